@@ -1,0 +1,12 @@
+//! Plain data of the field: no I/O, no async, no engine.
+
+pub mod audio;
+pub mod deadline;
+pub mod language;
+pub mod transcript;
+pub mod voice;
+
+pub use audio::Pcm;
+pub use deadline::{Deadline, Stop};
+pub use language::Language;
+pub use transcript::{Segment, Transcript, TranscriptSource};

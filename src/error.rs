@@ -1,0 +1,131 @@
+//! What can go wrong, in the words of the wire.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Stop;
+
+/// A step of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Reading and checking the request.
+    Intake,
+    /// Container and codec to PCM.
+    Decode,
+    /// Speech to text.
+    Transcribe,
+    /// Text to text.
+    Translate,
+    /// Recording to speaker embedding and conditioning.
+    Embed,
+    /// Text to speech.
+    Synthesize,
+    /// PCM to MP3.
+    Encode,
+}
+
+impl Stage {
+    /// The stage's name on the wire, in metrics and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Intake => "intake",
+            Self::Decode => "decode",
+            Self::Transcribe => "transcribe",
+            Self::Translate => "translate",
+            Self::Embed => "embed",
+            Self::Synthesize => "synthesize",
+            Self::Encode => "encode",
+        }
+    }
+}
+
+/// The error codes that the gateway knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// No transcript could be made.
+    TranscriptionFailed,
+    /// No language could be translated.
+    TranslationFailed,
+    /// No translation could be spoken.
+    TtsFailed,
+    /// The sender's voice could not be cloned and nothing else was possible.
+    VoiceCloneFailed,
+    /// The models are not loaded.
+    PipelineUnavailable,
+    /// Anything else.
+    ProcessingFailed,
+}
+
+/// The finer reason that travels beside an [`ErrorCode`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The request lacks something or contradicts itself.
+    InvalidRequest,
+    /// The container or codec is not one that can be read.
+    UnsupportedCodec,
+    /// The bytes are no intact audio.
+    MalformedAudio,
+    /// Longer than the configured limit.
+    AudioTooLong,
+    /// More bytes than the configured limit.
+    AudioTooLarge,
+    /// Too short for what was asked.
+    AudioTooShort,
+    /// Nothing to decode, or nothing could be fetched.
+    NoAudio,
+    /// Longer than the configured limit.
+    TextTooLong,
+    /// No installed model covers the language.
+    UnsupportedLanguage,
+    /// The model is not there, not intact or not loaded.
+    ModelUnavailable,
+    /// The model's output was not usable.
+    BadOutput,
+    /// The time allowed has passed.
+    DeadlineExceeded,
+    /// Queues are full.
+    Overloaded,
+    /// Nobody waits any more.
+    Cancelled,
+    /// Our fault.
+    Internal,
+}
+
+impl Reason {
+    /// The reason's name on the wire, in metrics and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::UnsupportedCodec => "unsupported_codec",
+            Self::MalformedAudio => "malformed_audio",
+            Self::AudioTooLong => "audio_too_long",
+            Self::AudioTooLarge => "audio_too_large",
+            Self::AudioTooShort => "audio_too_short",
+            Self::NoAudio => "no_audio",
+            Self::TextTooLong => "text_too_long",
+            Self::UnsupportedLanguage => "unsupported_language",
+            Self::ModelUnavailable => "model_unavailable",
+            Self::BadOutput => "bad_output",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Overloaded => "overloaded",
+            Self::Cancelled => "cancelled",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// True when the same work may succeed later.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::ModelUnavailable | Self::Overloaded | Self::Internal)
+    }
+}
+
+impl From<Stop> for Reason {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::DeadlineExceeded => Self::DeadlineExceeded,
+            Stop::Cancelled => Self::Cancelled,
+        }
+    }
+}

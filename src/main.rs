@@ -1,0 +1,3 @@
+//! The `translator` binary: argv to command to exit code.
+
+fn main() {}

@@ -1,0 +1,117 @@
+//! The only place that builds ONNX Runtime sessions.
+//!
+//! The library is loaded at run time, so that one binary serves CPU and CUDA: which of them is
+//! possible is a property of the library file.
+
+use std::path::{Path, PathBuf};
+
+use ort::environment::Environment;
+use ort::ep::CUDA;
+use ort::session::Session;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+
+/// Why a session could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum OnnxError {
+    /// The shared library is missing, too old, or not ONNX Runtime.
+    #[error("ONNX Runtime could not be loaded from {path}; run `make setup`, or set ORT_DYLIB_PATH to libonnxruntime.so (1.24 or later)")]
+    Library {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What the loader said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The device that the configuration asks for cannot be used.
+    #[error("device `cuda` was asked for, but ONNX Runtime's CUDA provider did not start; use the library of onnxruntime-gpu with its CUDA packages, or set device = \"cpu\"")]
+    Cuda(#[source] ort::Error),
+    /// A model file could not be made a session.
+    #[error("{path} could not be loaded as an ONNX model")]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What ONNX Runtime said.
+        #[source]
+        source: ort::Error,
+    },
+    /// A call that needs no model failed.
+    #[error("ONNX Runtime refused a setting")]
+    Runtime(#[from] ort::Error),
+}
+
+/// Where graphs run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// The first CUDA device. Never falls back to the processor in silence.
+    Cuda,
+}
+
+/// A loaded ONNX Runtime with the settings that all sessions share. Cheap to clone.
+#[derive(Clone)]
+pub struct Onnx {
+    environment: Environment,
+    device: Device,
+}
+
+impl Onnx {
+    /// Loads the library once per process; later calls reuse it.
+    ///
+    /// # Errors
+    /// The library is missing or older than 1.24.
+    pub fn load(library: &Path, device: Device) -> Result<Self, OnnxError> {
+        let library_error = |source: Box<dyn std::error::Error + Send + Sync>| OnnxError::Library {
+            path: library.to_owned(),
+            source,
+        };
+        let environment = ort::init_from(library)
+            .map_err(|e| library_error(Box::new(e)))?
+            .with_name("translator")
+            .build()
+            .map_err(|e| library_error(Box::new(e)))?;
+        Ok(Self {
+            environment,
+            device,
+        })
+    }
+
+    /// The device that sessions run on.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Builds a session for one model file with `threads` threads inside an operator.
+    ///
+    /// Threads do not spin while they wait: several engines share the cores.
+    ///
+    /// # Errors
+    /// The file is missing or no valid model, or the device cannot be used.
+    pub fn session(&self, path: &Path, threads: usize) -> Result<Session, OnnxError> {
+        let mut builder = self.builder(threads)?;
+        builder
+            .commit_from_file(path)
+            .map_err(|source| OnnxError::Model {
+                path: path.to_owned(),
+                source,
+            })
+    }
+
+    fn builder(&self, threads: usize) -> Result<SessionBuilder, OnnxError> {
+        let refused = |e: ort::Error<SessionBuilder>| OnnxError::Runtime(e.into());
+        let builder = Session::builder(&self.environment)?
+            .with_optimization_level(GraphOptimizationLevel::All)
+            .map_err(refused)?
+            .with_intra_threads(threads.max(1))
+            .map_err(refused)?
+            .with_intra_op_spinning(false)
+            .map_err(refused)?;
+        match self.device {
+            Device::Cpu => Ok(builder),
+            Device::Cuda => builder
+                .with_execution_providers([CUDA::default().build().error_on_failure()])
+                .map_err(|e| OnnxError::Cuda(e.into())),
+        }
+    }
+}

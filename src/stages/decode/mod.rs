@@ -1,0 +1,1 @@
+//! Container and codec to PCM: symphonia and libopus.

@@ -1,0 +1,1 @@
+//! Recording to speaker embedding: OpenVoice on ONNX Runtime.

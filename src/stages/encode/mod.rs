@@ -1,0 +1,1 @@
+//! PCM to MP3: LAME.

@@ -1,0 +1,1 @@
+//! Text to speech in a given voice: XTTS v2 on ONNX Runtime.

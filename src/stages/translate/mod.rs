@@ -1,0 +1,1 @@
+//! Text to text: MarianMT on ONNX Runtime.
