@@ -240,7 +240,7 @@ where
                     Err(_) => break,
                 }
             }
-            metrics::histogram!("translator_engine_batch_size", "engine" => self.name)
+            metrics::histogram!(crate::observe::metrics::ENGINE_BATCH_SIZE, "engine" => self.name)
                 .record(self.waiting.len() as f64);
             let Ok(done) = catch_unwind(AssertUnwindSafe(|| engine.step())) else {
                 self.fail_batch();
@@ -248,7 +248,7 @@ where
             };
             for (ticket, result) in done {
                 if let Some(waiting) = self.waiting.remove(&ticket) {
-                    metrics::histogram!("translator_engine_duration_seconds", "engine" => self.name)
+                    metrics::histogram!(crate::observe::metrics::ENGINE_DURATION, "engine" => self.name)
                         .record(waiting.joined_at.elapsed().as_secs_f64());
                     answer(waiting.reply, result.map_err(EngineError::Stage));
                 }
@@ -258,7 +258,7 @@ where
 
     /// Puts a request into the batch; false when the engine panicked over it.
     fn admit(&mut self, engine: &mut E, command: Command<E>) -> bool {
-        metrics::histogram!("translator_engine_queue_wait_seconds", "engine" => self.name)
+        metrics::histogram!(crate::observe::metrics::ENGINE_QUEUE_WAIT, "engine" => self.name)
             .record(command.queued_at.elapsed().as_secs_f64());
         // The caller has gone: spend nothing on it.
         if command.reply.is_closed() {

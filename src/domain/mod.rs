@@ -3,6 +3,7 @@
 pub mod audio;
 pub mod deadline;
 pub mod language;
+pub mod timestamp;
 pub mod transcript;
 pub mod voice;
 

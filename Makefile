@@ -1,0 +1,53 @@
+# make demo   builds everything and carries a voice message through the daemon
+# make test   runs every test against real peers
+# make check  formatting, lints, documentation, dependencies
+#
+# `make help` lists the rest.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: help demo build test check setup setup-tests fmt clippy doc deny lint-container fixtures release
+
+export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime/libonnxruntime.so
+CARGO_FLAGS := --locked
+
+help: ## Shows this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
+
+demo: build ## Builds, starts a daemon, submits a sample voice message, writes the MP3s
+	@target/debug/translator demo
+
+build: setup ## Builds the binary into target/debug
+	cargo build $(CARGO_FLAGS)
+
+test: setup setup-tests ## Runs every test: units, engines, and the daemon against foreign peers
+	PYTHONPATH=$(CURDIR)/.local/python FERRETDB=$(CURDIR)/.local/bin/ferretdb cargo test $(CARGO_FLAGS)
+
+check: setup fmt clippy doc deny lint-container ## Runs every check that needs no test
+
+fmt: ## Formatting
+	cargo fmt --check
+
+clippy: ## Lints, warnings are errors
+	cargo clippy $(CARGO_FLAGS) --all-targets -- --deny warnings
+
+doc: ## Documentation, warnings are errors
+	RUSTDOCFLAGS='--deny warnings' cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
+
+deny: ## Licences, bans and sources of all dependencies
+	python3 scripts/check_dependencies.py
+
+lint-container: ## Dockerfile
+	scripts/lint-container.sh
+
+setup: ## Installs what a build needs and is not there yet
+	@scripts/setup.sh
+
+setup-tests: setup ## Installs what the tests need and is not there yet
+	@scripts/setup-tests.sh
+
+fixtures: ## Makes the tiny models again (needs 6 GB of Python packages; their output is committed)
+	models/fixtures/make.sh
+
+release: setup ## Builds the optimised binary into target/release
+	cargo build $(CARGO_FLAGS) --release

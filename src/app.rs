@@ -1,0 +1,553 @@
+//! The composition root: builds everything from the settings, runs it, stops it in order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::{broadcast, watch};
+
+use crate::config::{DeviceChoice, MongoWrite, Settings, Unsupported};
+use crate::engine::{EngineHandle, error_chain};
+use crate::http;
+use crate::intake::{Receiver, SignOfLife};
+use crate::ledger::{Ledger, LedgerError, Retention};
+use crate::observe::Health;
+use crate::observe::health::DatabaseStatus;
+use crate::observe::metrics::{DOCUMENTS_PENDING, OUTBOX_PENDING};
+use crate::onnx::{Device, Onnx, OnnxError};
+use crate::outbox::Outbox;
+use crate::pipeline::{
+    Engines, Pipeline, PipelineOptions, RecordingOptions, UnspokenLanguage,
+};
+use crate::registry::{CheckedFiles, Engine, Registry};
+use crate::scheduler::{Scheduler, SchedulerOptions};
+use crate::stages::decode::DecodeLimits;
+use crate::stages::embed::OpenVoiceEngine;
+use crate::stages::encode::Mp3Options;
+use crate::stages::synthesize::{
+    ConditioningEngine, SynthesizeOptions, XttsEngine, XttsMetadata,
+};
+use crate::stages::transcribe::{WhisperEngine, WhisperOptions};
+use crate::stages::translate::{Routes, TranslateEngine, TranslateOptions};
+use crate::store::{DocumentBuilder, IdPolicy, MongoOptions, MongoStore, writer};
+use crate::transport::zmq::{
+    Intake, IntakeOptions, PublishOptions, PublishSocket, TransportError,
+};
+use crate::voices::{VoiceOptions, Voices};
+
+/// Requests that wait for a place in an engine's batch; further jobs wait in the scheduler.
+const ENGINE_QUEUE_LENGTH: usize = 256;
+/// Silence after which a sign of life is published.
+const PONG_INTERVAL: Duration = Duration::from_secs(30);
+/// How often that silence is looked at.
+const PONG_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often finished jobs are looked through.
+const PURGE_INTERVAL: Duration = Duration::from_secs(600);
+/// How often the ledger's backlog is measured.
+const BACKLOG_INTERVAL: Duration = Duration::from_secs(5);
+/// Time for publishing what is stored when the daemon stops.
+const PUBLISH_GRACE: Duration = Duration::from_secs(5);
+/// Messages to listeners about the progress of jobs that may wait.
+const PROGRESS_QUEUE_LENGTH: usize = 1024;
+
+/// Why the daemon could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The data directory cannot be used.
+    #[error("the ledger could not be opened")]
+    Ledger(#[from] LedgerError),
+    /// A ZeroMQ socket cannot be bound.
+    #[error("a socket could not be bound")]
+    Transport(#[from] TransportError),
+    /// The HTTP port cannot be bound.
+    #[error("http: {address} could not be bound")]
+    Http {
+        /// The address.
+        address: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A thread could not be started.
+    #[error("a thread could not be started")]
+    Thread(#[source] std::io::Error),
+    /// The device that is asked for cannot be used.
+    #[error("the device cannot be used")]
+    Device(#[source] OnnxError),
+}
+
+/// The part that does jobs, without any socket.
+pub struct Core {
+    /// Where jobs are kept.
+    pub ledger: Ledger,
+    /// What does them.
+    pub pipeline: Arc<Pipeline>,
+    /// How the parts are.
+    pub health: Arc<Health>,
+}
+
+/// Builds the part that does jobs. Models are loaded on the engines' threads, after this returns.
+///
+/// # Errors
+/// The data directory cannot be used, or the device that is asked for is not there.
+pub fn build(
+    settings: &Settings,
+    ledger: Ledger,
+    outbox: Option<Outbox>,
+) -> Result<Core, AppError> {
+    let models = Models::of(settings)?;
+    let transcribe = models.transcribe(settings).map_err(AppError::Thread)?;
+    let translate = models.translate(settings).map_err(AppError::Thread)?;
+    let synthesize = models.synthesize(settings).map_err(AppError::Thread)?;
+    let embed = models.embed().map_err(AppError::Thread)?;
+    let condition = models.condition().map_err(AppError::Thread)?;
+    let database = match &settings.mongo.url {
+        Some(_) if settings.mongo.write == MongoWrite::Seed => DatabaseStatus::Connected,
+        _ => DatabaseStatus::Disabled,
+    };
+    let health = Health::new(
+        vec![
+            (transcribe.name(), transcribe.watch()),
+            (translate.name(), translate.watch()),
+            (embed.name(), embed.watch()),
+            (condition.name(), condition.watch()),
+            (synthesize.name(), synthesize.watch()),
+        ],
+        database,
+    );
+    let voice_options = VoiceOptions {
+        directory: settings.voices_dir(),
+        default_voice: models.default_voice(),
+        max_age: days(settings.voices.max_age_days),
+        ..VoiceOptions::default()
+    };
+    let pipeline = Pipeline {
+        ledger: ledger.clone(),
+        outbox,
+        engines: Engines {
+            transcribe,
+            translate,
+            synthesize,
+        },
+        voices: Voices::new(voice_options, embed, condition),
+        spoken: XttsMetadata::read(&models.directory.join("xtts")).ok(),
+        documents: (database != DatabaseStatus::Disabled).then(|| {
+            DocumentBuilder::new(if settings.mongo.string_ids {
+                IdPolicy::Strings
+            } else {
+                IdPolicy::ObjectIds
+            })
+        }),
+        options: pipeline_options(settings),
+        progress: broadcast::Sender::new(PROGRESS_QUEUE_LENGTH),
+    };
+    Ok(Core {
+        ledger,
+        pipeline: Arc::new(pipeline),
+        health: Arc::new(health),
+    })
+}
+
+/// Runs the daemon until `stop` completes, then drains it.
+///
+/// # Errors
+/// It cannot start.
+pub async fn serve(
+    settings: &Settings,
+    metrics: PrometheusHandle,
+    stop: impl Future<Output = ()>,
+) -> Result<(), AppError> {
+    let ledger = Ledger::open(&settings.data_dir)?;
+    let publish = PublishSocket::bind(&PublishOptions {
+        endpoint: endpoint(&settings.zmq.bind_address, settings.zmq.pub_port),
+        ..PublishOptions::default()
+    })?;
+    let pub_endpoint = publish.endpoint().to_owned();
+    let (outbox, publisher) = Outbox::start(ledger.clone(), publish)?;
+    let core = build(settings, ledger.clone(), Some(outbox.clone()))?;
+    let http_listener = bind_http(settings).await?;
+    let http_address = http_listener.local_addr().map(|address| address.to_string());
+
+    let (stop_sender, stopping) = watch::channel(false);
+    let mut tasks = tokio::task::JoinSet::new();
+    let router = http::router(Arc::clone(&core.health), metrics);
+    tasks.spawn(serve_http(http_listener, router, stopping.clone()));
+    if let (Some(url), DatabaseStatus::Connected) = (&settings.mongo.url, core.health.database()) {
+        let store = MongoStore::new(
+            url.expose(),
+            MongoOptions {
+                selection_timeout: Duration::from_millis(settings.mongo.selection_timeout_ms),
+            },
+        );
+        let health = Arc::clone(&core.health);
+        tasks.spawn(writer::run(store, ledger.clone(), health, stopping.clone()));
+    }
+    tasks.spawn(housekeeping(
+        ledger.clone(),
+        settings.clone(),
+        stopping.clone(),
+    ));
+
+    let scheduler = Arc::new(Scheduler::new(scheduler_options(settings)));
+    let jobs = tokio::spawn(Arc::clone(&scheduler).run(
+        ledger.clone(),
+        Arc::clone(&core.pipeline),
+        stopped(stopping.clone()),
+    ));
+
+    // Requests are taken last, when everything that they need is there.
+    let intake_stopping = Arc::new(AtomicBool::new(false));
+    let pipeline = Arc::clone(&core.pipeline);
+    let sign_of_life = SignOfLife {
+        pull_port: settings.zmq.pull_port,
+        pub_port: port_of(&pub_endpoint).unwrap_or(settings.zmq.pub_port),
+        audio_available: Arc::new({
+            let enabled = settings.audio.enabled;
+            move || enabled && is_audio_available(&pipeline)
+        }),
+    };
+    let receiver = Receiver {
+        ledger: ledger.clone(),
+        scheduler,
+        outbox: outbox.clone(),
+        sign_of_life: sign_of_life.clone(),
+        audio_enabled: settings.audio.enabled,
+        runtime: tokio::runtime::Handle::current(),
+        stopping: Arc::clone(&intake_stopping),
+    };
+    let intake = Intake::start(
+        &IntakeOptions {
+            endpoint: endpoint(&settings.zmq.bind_address, settings.zmq.pull_port),
+            max_message_bytes: usize::try_from(settings.zmq.max_message_bytes).unwrap_or(usize::MAX),
+            ..IntakeOptions::default()
+        },
+        move |batch| receiver.receive(batch),
+    )?;
+    tasks.spawn(signs_of_life(outbox.clone(), sign_of_life, stopping.clone()));
+    core.health.set_sockets_bound();
+    tracing::info!(
+        requests = intake.endpoint(),
+        events = pub_endpoint,
+        http = http_address.as_deref().unwrap_or_default(),
+        data_dir = %settings.data_dir.display(),
+        models = %settings.models.path.display(),
+        "translator is listening"
+    );
+
+    stop.await;
+    tracing::info!("stopping: no more requests are taken");
+    core.health.set_draining();
+    intake_stopping.store(true, Ordering::Relaxed);
+    blocking(move || intake.stop()).await;
+    stop_sender.send_replace(true);
+    match jobs.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(error = %error_chain(&error), "scheduler stopped"),
+        Err(error) => tracing::error!(%error, "scheduler panicked"),
+    }
+    blocking(move || publisher.stop(PUBLISH_GRACE)).await;
+    if tokio::time::timeout(PUBLISH_GRACE, async { while tasks.join_next().await.is_some() {} })
+        .await
+        .is_err()
+    {
+        tracing::warn!("background work did not end in time");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Runs what blocks a thread for a moment, at the end of the daemon's life.
+async fn blocking(work: impl FnOnce() + Send + 'static) {
+    if tokio::task::spawn_blocking(work).await.is_err() {
+        tracing::error!("a thread panicked while stopping");
+    }
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    drop(stopping.wait_for(|stopping| *stopping).await);
+}
+
+async fn bind_http(settings: &Settings) -> Result<tokio::net::TcpListener, AppError> {
+    let address = format!("{}:{}", settings.http.bind_address, settings.http.port);
+    tokio::net::TcpListener::bind(&address)
+        .await
+        .map_err(|source| AppError::Http { address, source })
+}
+
+async fn serve_http(
+    listener: tokio::net::TcpListener,
+    router: axum::Router,
+    stopping: watch::Receiver<bool>,
+) {
+    let served = axum::serve(listener, router).with_graceful_shutdown(stopped(stopping));
+    if let Err(error) = served.await {
+        tracing::error!(%error, "http stopped");
+    }
+}
+
+async fn signs_of_life(outbox: Outbox, sign: SignOfLife, stopping: watch::Receiver<bool>) {
+    let publish = async {
+        loop {
+            tokio::time::sleep(PONG_CHECK_INTERVAL).await;
+            if outbox.idle_for() < PONG_INTERVAL {
+                continue;
+            }
+            if let Ok(frames) = sign.pong().frames()
+                && outbox.publish_now(frames).is_err()
+            {
+                tracing::debug!("no sign of life, the publisher is busy");
+            }
+        }
+    };
+    tokio::select! {
+        () = publish => {}
+        () = stopped(stopping) => {}
+    }
+}
+
+async fn housekeeping(ledger: Ledger, settings: Settings, stopping: watch::Receiver<bool>) {
+    let retention = Retention {
+        finished_ms: i64::from(settings.ledger.retention_hours) * 3_600_000,
+        quarantined_ms: i64::from(settings.ledger.failed_retention_days) * 86_400_000,
+    };
+    let mut purge = tokio::time::interval(PURGE_INTERVAL);
+    let mut backlog = tokio::time::interval(BACKLOG_INTERVAL);
+    let work = async {
+        loop {
+            tokio::select! {
+                _ = purge.tick() => match ledger.purge(retention).await {
+                    Ok(purged) if purged.jobs > 0 => {
+                        tracing::info!(jobs = purged.jobs, blobs = purged.blobs, "old jobs deleted");
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(error = %error_chain(&error), "old jobs could not be deleted"),
+                },
+                _ = backlog.tick() => match ledger.counts().await {
+                    Ok(counts) => {
+                        metrics::gauge!(OUTBOX_PENDING).set(counts.pending_events as f64);
+                        metrics::gauge!(DOCUMENTS_PENDING).set(counts.pending_documents as f64);
+                    }
+                    Err(error) => tracing::warn!(error = %error_chain(&error), "backlog is not known"),
+                },
+            }
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = stopped(stopping) => {}
+    }
+}
+
+fn is_audio_available(pipeline: &Pipeline) -> bool {
+    let engines = &pipeline.engines;
+    engines.transcribe.is_ready() && engines.translate.is_ready() && engines.synthesize.is_ready()
+}
+
+fn endpoint(bind_address: &str, port: u16) -> String {
+    format!("tcp://{bind_address}:{port}")
+}
+
+fn port_of(endpoint: &str) -> Option<u16> {
+    endpoint.rsplit(':').next()?.parse().ok()
+}
+
+fn days(count: u32) -> Duration {
+    Duration::from_secs(u64::from(count) * 86_400)
+}
+
+fn scheduler_options(settings: &Settings) -> SchedulerOptions {
+    let jobs = &settings.jobs;
+    SchedulerOptions {
+        max_running_audio: jobs.max_concurrent_audio,
+        max_running_text: MAX_RUNNING_TEXT,
+        max_queued_fast: jobs.max_queued_texts.div_ceil(2),
+        max_queued_normal: jobs.max_queued_texts,
+        max_queued_audio: jobs.max_queued_audio,
+        job_budget: Duration::from_secs(jobs.deadline_secs),
+        drain: Duration::from_secs(jobs.drain_secs),
+    }
+}
+
+/// Texts in work at once: enough to fill the translate engine's batches.
+const MAX_RUNNING_TEXT: usize = 64;
+
+fn pipeline_options(settings: &Settings) -> PipelineOptions {
+    let (audio, speech) = (&settings.audio, &settings.synthesize);
+    PipelineOptions {
+        decode_limits: DecodeLimits {
+            max_bytes: usize::try_from(audio.max_bytes).unwrap_or(usize::MAX),
+            max_duration_ms: audio.max_duration_secs.saturating_mul(1000),
+            ..DecodeLimits::default()
+        },
+        recording: RecordingOptions {
+            upload_roots: audio.upload_roots.clone(),
+            allowed_url_hosts: audio.allowed_url_hosts.clone(),
+            url_timeout: Duration::from_secs(audio.url_timeout_secs),
+            max_url_bytes: audio.url_max_bytes,
+        },
+        mp3: Mp3Options {
+            bitrate_kbps: speech.bitrate_kbps,
+        },
+        output_directory: settings.output.path.clone(),
+        default_language: settings.transcribe.default_language,
+        default_text_language: settings.translate.default_detect_language,
+        max_text_characters: settings.translate.max_characters,
+        unspoken_language: match speech.unsupported {
+            Unsupported::Skip => UnspokenLanguage::Skip,
+            Unsupported::English => UnspokenLanguage::English,
+            Unsupported::Related => UnspokenLanguage::Related,
+        },
+        max_spoken_languages: speech.max_eager_languages,
+        synthesize_budget: Duration::from_secs(speech.timeout_secs),
+        model_patience: Duration::from_secs(settings.jobs.model_wait_secs),
+    }
+}
+
+/// How the engines find and run their models.
+#[derive(Clone)]
+struct Models {
+    directory: PathBuf,
+    accepted_licences: Vec<String>,
+    library: PathBuf,
+    device: Device,
+    checked: Arc<CheckedFiles>,
+}
+
+type LoadError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Models {
+    fn of(settings: &Settings) -> Result<Self, AppError> {
+        let models = &settings.models;
+        let library = models
+            .onnxruntime_library
+            .clone()
+            .unwrap_or_else(Self::usual_library);
+        let device = match models.device {
+            DeviceChoice::Cpu => Device::Cpu,
+            DeviceChoice::Cuda => Device::Cuda,
+            DeviceChoice::Auto if has_cuda(&library) => Device::Cuda,
+            DeviceChoice::Auto => Device::Cpu,
+        };
+        let found = Self {
+            directory: models.path.clone(),
+            accepted_licences: models.accept_licenses.clone(),
+            library,
+            device,
+            checked: Arc::new(CheckedFiles::with_cache(
+                settings.data_dir.join("checked-models.json"),
+            )),
+        };
+        if models.device == DeviceChoice::Cuda {
+            // Asked for by name: missing is an error now, not a slow daemon later.
+            found
+                .onnx()
+                .and_then(|onnx| onnx.require_device())
+                .map_err(AppError::Device)?;
+        }
+        tracing::info!(device = ?device, library = %found.library.display(), "onnx runtime");
+        Ok(found)
+    }
+
+    /// Where `make setup` puts the library, else wherever the system's loader finds it.
+    fn usual_library() -> PathBuf {
+        let local = PathBuf::from(".local/onnxruntime/libonnxruntime.so");
+        if local.exists() {
+            local
+        } else {
+            PathBuf::from("libonnxruntime.so")
+        }
+    }
+
+    fn onnx(&self) -> Result<Onnx, OnnxError> {
+        Onnx::load(&self.library, self.device)
+    }
+
+    fn registry(&self) -> Result<Registry, LoadError> {
+        Ok(Registry::open(&self.directory, &self.accepted_licences)?)
+    }
+
+    fn folder(&self, engine: Engine) -> Result<PathBuf, LoadError> {
+        Ok(self.registry()?.verified_folder(engine, &self.checked)?)
+    }
+
+    fn default_voice(&self) -> PathBuf {
+        self.directory.join("xtts").join("default_voice.wav")
+    }
+
+    fn transcribe(&self, settings: &Settings) -> std::io::Result<EngineHandle<WhisperEngine>> {
+        let (models, transcribe) = (self.clone(), settings.transcribe.clone());
+        EngineHandle::spawn("transcribe", ENGINE_QUEUE_LENGTH, move || {
+            let hint = transcribe.model.as_deref().unwrap_or_default();
+            let file = models.registry()?.whisper_file(hint, &models.checked)?;
+            let options = WhisperOptions {
+                threads: threads(transcribe.threads),
+                beam_size: transcribe.beam_size as usize,
+                use_gpu: cfg!(feature = "cuda") && models.device == Device::Cuda,
+                ..WhisperOptions::default()
+            };
+            Ok(WhisperEngine::load(&file, options)?)
+        })
+    }
+
+    fn translate(&self, settings: &Settings) -> std::io::Result<EngineHandle<TranslateEngine>> {
+        let (models, translate) = (self.clone(), settings.translate.clone());
+        EngineHandle::spawn("translate", ENGINE_QUEUE_LENGTH, move || {
+            let routes = Routes::scan(&models.folder(Engine::Marian)?)?;
+            let options = TranslateOptions {
+                threads: threads(translate.threads),
+                max_batch_rows: translate.max_batch_rows,
+                max_loaded_models: translate.max_loaded_models,
+                max_text_characters: translate.max_characters,
+                ..TranslateOptions::default()
+            };
+            Ok(TranslateEngine::new(models.onnx()?, routes, options))
+        })
+    }
+
+    fn embed(&self) -> std::io::Result<EngineHandle<OpenVoiceEngine>> {
+        let models = self.clone();
+        EngineHandle::spawn("embed", ENGINE_QUEUE_LENGTH, move || {
+            let folder = models.folder(Engine::Openvoice)?;
+            let model = folder.join("tone_embedding.onnx");
+            Ok(OpenVoiceEngine::load(&models.onnx()?, &model, 1)?)
+        })
+    }
+
+    fn condition(&self) -> std::io::Result<EngineHandle<ConditioningEngine>> {
+        let models = self.clone();
+        EngineHandle::spawn("condition", ENGINE_QUEUE_LENGTH, move || {
+            let folder = models.folder(Engine::Xtts)?;
+            Ok(ConditioningEngine::load(&models.onnx()?, &folder, threads(None))?)
+        })
+    }
+
+    fn synthesize(&self, settings: &Settings) -> std::io::Result<EngineHandle<XttsEngine>> {
+        let (models, synthesize) = (self.clone(), settings.synthesize.clone());
+        EngineHandle::spawn("synthesize", ENGINE_QUEUE_LENGTH, move || {
+            let folder = models.folder(Engine::Xtts)?;
+            let options = SynthesizeOptions {
+                threads: threads(synthesize.threads),
+                slots: synthesize.slots,
+                ..SynthesizeOptions::default()
+            };
+            Ok(XttsEngine::load(&models.onnx()?, &folder, options)?)
+        })
+    }
+}
+
+/// True when the library can drive a CUDA device and the machine has one.
+fn has_cuda(library: &Path) -> bool {
+    let provider = library.with_file_name("libonnxruntime_providers_cuda.so");
+    provider.exists() && Path::new("/dev/nvidiactl").exists()
+}
+
+/// Threads inside one operator: the setting, else half of the cores, since engines run at once.
+fn threads(setting: Option<std::num::NonZeroUsize>) -> usize {
+    setting.map_or_else(
+        || std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
+        std::num::NonZeroUsize::get,
+    )
+}

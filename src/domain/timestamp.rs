@@ -1,0 +1,28 @@
+//! Points in time as RFC 3339 text: `#[serde(with = "crate::domain::timestamp")]`.
+
+use serde::{Deserialize as _, Deserializer, Serializer, de, ser};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Writes a point in time as RFC 3339 text.
+///
+/// # Errors
+/// The year is beyond 9999.
+pub fn serialize<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = at.format(&Rfc3339).map_err(ser::Error::custom)?;
+    serializer.serialize_str(&text)
+}
+
+/// Reads a point in time from RFC 3339 text.
+///
+/// # Errors
+/// The text is no such point.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OffsetDateTime, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    OffsetDateTime::parse(&text, &Rfc3339).map_err(de::Error::custom)
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn unix_ms(at: OffsetDateTime) -> i64 {
+    (at.unix_timestamp_nanos() / 1_000_000) as i64
+}

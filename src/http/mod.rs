@@ -1,0 +1,143 @@
+//! HTTP for probes and metrics: `/live`, `/health`, `/ready`, `/metrics`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::engine::EngineStatus;
+use crate::observe::Health;
+use crate::observe::health::DatabaseStatus;
+use crate::observe::metrics::ENGINE_READY;
+
+const SERVICE: &str = "meeshy-translator";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[derive(Clone)]
+struct AppState {
+    health: Arc<Health>,
+    metrics: PrometheusHandle,
+}
+
+/// All routes.
+pub fn router(health: Arc<Health>, metrics: PrometheusHandle) -> Router {
+    Router::new()
+        .route("/live", get(live))
+        .route("/health", get(health_report))
+        .route("/ready", get(ready))
+        .route("/metrics", get(render_metrics))
+        .with_state(AppState { health, metrics })
+}
+
+async fn live(State(state): State<AppState>) -> Json<Value> {
+    Json(json!({
+        "status": "alive",
+        "service": SERVICE,
+        "timestamp": now(),
+        "uptime_seconds": state.health.uptime_seconds(),
+    }))
+}
+
+/// Always 200: the body says how it is.
+async fn health_report(State(state): State<AppState>) -> Json<Value> {
+    let health = &state.health;
+    let mut loaded = 0;
+    let mut failed = false;
+    let engines: serde_json::Map<String, Value> = health
+        .engines()
+        .map(|(name, status)| {
+            let text = match status {
+                EngineStatus::Ready => {
+                    loaded += 1;
+                    "ready".to_owned()
+                }
+                EngineStatus::Loading => "loading".to_owned(),
+                EngineStatus::Failed(why) => {
+                    failed = true;
+                    format!("failed: {why}")
+                }
+            };
+            (name.to_owned(), text.into())
+        })
+        .collect();
+    let sockets_ready = health.are_sockets_ready();
+    let database = match health.database() {
+        DatabaseStatus::Disabled => "disabled",
+        DatabaseStatus::Connected => "connected",
+        DatabaseStatus::Unreachable => "unreachable",
+    };
+    let status = if !sockets_ready {
+        "unhealthy"
+    } else if failed || health.database() == DatabaseStatus::Unreachable {
+        "degraded"
+    } else {
+        "healthy"
+    };
+    Json(json!({
+        "status": status,
+        "service": SERVICE,
+        "version": VERSION,
+        "build": if cfg!(debug_assertions) { "debug" } else { "release" },
+        "timestamp": now(),
+        "uptime_seconds": health.uptime_seconds(),
+        "models_loading": health.are_models_loading(),
+        "components": {
+            "database": database,
+            "zmq_server": if sockets_ready { "running" } else { "stopped" },
+            "translation_models": engines,
+        },
+        "summary": {
+            "database_connected": health.database() == DatabaseStatus::Connected,
+            "zmq_running": sockets_ready,
+            "models_loaded": health.are_models_ready(),
+            "models_loading": health.are_models_loading(),
+            "total_models": engines.len(),
+            "ready_models": loaded,
+        },
+    }))
+}
+
+async fn ready(State(state): State<AppState>) -> impl IntoResponse {
+    let health = &state.health;
+    let flags = json!({
+        "status": "ready",
+        "message": "the daemon takes jobs",
+        "zmq_ready": health.are_sockets_ready(),
+        "models_ready": health.are_models_ready(),
+        // Results wait in the outbox while MongoDB is away: jobs do not need it.
+        "database_ready": health.database() != DatabaseStatus::Unreachable,
+    });
+    if health.are_sockets_ready() && health.are_models_ready() {
+        return (StatusCode::OK, Json(flags));
+    }
+    let mut detail = flags;
+    detail["status"] = "not_ready".into();
+    detail["message"] = if health.are_sockets_ready() {
+        "models are not loaded".into()
+    } else {
+        "sockets are not bound".into()
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "detail": detail })))
+}
+
+async fn render_metrics(State(state): State<AppState>) -> impl IntoResponse {
+    for (engine, status) in state.health.engines() {
+        metrics::gauge!(ENGINE_READY, "engine" => engine)
+            .set(f64::from(u8::from(status == EngineStatus::Ready)));
+    }
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        state.metrics.render(),
+    )
+}
+
+fn now() -> String {
+    OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
+}

@@ -1,0 +1,264 @@
+//! Receive, check, keep: what the PULL thread does with each message.
+//!
+//! A request counts as accepted when it is in the ledger. What cannot be accepted is answered at
+//! once; what cannot be answered is counted and dropped. Nothing here waits for a model.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::engine::error_chain;
+use crate::error::{ErrorCode, Reason, Stage};
+use crate::ledger::{Accepted, Ledger, NewJob};
+use crate::observe::metrics::{JOBS_ACCEPTED, REQUESTS_REJECTED};
+use crate::outbox::Outbox;
+use crate::pipeline::JobFailure;
+use crate::protocol::{Event, POOL_FULL, Pong, Request, RequestError, Timestamp, parse};
+use crate::scheduler::{Lane, Place, Scheduler};
+use crate::transport::zmq::Incoming;
+
+/// Pause between tries to write to a ledger that refuses; meanwhile nothing is read, and senders wait.
+const LEDGER_RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Pause between tries to put an answer before a full queue.
+const ANSWER_RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// Tries to put an answer before a full queue.
+const ANSWER_TRIES: u32 = 100;
+
+/// What tells whether audio can be worked on right now.
+pub type AudioAvailable = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// What the daemon says about itself when it is asked.
+#[derive(Clone)]
+pub struct SignOfLife {
+    /// Port of the requests.
+    pub pull_port: u16,
+    /// Port of the events.
+    pub pub_port: u16,
+    /// Whether audio can be worked on right now.
+    pub audio_available: AudioAvailable,
+}
+
+impl SignOfLife {
+    /// The `pong` of this moment.
+    pub fn pong(&self) -> Event {
+        Event::Pong(Pong::new(
+            self.pull_port,
+            self.pub_port,
+            (self.audio_available)(),
+            Timestamp::now(),
+        ))
+    }
+}
+
+/// The receiving end: owns nothing but its ways to the rest.
+pub struct Receiver {
+    /// Where requests become jobs.
+    pub ledger: Ledger,
+    /// Where jobs wait.
+    pub scheduler: Arc<Scheduler>,
+    /// Where answers leave.
+    pub outbox: Outbox,
+    /// The answer to a ping.
+    pub sign_of_life: SignOfLife,
+    /// False: recordings are refused.
+    pub audio_enabled: bool,
+    /// For what is async; the thread itself is not.
+    pub runtime: tokio::runtime::Handle,
+    /// Set when the daemon stops.
+    pub stopping: Arc<AtomicBool>,
+}
+
+/// A request that is to become a job.
+struct Candidate<'a> {
+    request: Request,
+    task_id: String,
+    lane: Lane,
+    place: Place<'a>,
+    frames: Vec<Bytes>,
+}
+
+impl Receiver {
+    /// Takes what has arrived; returns when all of it is durable, answered or dropped.
+    pub fn receive(&self, batch: Vec<Incoming>) {
+        let candidates: Vec<Candidate<'_>> = batch
+            .into_iter()
+            .filter_map(|incoming| match incoming {
+                Incoming::Message(frames) => self.check(frames),
+                Incoming::TooLarge { head, .. } => {
+                    self.refuse_too_large(head);
+                    None
+                }
+            })
+            .collect();
+        if !candidates.is_empty() {
+            self.accept(candidates);
+        }
+    }
+
+    fn check(&self, frames: Vec<Bytes>) -> Option<Candidate<'_>> {
+        let mut request = match parse(&frames) {
+            Ok(request) => request,
+            Err(error) => {
+                self.reject(&error);
+                return None;
+            }
+        };
+        let Some(lane) = Lane::of(&request) else {
+            self.answer(self.sign_of_life.pong());
+            return None;
+        };
+        let task_id = match request.task_id() {
+            Some(task_id) => task_id.to_owned(),
+            None => Uuid::new_v4().to_string(),
+        };
+        request.set_task_id(task_id.clone());
+        if lane == Lane::Audio && !self.audio_enabled {
+            let failure = JobFailure::new(
+                Stage::Intake,
+                ErrorCode::PipelineUnavailable,
+                Reason::ModelUnavailable,
+                "audio is switched off in this daemon",
+            );
+            self.refuse(&request, &task_id, &failure);
+            return None;
+        }
+        match self.scheduler.reserve(lane) {
+            Ok(place) => Some(Candidate {
+                request,
+                task_id,
+                lane,
+                place,
+                frames,
+            }),
+            Err(_) => {
+                let failure = JobFailure::new(
+                    Stage::Intake,
+                    ErrorCode::ProcessingFailed,
+                    Reason::Overloaded,
+                    POOL_FULL,
+                );
+                self.refuse(&request, &task_id, &failure);
+                None
+            }
+        }
+    }
+
+    /// Keeps the candidates; holds the thread, and with it the senders, while the ledger refuses.
+    fn accept(&self, candidates: Vec<Candidate<'_>>) {
+        let answers = loop {
+            let jobs = candidates.iter().map(Candidate::job).collect();
+            match self.ledger.accept_blocking(jobs) {
+                Ok(answers) => break answers,
+                Err(error) => {
+                    tracing::error!(
+                        error = %error_chain(&error),
+                        requests = candidates.len(),
+                        "requests cannot be kept, intake waits"
+                    );
+                }
+            }
+            if self.stopping.load(Ordering::Relaxed) {
+                tracing::error!(requests = candidates.len(), "requests are lost: the daemon stops");
+                return;
+            }
+            std::thread::sleep(LEDGER_RETRY_PAUSE);
+        };
+        for (candidate, answer) in candidates.into_iter().zip(answers) {
+            match answer {
+                Accepted::New(job_id) => {
+                    metrics::counter!(JOBS_ACCEPTED, "kind" => candidate.request.kind().as_str())
+                        .increment(1);
+                    candidate.place.enqueue(job_id);
+                }
+                Accepted::Duplicate { job_id, state } if state.is_finished() => {
+                    tracing::info!(job.id = job_id.0, "request repeats a finished job");
+                    let outbox = self.outbox.clone();
+                    self.runtime.spawn(async move {
+                        if let Err(error) = outbox.reissue(job_id).await {
+                            tracing::error!(error = %error_chain(&error), "events could not be published again");
+                        }
+                    });
+                }
+                Accepted::Duplicate { job_id, .. } => {
+                    tracing::info!(job.id = job_id.0, "request repeats a job in progress");
+                }
+            }
+        }
+    }
+
+    fn reject(&self, error: &RequestError) {
+        let reason = error.reason().as_str();
+        metrics::counter!(REQUESTS_REJECTED, "reason" => reason).increment(1);
+        tracing::warn!(reason, error = %error, "request rejected");
+        if let Some(event) = error.answer(Timestamp::now()) {
+            self.answer(event);
+        }
+    }
+
+    fn refuse(&self, request: &Request, task_id: &str, failure: &JobFailure) {
+        let reason = failure.reason().as_str();
+        metrics::counter!(REQUESTS_REJECTED, "reason" => reason).increment(1);
+        tracing::warn!(reason, kind = request.kind().as_str(), "request refused");
+        if let Some(event) = failure.event(request, task_id, Timestamp::now()) {
+            self.answer(event);
+        }
+    }
+
+    fn refuse_too_large(&self, head: Option<Bytes>) {
+        let failure = JobFailure::new(
+            Stage::Intake,
+            ErrorCode::TranscriptionFailed,
+            Reason::AudioTooLarge,
+            "the request is larger than this daemon takes",
+        );
+        match head.map(|head| parse(&[head])) {
+            Some(Ok(request)) => {
+                let task_id = request.task_id().map_or_else(
+                    || Uuid::new_v4().to_string(),
+                    str::to_owned,
+                );
+                self.refuse(&request, &task_id, &failure);
+            }
+            Some(Err(error)) => self.reject(&error),
+            None => {
+                let reason = failure.reason().as_str();
+                metrics::counter!(REQUESTS_REJECTED, "reason" => reason).increment(1);
+                tracing::warn!(reason, "request rejected");
+            }
+        }
+    }
+
+    /// Publishes an answer that belongs to no job.
+    fn answer(&self, event: Event) {
+        let Ok(frames) = event.frames() else {
+            tracing::error!(event = event.kind(), "event could not be written as json");
+            return;
+        };
+        for _ in 0..ANSWER_TRIES {
+            if self.outbox.publish_now(frames.clone()).is_ok() {
+                return;
+            }
+            std::thread::sleep(ANSWER_RETRY_PAUSE);
+        }
+        tracing::warn!(event = event.kind(), "answer dropped, the publisher does not keep up");
+    }
+}
+
+impl Candidate<'_> {
+    fn job(&self) -> NewJob {
+        let mut frames = self.frames.iter();
+        let json = frames.next().map(Bytes::as_ref).unwrap_or_default();
+        NewJob {
+            key: self.request.dedup_key(),
+            kind: self.request.kind().as_str().to_owned(),
+            lane: self.lane.as_str().to_owned(),
+            task_id: self.task_id.clone(),
+            // Parsed as JSON, so it is UTF-8.
+            request: String::from_utf8_lossy(json).into_owned(),
+            frames: frames.cloned().collect(),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Whether the daemon lives, works, and may be given work.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use crate::engine::EngineStatus;
+
+/// State of the connection to MongoDB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatabaseStatus {
+    /// None is configured.
+    Disabled,
+    /// The last access succeeded.
+    Connected,
+    /// The last access failed; results wait in the outbox.
+    Unreachable,
+}
+
+/// What the parts of the daemon say about themselves; shared by all who report it.
+pub struct Health {
+    started_at: Instant,
+    sockets_bound: AtomicBool,
+    draining: AtomicBool,
+    database: watch::Sender<DatabaseStatus>,
+    engines: Vec<(&'static str, watch::Receiver<EngineStatus>)>,
+}
+
+impl Health {
+    /// Watches the given engines.
+    pub fn new(
+        engines: Vec<(&'static str, watch::Receiver<EngineStatus>)>,
+        database: DatabaseStatus,
+    ) -> Self {
+        Self {
+            started_at: Instant::now(),
+            sockets_bound: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            database: watch::Sender::new(database),
+            engines,
+        }
+    }
+
+    /// Says that both ZeroMQ sockets are bound.
+    pub fn set_sockets_bound(&self) {
+        self.sockets_bound.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that the daemon takes no more work.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Says how the last access to MongoDB went.
+    pub fn set_database(&self, status: DatabaseStatus) {
+        self.database.send_if_modified(|current| {
+            let changed = *current != status;
+            *current = status;
+            changed
+        });
+    }
+
+    /// Seconds since start.
+    pub fn uptime_seconds(&self) -> f64 {
+        self.started_at.elapsed().as_secs_f64()
+    }
+
+    /// True when both sockets are bound and the daemon is not stopping.
+    pub fn are_sockets_ready(&self) -> bool {
+        self.sockets_bound.load(Ordering::Relaxed) && !self.draining.load(Ordering::Relaxed)
+    }
+
+    /// State of the connection to MongoDB.
+    pub fn database(&self) -> DatabaseStatus {
+        *self.database.borrow()
+    }
+
+    /// Every engine with its status.
+    pub fn engines(&self) -> impl Iterator<Item = (&'static str, EngineStatus)> {
+        self.engines
+            .iter()
+            .map(|(name, status)| (*name, status.borrow().clone()))
+    }
+
+    /// True when every engine takes requests.
+    pub fn are_models_ready(&self) -> bool {
+        self.engines()
+            .all(|(_, status)| status == EngineStatus::Ready)
+    }
+
+    /// True while an engine is still loading for the first time or again.
+    pub fn are_models_loading(&self) -> bool {
+        self.engines()
+            .any(|(_, status)| status == EngineStatus::Loading)
+    }
+}

@@ -1,0 +1,34 @@
+//! Log lines on standard error. Rule: no text, audio or voice print of a user, at any level.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One readable line.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging for the whole process; later calls change nothing.
+///
+/// `level` is a level (`info`) or a filter (`info,meeshy_translator::outbox=debug`); what cannot be
+/// read as one counts as `info`.
+pub fn init(level: &str, format: LogFormat) {
+    // The MongoDB driver and the engines say at `info` what only their authors need.
+    let filter = EnvFilter::try_new(format!("{level},ort=warn,whisper_rs=warn,symphonia=error"))
+        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    let started = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    if started.is_err() {
+        tracing::debug!("logging was started before");
+    }
+}

@@ -1,0 +1,270 @@
+//! `audio_process`: a voice message, transcribed, translated and spoken in its sender's voice.
+
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
+
+use super::job::Job;
+use super::recording::{self, Hints};
+use super::speech::{self, Spoken, VoiceCell};
+use super::{JobFailure, UnspokenLanguage};
+use crate::domain::{Language, Pcm, Transcript};
+use crate::error::{ErrorCode, Reason, Stage};
+use crate::ledger::Finish;
+use crate::protocol::{
+    AudioFailure, AudioProcessCompleted, AudioProcessRequest, AudioTranslation, Event,
+    NewVoiceProfile, Request, Timestamp, TranscriptionResult, TranslatedAudio,
+};
+use crate::voices::{ChosenVoice, VoiceProfile, VoiceRequest};
+
+pub(super) async fn run(
+    job: &Arc<Job>,
+    request: AudioProcessRequest,
+) -> Result<Finish, JobFailure> {
+    let pcm = recording::decoded(job, &request.audio).await?;
+    let hints = Hints {
+        mobile: request.mobile_transcription.as_ref(),
+        user_language: request.user_language,
+        claimed_duration_ms: request.claimed_duration_ms,
+    };
+    let transcript = recording::transcript(job, &pcm, hints).await?;
+    if !transcript.is_blank() {
+        job.emit("transcription_ready", ready(job, &request, &transcript))
+            .await?;
+    }
+    let request = Arc::new(request);
+    let transcript = Arc::new(transcript);
+    let targets = targets(job, &request, &transcript);
+    let voice = VoiceCell::new(OnceCell::new());
+    let outcome = if targets.wanted == 0 {
+        Outcome::default()
+    } else {
+        // The voice is made while the first translations are.
+        let (_, outcome) = tokio::join!(
+            voice.get_or_init(|| choose_voice(job, &request, &pcm)),
+            speak_all(job, &request, &transcript, &targets.spoken, &pcm, &voice),
+        );
+        outcome?
+    };
+    finish(job, &request, &transcript, targets, outcome, voice.get()).await
+}
+
+fn ready(job: &Job, request: &AudioProcessRequest, transcript: &Transcript) -> Event {
+    Event::TranscriptionReady(Box::new(TranscriptionResult {
+        job: request.job(&job.record.task_id),
+        transcription: transcript.clone(),
+        processing_time_ms: job.processing_time_ms(),
+        timestamp: Timestamp::now(),
+    }))
+}
+
+/// The languages of a job.
+struct Targets {
+    /// Languages that were asked for, the source left out.
+    wanted: usize,
+    /// Those of them that are to be spoken, in the order of the request.
+    spoken: Vec<Language>,
+}
+
+fn targets(job: &Job, request: &AudioProcessRequest, transcript: &Transcript) -> Targets {
+    let options = &job.pipeline.options;
+    let wanted = match &request.target_languages {
+        Some(targets) if !transcript.is_blank() => targets.distinct_except(transcript.language),
+        // Absent: whom the conversation would need is not known here.
+        _ => Vec::new(),
+    };
+    let has_voice = |language: &Language| match &job.pipeline.spoken {
+        Some(spoken) => spoken.speaks(*language),
+        // No synthesizer: let every language fail with the reason.
+        None => true,
+    };
+    let mut spoken: Vec<Language> = wanted
+        .iter()
+        .copied()
+        .filter(|language| {
+            has_voice(language) || options.unspoken_language != UnspokenLanguage::Skip
+        })
+        .collect();
+    spoken.truncate(options.max_spoken_languages);
+    Targets {
+        wanted: wanted.len(),
+        spoken,
+    }
+}
+
+async fn choose_voice(
+    job: &Job,
+    request: &AudioProcessRequest,
+    pcm: &Pcm,
+) -> Result<ChosenVoice, Arc<JobFailure>> {
+    let supplied = request
+        .existing_voice
+        .as_ref()
+        .filter(|_| request.use_original_voice)
+        .and_then(|voice| voice.embedding.as_ref())
+        .and_then(|bytes| match VoiceProfile::from_bytes(bytes) {
+            Ok(profile) => Some(profile),
+            Err(error) => {
+                tracing::info!(%error, "the supplied voice is not used");
+                None
+            }
+        });
+    let code = ErrorCode::VoiceCloneFailed;
+    let chosen = job.stage(Stage::Embed, None, code, async {
+        let voice_request = VoiceRequest {
+            user_id: request.voice_owner_id(),
+            may_clone: request.generate_voice_clone,
+            supplied,
+            recording: pcm,
+            deadline: job.deadline.clone(),
+        };
+        let chosen = job.pipeline.voices.choose(voice_request).await;
+        chosen.map_err(|error| {
+            let message = crate::engine::error_chain(&error);
+            JobFailure::new(Stage::Embed, code, error.reason(), message)
+        })
+    });
+    chosen.await.map_err(Arc::new)
+}
+
+/// What became of the languages.
+#[derive(Default)]
+struct Outcome {
+    spoken: Vec<TranslatedAudio>,
+    failures: Vec<JobFailure>,
+}
+
+/// Speaks every language at once; each is published as soon as it is done.
+async fn speak_all(
+    job: &Arc<Job>,
+    request: &Arc<AudioProcessRequest>,
+    transcript: &Arc<Transcript>,
+    languages: &[Language],
+    pcm: &Pcm,
+    voice: &VoiceCell,
+) -> Result<Outcome, JobFailure> {
+    let seed_key = Request::AudioProcess(Box::new((**request).clone())).seed_key();
+    let mut running = JoinSet::new();
+    for language in languages.iter().copied() {
+        let (job, request, transcript) = (Arc::clone(job), Arc::clone(request), Arc::clone(transcript));
+        let (voice, pcm, seed_key) = (Arc::clone(voice), pcm.clone(), seed_key.clone());
+        running.spawn(async move {
+            let voice = async || {
+                let chosen = voice.get_or_init(|| choose_voice(&job, &request, &pcm));
+                chosen.await.clone()
+            };
+            speech::speak(&job, &request, &transcript, language, &seed_key, voice).await
+        });
+    }
+    let mut outcome = Outcome::default();
+    while let Some(finished) = running.join_next().await {
+        let spoken = finished.unwrap_or_else(|_| {
+            Err(JobFailure::new(
+                Stage::Synthesize,
+                ErrorCode::ProcessingFailed,
+                Reason::Internal,
+                "the language's task panicked",
+            ))
+        });
+        match spoken {
+            Ok(Spoken { audio }) => {
+                let translation = Box::new(AudioTranslation::new(
+                    request.job(&job.record.task_id),
+                    audio.clone(),
+                    Timestamp::now(),
+                ));
+                let event = if languages.len() == 1 {
+                    Event::AudioTranslationReady(translation)
+                } else if running.is_empty() {
+                    Event::AudioTranslationsCompleted(translation)
+                } else {
+                    Event::AudioTranslationsProgressive(translation)
+                };
+                let key = format!("audio:{}", audio.target_language);
+                job.emit(&key, event).await?;
+                outcome.spoken.push(audio);
+            }
+            Err(JobFailure::Ledger(error)) => return Err(error.into()),
+            Err(failure) => {
+                failure.record(job.kind());
+                outcome.failures.push(failure);
+            }
+        }
+    }
+    // The last event lists the languages as they were asked for.
+    outcome.spoken.sort_by_key(|audio| {
+        languages
+            .iter()
+            .position(|language| *language == audio.target_language)
+    });
+    Ok(outcome)
+}
+
+async fn finish(
+    job: &Job,
+    request: &AudioProcessRequest,
+    transcript: &Transcript,
+    targets: Targets,
+    outcome: Outcome,
+    voice: Option<&Result<ChosenVoice, Arc<JobFailure>>>,
+) -> Result<Finish, JobFailure> {
+    let voice = voice.and_then(|voice| voice.as_ref().ok());
+    let news = voice.and_then(|voice| voice.news.as_ref());
+    let ids = request.job(&job.record.task_id);
+    let failed = targets.wanted > 0 && outcome.spoken.is_empty();
+    let documents = match &job.pipeline.documents {
+        Some(documents) if request.post_id.is_none() => {
+            documents.of_audio(&ids, transcript, &outcome.spoken, news, |user_id| {
+                job.pipeline.voices.folder(user_id)
+            })
+        }
+        _ => Vec::new(),
+    };
+    let completed = Event::AudioProcessCompleted(Box::new(AudioProcessCompleted {
+        job: ids.clone(),
+        transcription: transcript.clone(),
+        translated_audios: outcome.spoken,
+        voice_model_user_id: request.voice_owner_id().to_owned(),
+        voice_model_quality: voice
+            .filter(|voice| voice.is_cloned)
+            .map_or(0.0, |voice| voice.quality),
+        processing_time_ms: job.processing_time_ms(),
+        timestamp: Timestamp::now(),
+        new_voice_profile: news
+            .filter(|_| request.existing_voice.is_none())
+            .map(|voice| NewVoiceProfile {
+                user_id: voice.metadata.user_id.clone(),
+                profile_id: voice.metadata.profile_id.clone(),
+                quality_score: voice.metadata.quality_score,
+                audio_count: voice.metadata.audio_count,
+                total_duration_ms: voice.metadata.total_duration_ms,
+                version: voice.metadata.version,
+                embedding: voice.profile.to_bytes(),
+            }),
+    }));
+    let mut events = vec![("completed".to_owned(), completed)];
+    if !failed {
+        job.finish(events, documents, Finish::Done).await?;
+        return Ok(Finish::Done);
+    }
+    // Something was said, languages were wanted, and none can be heard: the contract wants both events.
+    let failure = outcome.failures.into_iter().next().unwrap_or_else(|| {
+        JobFailure::new(
+            Stage::Synthesize,
+            ErrorCode::TtsFailed,
+            Reason::UnsupportedLanguage,
+            "none of the target languages has a voice",
+        )
+    });
+    events.push((
+        "error".to_owned(),
+        Event::AudioProcessError(AudioFailure {
+            job: ids,
+            failure: failure.on_the_wire(),
+            timestamp: Timestamp::now(),
+        }),
+    ));
+    job.finish(events, documents, Finish::Failed).await?;
+    Ok(Finish::Failed)
+}

@@ -1,0 +1,230 @@
+//! What every path shares: the job's checkpoints, its events, and stages under a clock.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::progress::{Progress, Step};
+use super::{JobFailure, Pipeline};
+use crate::domain::{Deadline, Language};
+use crate::engine::{EngineError, EngineHandle};
+use crate::error::{ErrorCode, Stage};
+use crate::fault;
+use crate::ledger::{
+    Checkpoint, DocumentWrite, Emission, Finish, JobRecord, LedgerError, NewCheckpoint,
+    OutgoingEvent,
+};
+use crate::observe::metrics::STAGE_DURATION;
+use crate::protocol::{Event, Timestamp};
+use crate::stages::Engine;
+
+/// One attempt at a job.
+pub(super) struct Job {
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) record: JobRecord,
+    pub(super) deadline: Deadline,
+    checkpoints: HashMap<(String, String), Checkpoint>,
+}
+
+impl Job {
+    pub(super) async fn restore(
+        pipeline: Arc<Pipeline>,
+        record: JobRecord,
+        deadline: Deadline,
+    ) -> Result<Self, LedgerError> {
+        let checkpoints = pipeline.ledger.checkpoints(record.id).await?;
+        Ok(Self {
+            pipeline,
+            record,
+            deadline,
+            checkpoints: checkpoints
+                .into_iter()
+                .map(|checkpoint| {
+                    let key = (checkpoint.stage.clone(), checkpoint.item.clone());
+                    (key, checkpoint)
+                })
+                .collect(),
+        })
+    }
+
+    pub(super) fn kind(&self) -> &str {
+        &self.record.kind
+    }
+
+    /// Milliseconds since the job was accepted.
+    pub(super) fn processing_time_ms(&self) -> u64 {
+        let now = i64::try_from(Timestamp::now().unix_ms()).unwrap_or(i64::MAX);
+        u64::try_from(now.saturating_sub(self.record.received_at_ms)).unwrap_or_default()
+    }
+
+    /// What an earlier attempt made of a stage, with its large part.
+    ///
+    /// A record that cannot be read, or whose blob is damaged, counts as absent: the stage runs again.
+    pub(super) async fn restored<T: DeserializeOwned>(
+        &self,
+        stage: Stage,
+        item: &str,
+    ) -> Option<(T, Option<Bytes>)> {
+        let key = (stage.as_str().to_owned(), item.to_owned());
+        let checkpoint = self.checkpoints.get(&key)?;
+        let record = serde_json::from_slice(&checkpoint.payload).ok()?;
+        let blob = match checkpoint.blob.clone() {
+            Some(blob) => Some(self.pipeline.ledger.blob(blob).await.ok()?),
+            None => None,
+        };
+        Some((record, blob))
+    }
+
+    /// Keeps what a stage made, so that no later attempt does it again.
+    pub(super) async fn checkpoint<T: Serialize>(
+        &self,
+        stage: Stage,
+        item: &str,
+        record: &T,
+        blob: Option<Bytes>,
+    ) -> Result<(), JobFailure> {
+        let payload = serde_json::to_vec(record).map_err(|_| {
+            JobFailure::new(
+                stage,
+                ErrorCode::ProcessingFailed,
+                crate::error::Reason::Internal,
+                "a checkpoint could not be written",
+            )
+        })?;
+        let checkpoint = NewCheckpoint {
+            stage: stage.as_str().to_owned(),
+            item: item.to_owned(),
+            payload,
+            blob,
+        };
+        self.pipeline
+            .ledger
+            .checkpoint(self.record.id, checkpoint)
+            .await?;
+        Ok(())
+    }
+
+    /// Stores one event; `key` names it within the job, so that no attempt stores it twice.
+    pub(super) async fn emit(&self, key: &str, event: Event) -> Result<(), LedgerError> {
+        self.hand_over(vec![(key.to_owned(), event)], Vec::new(), None)
+            .await
+    }
+
+    /// Stores the last events and the job's end, all or nothing.
+    pub(super) async fn finish(
+        &self,
+        events: Vec<(String, Event)>,
+        documents: Vec<DocumentWrite>,
+        finish: Finish,
+    ) -> Result<(), LedgerError> {
+        self.hand_over(events, documents, Some(finish)).await
+    }
+
+    async fn hand_over(
+        &self,
+        events: Vec<(String, Event)>,
+        documents: Vec<DocumentWrite>,
+        finish: Option<Finish>,
+    ) -> Result<(), LedgerError> {
+        let mut outgoing = Vec::with_capacity(events.len());
+        for (key, event) in events {
+            let kind = event.kind();
+            // Plain data with string keys always has a JSON form.
+            let Ok(frames) = event.frames() else {
+                tracing::error!(event = kind, "event could not be written as json");
+                continue;
+            };
+            let mut frames = frames.into_iter();
+            outgoing.push(OutgoingEvent {
+                key,
+                body: frames.next().unwrap_or_default().to_vec(),
+                frames: frames.collect(),
+            });
+        }
+        let emission = Emission {
+            events: outgoing,
+            documents,
+            finish,
+        };
+        self.pipeline.ledger.emit(self.record.id, emission).await
+    }
+
+    /// Runs a stage: tells progress, measures it, and lets tests break it.
+    pub(super) async fn stage<T>(
+        &self,
+        stage: Stage,
+        language: Option<Language>,
+        code: ErrorCode,
+        work: impl Future<Output = Result<T, JobFailure>>,
+    ) -> Result<T, JobFailure> {
+        self.tell(stage, language, Step::Started);
+        let mut clock = StageClock::start(stage);
+        let item = language.as_ref().map_or("", Language::as_str);
+        let result = match fault::point(stage, item).await {
+            Ok(()) => work.await,
+            Err(fault) => Err(JobFailure::injected(stage, code, fault)),
+        };
+        clock.outcome = if result.is_ok() { "ok" } else { "error" };
+        let step = if result.is_ok() { Step::Done } else { Step::Failed };
+        self.tell(stage, language, step);
+        result
+    }
+
+    /// Runs one request in an engine, once its model is loaded.
+    pub(super) async fn engine<E: Engine + 'static>(
+        &self,
+        stage: Stage,
+        code: ErrorCode,
+        engine: &EngineHandle<E>,
+        request: E::Request,
+    ) -> Result<E::Output, JobFailure> {
+        let patience = self.pipeline.options.model_patience;
+        let answer = if engine.ready_within(patience).await {
+            engine.run(request).await
+        } else {
+            Err(EngineError::Unavailable(engine.name()))
+        };
+        answer.map_err(|error| JobFailure::of_engine(stage, code, &error))
+    }
+
+    fn tell(&self, stage: Stage, language: Option<Language>, step: Step) {
+        let progress = Progress {
+            job_id: self.record.id,
+            stage,
+            language,
+            step,
+        };
+        // Nobody has to listen.
+        drop(self.pipeline.progress.send(progress));
+    }
+}
+
+/// Measures a stage; one that is dropped half-way counts as cancelled.
+struct StageClock {
+    stage: Stage,
+    started: Instant,
+    outcome: &'static str,
+}
+
+impl StageClock {
+    fn start(stage: Stage) -> Self {
+        Self {
+            stage,
+            started: Instant::now(),
+            outcome: "cancelled",
+        }
+    }
+}
+
+impl Drop for StageClock {
+    fn drop(&mut self) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        metrics::histogram!(STAGE_DURATION, "stage" => self.stage.as_str(), "outcome" => self.outcome)
+            .record(seconds);
+    }
+}

@@ -1,0 +1,206 @@
+//! The path of one job as straight code, from its stored request to its terminal event.
+//!
+//! ```text
+//! audio.rs        recording → transcript → every language → completed
+//! speech.rs         one language of it: translate → synthesize → encode → file
+//! transcription.rs recording → transcript
+//! text.rs         text → every language, and story texts
+//! recording.rs    where audio comes from: frames, base64, allow-listed URLs, upload folders
+//! job.rs          what every path shares: checkpoints, events, stages under a clock
+//! ```
+//! Each step that costs something is checkpointed in the ledger, so a job that was interrupted goes
+//! on where it stood, and an event that was stored once is not stored again.
+
+mod audio;
+mod failure;
+mod job;
+pub mod progress;
+mod recording;
+mod speech;
+mod text;
+mod transcription;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use crate::domain::{Deadline, Language};
+use crate::engine::EngineHandle;
+use crate::error::{ErrorCode, Reason, Stage};
+use crate::ledger::{Finish, JobRecord, Ledger, LedgerError};
+use crate::protocol::{Event, Request, Timestamp};
+use crate::stages::decode::DecodeLimits;
+use crate::stages::encode::Mp3Options;
+use crate::stages::synthesize::{XttsEngine, XttsMetadata};
+use crate::stages::transcribe::WhisperEngine;
+use crate::stages::translate::TranslateEngine;
+use crate::store::DocumentBuilder;
+use crate::voices::Voices;
+
+pub use failure::JobFailure;
+use job::Job;
+pub use progress::Progress;
+pub use recording::RecordingOptions;
+
+/// The engines that a job passes through; those that hear voices belong to [`Voices`].
+#[derive(Clone)]
+pub struct Engines {
+    /// Speech to text.
+    pub transcribe: EngineHandle<WhisperEngine>,
+    /// Text to text.
+    pub translate: EngineHandle<TranslateEngine>,
+    /// Text to speech.
+    pub synthesize: EngineHandle<XttsEngine>,
+}
+
+/// What to do with a language that has a translation but no voice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnspokenLanguage {
+    /// Leave it out of the speech.
+    #[default]
+    Skip,
+    /// Speak it with English phonetics.
+    English,
+    /// Speak it with the phonetics of the nearest language that has a voice.
+    Related,
+}
+
+/// How jobs are done.
+#[derive(Debug, Clone)]
+pub struct PipelineOptions {
+    /// Bounds of what is decoded.
+    pub decode_limits: DecodeLimits,
+    /// Where audio may come from.
+    pub recording: RecordingOptions,
+    /// The speech that is given out.
+    pub mp3: Mp3Options,
+    /// Folder of the speech files; their paths and URLs begin with it.
+    pub output_directory: PathBuf,
+    /// Language of a recording when nothing says it.
+    pub default_language: Language,
+    /// Language of a text when it cannot be told.
+    pub default_text_language: Language,
+    /// Longest text that is translated.
+    pub max_text_characters: usize,
+    /// What to do with a language that has no voice.
+    pub unspoken_language: UnspokenLanguage,
+    /// Languages that one job speaks at most; the first of the request.
+    pub max_spoken_languages: usize,
+    /// Time for one job.
+    pub job_budget: Duration,
+    /// Time for the speech of one language.
+    pub synthesize_budget: Duration,
+    /// Time that a job waits for a model to be loaded.
+    pub model_patience: Duration,
+}
+
+/// Everything that a job may touch, built once.
+pub struct Pipeline {
+    /// Where jobs, checkpoints and events are kept.
+    pub ledger: Ledger,
+    /// The engines.
+    pub engines: Engines,
+    /// The voices of users.
+    pub voices: Voices,
+    /// What the synthesizer can speak; `None` while no such model is installed.
+    pub spoken: Option<XttsMetadata>,
+    /// Makes the documents for MongoDB; `None` when none are to be written.
+    pub documents: Option<DocumentBuilder>,
+    /// How jobs are done.
+    pub options: PipelineOptions,
+    /// Tells who listens how far jobs are; nobody has to.
+    pub progress: broadcast::Sender<Progress>,
+}
+
+/// How an attempt at a job ended.
+#[derive(Debug)]
+pub enum Attempt {
+    /// The job has reached its end; its terminal event is stored.
+    Finished(Finish),
+    /// The job may succeed later; nothing terminal is stored.
+    Retry(JobFailure),
+}
+
+impl Pipeline {
+    /// Does a job, or goes on with it. `may_retry` is false for the last attempt.
+    ///
+    /// # Errors
+    /// The ledger fails: then nothing is known about the job's end, and it stays unfinished.
+    pub async fn run(
+        self: &Arc<Self>,
+        record: JobRecord,
+        may_retry: bool,
+        deadline: Deadline,
+    ) -> Result<Attempt, LedgerError> {
+        let request = self.request_of(&record).await?;
+        let job = Arc::new(Job::restore(Arc::clone(self), record, deadline).await?);
+        let outcome = match request {
+            Ok(Request::AudioProcess(request)) => audio::run(&job, *request).await,
+            Ok(Request::TranscriptionOnly(request)) => transcription::run(&job, request).await,
+            Ok(Request::Translation(request)) => text::run(&job, request).await,
+            Ok(Request::StoryText(request)) => text::run_story(&job, request).await,
+            // Neither is ever accepted into the ledger by this version.
+            Ok(Request::Ping) | Err(()) => Err(JobFailure::unreadable_request()),
+        };
+        match outcome {
+            Ok(finish) => Ok(Attempt::Finished(finish)),
+            Err(JobFailure::Ledger(error)) => Err(error),
+            Err(failure) if may_retry && failure.reason().is_retryable() => {
+                Ok(Attempt::Retry(failure))
+            }
+            Err(failure) => {
+                self.fail(&job, &failure, Finish::Failed).await?;
+                Ok(Attempt::Finished(Finish::Failed))
+            }
+        }
+    }
+
+    /// Gives up a job that killed the process again and again.
+    ///
+    /// # Errors
+    /// The ledger fails.
+    pub async fn quarantine(self: &Arc<Self>, record: JobRecord) -> Result<(), LedgerError> {
+        let job = Job::restore(Arc::clone(self), record, Deadline::none()).await?;
+        let failure = JobFailure::new(
+            Stage::Intake,
+            ErrorCode::ProcessingFailed,
+            Reason::Internal,
+            "the job stopped the process repeatedly and was put aside",
+        );
+        self.fail(&Arc::new(job), &failure, Finish::Quarantined)
+            .await
+    }
+
+    /// Stores the error event that tells the gateway, and the job's end.
+    async fn fail(
+        &self,
+        job: &Arc<Job>,
+        failure: &JobFailure,
+        finish: Finish,
+    ) -> Result<(), LedgerError> {
+        failure.record(job.kind());
+        let event = match self.request_of(&job.record).await? {
+            Ok(request) => failure.event(&request, &job.record.task_id, Timestamp::now()),
+            Err(()) => None,
+        };
+        let events: Vec<(String, Event)> = event
+            .into_iter()
+            .map(|event| ("error".to_owned(), event))
+            .collect();
+        job.finish(events, Vec::new(), finish).await
+    }
+
+    async fn request_of(&self, record: &JobRecord) -> Result<Result<Request, ()>, LedgerError> {
+        let mut frames = vec![record.request.clone().into()];
+        frames.extend(self.ledger.frames(record.id).await?);
+        Ok(match crate::protocol::parse(&frames) {
+            Ok(mut request) => {
+                request.set_task_id(record.task_id.clone());
+                Ok(request)
+            }
+            Err(_) => Err(()),
+        })
+    }
+}

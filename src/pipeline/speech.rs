@@ -1,0 +1,334 @@
+//! One language of a voice message: translate → synthesize → encode → file.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+use tokio::sync::OnceCell;
+
+use super::job::Job;
+use super::recording::off_thread;
+use super::{JobFailure, UnspokenLanguage};
+use crate::domain::{Language, Segment, Transcript};
+use crate::error::{ErrorCode, Reason, Stage};
+use crate::observe::metrics::AUDIO_SYNTHESIZED;
+use crate::protocol::{AUDIO_MP3, AudioProcessRequest, ModelType, TranslatedAudio};
+use crate::stages::encode::mp3;
+use crate::stages::synthesize::{SamplingHints, Speech, SpeechRequest};
+use crate::stages::translate::{Quality, Request as TranslateRequest};
+use crate::voices::ChosenVoice;
+
+/// The job's voice: whoever needs it first has it made, the others wait for that.
+pub(super) type VoiceCell = Arc<OnceCell<Result<ChosenVoice, Arc<JobFailure>>>>;
+
+/// A language that is done.
+pub(super) struct Spoken {
+    pub(super) audio: TranslatedAudio,
+}
+
+/// What is kept of a language that is done, beside its audio.
+#[derive(Serialize, Deserialize)]
+struct SpokenRecord {
+    text: String,
+    duration_ms: u64,
+    is_cloned: bool,
+    quality: f32,
+    segments: Vec<Segment>,
+}
+
+/// What is kept of a translation.
+#[derive(Serialize, Deserialize)]
+struct TranslatedRecord {
+    text: String,
+}
+
+/// Speaks the transcript in one language, or takes what an earlier attempt made of it.
+pub(super) async fn speak(
+    job: &Job,
+    request: &AudioProcessRequest,
+    transcript: &Transcript,
+    language: Language,
+    seed_key: &str,
+    voice: impl AsyncFnOnce() -> Result<ChosenVoice, Arc<JobFailure>>,
+) -> Result<Spoken, JobFailure> {
+    if let Some((record, Some(audio))) = job.restored(Stage::Encode, language.as_str()).await {
+        return publishable(job, request, language, record, audio).await;
+    }
+    let text = translation(job, request, transcript, language).await?;
+    let voice = voice().await.map_err(|failure| {
+        let failure = failure.on_the_wire();
+        JobFailure::new(failure.stage, ErrorCode::TtsFailed, failure.reason, failure.message)
+    })?;
+    let (is_cloned, quality) = (voice.is_cloned, voice.quality);
+    let speech = synthesize(job, request, &text, language, seed_key, voice).await?;
+    let record = SpokenRecord {
+        text,
+        duration_ms: speech.pcm.duration_ms(),
+        is_cloned,
+        quality,
+        segments: segments(&speech, language),
+    };
+    let audio = encode(job, &speech, language).await?;
+    job.checkpoint(Stage::Encode, language.as_str(), &record, Some(audio.clone()))
+        .await?;
+    publishable(job, request, language, record, audio).await
+}
+
+async fn translation(
+    job: &Job,
+    request: &AudioProcessRequest,
+    transcript: &Transcript,
+    language: Language,
+) -> Result<String, JobFailure> {
+    let item = language.as_str();
+    if let Some((TranslatedRecord { text }, _)) = job.restored(Stage::Translate, item).await {
+        return Ok(text);
+    }
+    let code = ErrorCode::TranslationFailed;
+    let translation = job
+        .stage(Stage::Translate, Some(language), code, async {
+            let translate = TranslateRequest {
+                text: transcript.text.clone(),
+                source_language: transcript.language,
+                target_language: language,
+                quality: quality_of(request.model_type),
+                deadline: job.deadline.clone(),
+            };
+            let engine = &job.pipeline.engines.translate;
+            job.engine(Stage::Translate, code, engine, translate).await
+        })
+        .await?;
+    if translation.text.trim().is_empty() {
+        return Err(JobFailure::new(
+            Stage::Translate,
+            code,
+            Reason::BadOutput,
+            "the translation is empty",
+        ));
+    }
+    let record = TranslatedRecord {
+        text: translation.text,
+    };
+    job.checkpoint(Stage::Translate, item, &record, None).await?;
+    Ok(record.text)
+}
+
+/// The translate stage's quality for the gateway's word.
+pub(super) fn quality_of(model_type: ModelType) -> Quality {
+    match model_type {
+        ModelType::Basic => Quality::Basic,
+        ModelType::Medium => Quality::Medium,
+        ModelType::Premium => Quality::Premium,
+    }
+}
+
+async fn synthesize(
+    job: &Job,
+    request: &AudioProcessRequest,
+    text: &str,
+    language: Language,
+    seed_key: &str,
+    voice: ChosenVoice,
+) -> Result<Speech, JobFailure> {
+    let code = ErrorCode::TtsFailed;
+    let options = &job.pipeline.options;
+    let hints = request.voice_clone_hints;
+    job.stage(Stage::Synthesize, Some(language), code, async {
+        let speak = SpeechRequest {
+            text: text.to_owned(),
+            language: spoken_as(job, language),
+            conditioning: Arc::new(voice.conditioning),
+            seed: seed(seed_key, language),
+            sampling: SamplingHints {
+                temperature: hints.temperature,
+                top_p: hints.top_p,
+                repetition_penalty: hints.repetition_penalty,
+                ..SamplingHints::default()
+            },
+            deadline: job.deadline.at_most(options.synthesize_budget),
+        };
+        let engine = &job.pipeline.engines.synthesize;
+        let speech = job.engine(Stage::Synthesize, code, engine, speak).await?;
+        metrics::counter!(AUDIO_SYNTHESIZED, "language" => language.to_string())
+            .increment(speech.pcm.duration_ms() / 1000);
+        Ok(speech)
+    })
+    .await
+}
+
+/// The language whose phonetics speak `language`.
+fn spoken_as(job: &Job, language: Language) -> Language {
+    let Some(spoken) = &job.pipeline.spoken else { return language };
+    if spoken.speaks(language) {
+        return language;
+    }
+    match job.pipeline.options.unspoken_language {
+        UnspokenLanguage::Skip => language,
+        UnspokenLanguage::English => Language::ENGLISH,
+        UnspokenLanguage::Related => related(language),
+    }
+}
+
+/// The language with a voice that sounds nearest; languages of Cameroon are read by French speakers.
+fn related(language: Language) -> Language {
+    let code = match language.as_str() {
+        "bas" | "ksf" | "nnh" | "dua" | "bum" | "ewo" | "byv" | "fan" | "ln" | "wo" | "ff" | "bm" => "fr",
+        "ca" | "gl" => "es",
+        "uk" | "bg" | "kk" => "ru",
+        "sk" | "sl" | "hr" | "sr" => "cs",
+        "ro" => "it",
+        "af" => "nl",
+        "az" | "uz" => "tr",
+        "fa" | "ur" => "ar",
+        "ne" | "bn" => "hi",
+        _ => "en",
+    };
+    Language::parse(code).unwrap_or(Language::ENGLISH)
+}
+
+/// The same recording in the same language is always spoken alike.
+fn seed(seed_key: &str, language: Language) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(seed_key.as_bytes());
+    hasher.update([0]);
+    hasher.update(language.as_str().as_bytes());
+    hasher.finalize().into()
+}
+
+fn segments(speech: &Speech, language: Language) -> Vec<Segment> {
+    speech
+        .parts
+        .iter()
+        .map(|part| Segment {
+            text: part.text.clone(),
+            start_ms: part.start_ms,
+            end_ms: part.end_ms,
+            confidence: None,
+            speaker_id: None,
+            voice_similarity_score: None,
+            language: Some(language),
+        })
+        .collect()
+}
+
+async fn encode(job: &Job, speech: &Speech, language: Language) -> Result<Bytes, JobFailure> {
+    let code = ErrorCode::TtsFailed;
+    job.stage(Stage::Encode, Some(language), code, async {
+        let (pcm, options) = (speech.pcm.clone(), job.pipeline.options.mp3.clone());
+        off_thread(Stage::Encode, move || {
+            mp3(&pcm, &options).map_err(|error| JobFailure::of_stage(Stage::Encode, code, &error))
+        })
+        .await
+    })
+    .await
+}
+
+/// Writes the file that the paths of the event name. The gateway keeps a copy of its own, so a full
+/// disk costs the paths, not the speech.
+async fn publishable(
+    job: &Job,
+    request: &AudioProcessRequest,
+    language: Language,
+    record: SpokenRecord,
+    audio: Bytes,
+) -> Result<Spoken, JobFailure> {
+    let file = relative_file(job.record.received_at_ms, request, language);
+    let root = job.pipeline.options.output_directory.clone();
+    let (path, bytes) = (root.join(&file), audio.clone());
+    let written = tokio::task::spawn_blocking(move || write_file(&path, &bytes)).await;
+    let is_written = matches!(written, Ok(Ok(())));
+    if let Ok(Err(error)) = written {
+        tracing::error!(%error, "speech file could not be written");
+    }
+    let (audio_path, audio_url) = if is_written {
+        (
+            root.join(&file).display().to_string(),
+            format!("/outputs/audio/{}", file.display()),
+        )
+    } else {
+        Default::default()
+    };
+    Ok(Spoken {
+        audio: TranslatedAudio {
+            target_language: language,
+            translated_text: record.text,
+            audio_url,
+            audio_path,
+            duration_ms: record.duration_ms,
+            voice_cloned: record.is_cloned,
+            voice_quality: record.quality,
+            audio_mime_type: AUDIO_MP3.to_owned(),
+            segments: record.segments,
+            audio,
+        },
+    })
+}
+
+/// `translated/YYYY/mm/<messageId>_<attachmentId>_<language>.mp3`
+fn relative_file(
+    received_at_ms: i64,
+    request: &AudioProcessRequest,
+    language: Language,
+) -> PathBuf {
+    let received = OffsetDateTime::from_unix_timestamp(received_at_ms / 1000)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let name = format!(
+        "{}_{}_{language}.mp3",
+        file_safe(&request.message_id),
+        file_safe(&request.attachment_id),
+    );
+    Path::new("translated")
+        .join(format!("{:04}", received.year()))
+        .join(format!("{:02}", u8::from(received.month())))
+        .join(name)
+}
+
+/// An id as part of a file name: ids come from peers and may hold anything.
+fn file_safe(id: &str) -> String {
+    let is_plain = (1..=64).contains(&id.len())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if is_plain {
+        return id.to_owned();
+    }
+    let digest = Sha256::digest(id.as_bytes());
+    digest.iter().take(12).map(|b| format!("{b:02x}")).collect()
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    std::io::Write::write_all(&mut file, bytes)?;
+    // Temporary files are private; the gateway reads these from a shared volume.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.as_file().set_permissions(mode)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_in_file_names_cannot_leave_the_folder() {
+        for id in ["../../x", "a/b", "", "post:1", "é", &"x".repeat(65)] {
+            let safe = file_safe(id);
+            assert!(safe.bytes().all(|b| b.is_ascii_alphanumeric()), "{id} → {safe}");
+        }
+        assert_eq!(file_safe("66b1f0a4_c-2"), "66b1f0a4_c-2");
+        assert_ne!(file_safe("a/b"), file_safe("a:b"));
+    }
+
+    #[test]
+    fn seeds_differ_by_job_and_language_only() {
+        assert_eq!(seed("job", Language::FRENCH), seed("job", Language::FRENCH));
+        assert_ne!(seed("job", Language::FRENCH), seed("job", Language::ENGLISH));
+        assert_ne!(seed("job", Language::FRENCH), seed("other", Language::FRENCH));
+    }
+}

@@ -1,0 +1,285 @@
+//! `translation`: a text in every language that was asked for, one event each, in the order of the
+//! request; and story texts, all languages in one event.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use super::JobFailure;
+use super::job::Job;
+use super::speech::quality_of;
+use crate::domain::Language;
+use crate::error::{ErrorCode, Reason, Stage};
+use crate::ledger::Finish;
+use crate::protocol::{
+    Event, ModelType, PoolType, RequestedLanguage, StoryTextCompleted, StoryTextRequest,
+    TextErrorMetadata, TextMetadata, TextResult, Timestamp, TranslationCompleted,
+    TranslationError, TranslationRequest, TranslationSkipped,
+};
+use crate::scheduler::Lane;
+use crate::stages::detect::detect_language;
+use crate::stages::translate::{Request as TranslateRequest, Translation};
+
+/// Confidence that the gateway expects of a fresh translation.
+const FRESH_CONFIDENCE: f32 = 0.95;
+
+pub(super) async fn run(job: &Arc<Job>, request: TranslationRequest) -> Result<Finish, JobFailure> {
+    let length = request.text.chars().count();
+    let max_length = job.pipeline.options.max_text_characters;
+    if length > max_length {
+        return too_long(job, request, length, max_length).await;
+    }
+    let source = source_language(job, request.source_language, &request.text);
+    let request = Arc::new(request);
+    let targets = &request.target_languages;
+    let mut results = in_order(job, source, &request.text, request.model_type, &targets.accepted);
+    let mut failed = targets.rejected.clone();
+    let mut first_failure = None;
+    let mut succeeded = false;
+    while let Some((target, result)) = results.next().await {
+        match result {
+            Ok(translated) => {
+                succeeded = true;
+                let event = completed(job, &request, source, &target, translated);
+                let key = format!("translation:{}", target.requested);
+                job.emit(&key, event).await?;
+            }
+            Err(JobFailure::Ledger(error)) => return Err(error.into()),
+            Err(failure) => {
+                failure.record(job.kind());
+                failed.push(target.requested);
+                first_failure.get_or_insert(failure);
+            }
+        }
+    }
+    if failed.is_empty() {
+        job.finish(Vec::new(), Vec::new(), Finish::Done).await?;
+        return Ok(Finish::Done);
+    }
+    let failure = first_failure.unwrap_or_else(|| {
+        JobFailure::new(
+            Stage::Intake,
+            ErrorCode::TranslationFailed,
+            Reason::UnsupportedLanguage,
+            "a target language is not a language code",
+        )
+    });
+    let error = error_event(job, &request, &failure, failed);
+    let finish = if succeeded { Finish::Done } else { Finish::Failed };
+    job.finish(vec![("error".to_owned(), error)], Vec::new(), finish)
+        .await?;
+    Ok(finish)
+}
+
+pub(super) async fn run_story(
+    job: &Arc<Job>,
+    request: StoryTextRequest,
+) -> Result<Finish, JobFailure> {
+    let source = source_language(job, request.source_language, &request.text);
+    let targets: Vec<RequestedLanguage> = request
+        .target_languages
+        .accepted
+        .iter()
+        .filter(|target| target.language != source)
+        .cloned()
+        .collect();
+    let mut results = in_order(job, source, &request.text, ModelType::Basic, &targets);
+    let mut event =
+        StoryTextCompleted::new(request.post_id, request.text_object_index, Timestamp::now());
+    while let Some((target, result)) = results.next().await {
+        match result {
+            Ok(translated) => event.add(target.field_name().to_owned(), translated.translation.text),
+            Err(JobFailure::Ledger(error)) => return Err(error.into()),
+            Err(failure) => failure.record(job.kind()),
+        }
+    }
+    let events = vec![("completed".to_owned(), Event::StoryTextCompleted(event))];
+    job.finish(events, Vec::new(), Finish::Done).await?;
+    Ok(Finish::Done)
+}
+
+async fn too_long(
+    job: &Job,
+    request: TranslationRequest,
+    length: usize,
+    max_length: usize,
+) -> Result<Finish, JobFailure> {
+    let failure = JobFailure::new(
+        Stage::Intake,
+        ErrorCode::TranslationFailed,
+        Reason::TextTooLong,
+        format!("text has {length} characters, at most {max_length} are translated"),
+    );
+    failure.record(job.kind());
+    let skipped = TranslationSkipped::too_long(
+        request.message_id.clone(),
+        request.conversation_id.clone(),
+        length,
+        max_length,
+    );
+    let error = error_event(job, &request, &failure, Vec::new());
+    let events = vec![
+        ("skipped".to_owned(), Event::TranslationSkipped(skipped)),
+        ("error".to_owned(), error),
+    ];
+    job.finish(events, Vec::new(), Finish::Failed).await?;
+    Ok(Finish::Failed)
+}
+
+fn source_language(job: &Job, given: Option<Language>, text: &str) -> Language {
+    given
+        .or_else(|| detect_language(text).map(|detected| detected.language))
+        .unwrap_or(job.pipeline.options.default_text_language)
+}
+
+/// A text in one language.
+struct Translated {
+    translation: Translation,
+    translation_time: Duration,
+}
+
+/// Translations that run at once and are handed out in the order of the request.
+struct InOrder {
+    running: JoinSet<(usize, Result<Translated, JobFailure>)>,
+    targets: Vec<RequestedLanguage>,
+    ready: Vec<Option<Result<Translated, JobFailure>>>,
+    next: usize,
+}
+
+fn in_order(
+    job: &Arc<Job>,
+    source: Language,
+    text: &str,
+    model_type: ModelType,
+    targets: &[RequestedLanguage],
+) -> InOrder {
+    let mut running = JoinSet::new();
+    let text: Arc<str> = Arc::from(text);
+    for (index, target) in targets.iter().enumerate() {
+        let (job, text, language) = (Arc::clone(job), Arc::clone(&text), target.language);
+        running.spawn(async move {
+            (index, translate(&job, source, &text, language, model_type).await)
+        });
+    }
+    InOrder {
+        running,
+        targets: targets.to_vec(),
+        ready: targets.iter().map(|_| None).collect(),
+        next: 0,
+    }
+}
+
+impl InOrder {
+    /// The next language of the request with its result, as soon as that is known.
+    async fn next(&mut self) -> Option<(RequestedLanguage, Result<Translated, JobFailure>)> {
+        let target = self.targets.get(self.next)?.clone();
+        loop {
+            if let Some(result) = self.ready.get_mut(self.next).and_then(Option::take) {
+                self.next += 1;
+                return Some((target, result));
+            }
+            match self.running.join_next().await {
+                Some(Ok((index, result))) => {
+                    if let Some(place) = self.ready.get_mut(index) {
+                        *place = Some(result);
+                    }
+                }
+                // A panic loses the index: the language that is waited for takes the blame.
+                Some(Err(_)) | None => {
+                    self.next += 1;
+                    return Some((
+                        target,
+                        Err(JobFailure::new(
+                            Stage::Translate,
+                            ErrorCode::ProcessingFailed,
+                            Reason::Internal,
+                            "the language's task panicked",
+                        )),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+async fn translate(
+    job: &Job,
+    source: Language,
+    text: &str,
+    target: Language,
+    model_type: ModelType,
+) -> Result<Translated, JobFailure> {
+    let started = Instant::now();
+    let code = ErrorCode::TranslationFailed;
+    let translation = job
+        .stage(Stage::Translate, Some(target), code, async {
+            let request = TranslateRequest {
+                text: text.to_owned(),
+                source_language: source,
+                target_language: target,
+                quality: quality_of(model_type),
+                deadline: job.deadline.clone(),
+            };
+            let engine = &job.pipeline.engines.translate;
+            job.engine(Stage::Translate, code, engine, request).await
+        })
+        .await?;
+    Ok(Translated {
+        translation,
+        translation_time: started.elapsed(),
+    })
+}
+
+fn completed(
+    job: &Job,
+    request: &TranslationRequest,
+    source: Language,
+    target: &RequestedLanguage,
+    translated: Translated,
+) -> Event {
+    let processing_time = Duration::from_millis(job.processing_time_ms());
+    let task_id = job.record.task_id.clone();
+    let model = translated.translation.model;
+    Event::TranslationCompleted(Box::new(TranslationCompleted {
+        task_id: task_id.clone(),
+        target_language: target.requested.clone(),
+        result: TextResult {
+            message_id: request.message_id.clone(),
+            translated_text: translated.translation.text,
+            source_language: source,
+            target_language: target.requested.clone(),
+            confidence_score: FRESH_CONFIDENCE,
+            processing_time,
+            model_type: request.model_type,
+            translator_model: request.model_type,
+            pool_type: Some(match Lane::of_text(&request.text, request.is_low_priority()) {
+                Lane::TextFast => PoolType::Fast,
+                Lane::TextAny => PoolType::Any,
+                Lane::TextNormal | Lane::Audio => PoolType::Normal,
+            }),
+            translation_time: Some(translated.translation_time),
+            queue_time: Some(processing_time.saturating_sub(translated.translation_time)),
+        },
+        timestamp: Timestamp::now(),
+        metadata: TextMetadata::new(task_id, (!model.is_empty()).then_some(model)),
+    }))
+}
+
+fn error_event(
+    job: &Job,
+    request: &TranslationRequest,
+    failure: &JobFailure,
+    failed_languages: Vec<String>,
+) -> Event {
+    let failure = failure.on_the_wire();
+    Event::TranslationError(TranslationError {
+        task_id: job.record.task_id.clone(),
+        message_id: Some(request.message_id.clone()),
+        error: failure.message,
+        conversation_id: Some(request.conversation_id.clone()),
+        reason: failure.reason,
+        stage: failure.stage,
+        metadata: TextErrorMetadata::of(failed_languages),
+    })
+}

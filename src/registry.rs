@@ -1,0 +1,480 @@
+//! The models on disk: which there are, whether they are intact, and where each engine finds its own.
+//!
+//! A model directory holds `manifest.toml` beside the files. A file that is not in the manifest, or
+//! differs from it, is not used.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// Name of the manifest in a model directory.
+pub const MANIFEST_FILE: &str = "manifest.toml";
+
+/// Why models cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// There is no model directory, or no manifest in it.
+    #[error("no models at {path}; set MODELS_PATH to a folder with a manifest.toml, or run `translator models lock` on a folder of your own")]
+    Missing {
+        /// Where the manifest was looked for.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The manifest is not readable.
+    #[error("{path} is not a valid manifest")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: toml::de::Error,
+    },
+    /// A path in the manifest leaves the model directory.
+    #[error("manifest: {path} lies outside the model directory")]
+    Outside {
+        /// The offending path.
+        path: PathBuf,
+    },
+    /// No model of this kind is installed.
+    #[error("no {0} model is installed")]
+    NotInstalled(Engine),
+    /// The model's licence has to be accepted first.
+    #[error("{id} is licensed under {licence}; add \"{licence}\" to accept_licenses under [models] after reading it")]
+    Licence {
+        /// The model.
+        id: String,
+        /// Its licence.
+        licence: String,
+    },
+    /// A file is missing, cut or altered.
+    #[error("{path}: {problem}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: Problem,
+    },
+}
+
+/// What is wrong with a model file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// It cannot be read.
+    #[error("cannot be read ({0})")]
+    Unreadable(std::io::ErrorKind),
+    /// It is longer or shorter than the manifest says.
+    #[error("has {actual} bytes, the manifest says {expected}")]
+    Size {
+        /// Bytes by the manifest.
+        expected: u64,
+        /// Bytes found.
+        actual: u64,
+    },
+    /// Its content is not the manifest's.
+    #[error("has another SHA-256 than the manifest says")]
+    Hash,
+}
+
+/// The kinds of models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// Speech to text.
+    Whisper,
+    /// Text to text.
+    Marian,
+    /// Recording to speaker embedding.
+    Openvoice,
+    /// Text to speech.
+    Xtts,
+    /// Speech or silence.
+    Vad,
+}
+
+impl std::fmt::Display for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Whisper => "whisper",
+            Self::Marian => "marian",
+            Self::Openvoice => "openvoice",
+            Self::Xtts => "xtts",
+            Self::Vad => "vad",
+        })
+    }
+}
+
+/// One file of a model.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelFile {
+    /// Path below the model directory.
+    pub path: PathBuf,
+    /// SHA-256 in lower-case hexadecimal.
+    pub sha256: String,
+    /// Length.
+    pub size_bytes: u64,
+}
+
+/// One model: the files of one graph set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Model {
+    /// Name, unique in the manifest.
+    pub id: String,
+    /// The engine that runs it.
+    pub engine: Engine,
+    /// Licence of the weights, as an SPDX name where there is one.
+    pub licence: String,
+    /// True when the licence limits use, so that it must be accepted by name.
+    #[serde(default)]
+    pub requires_acceptance: bool,
+    /// Language translated from, for translation models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Languages translated to, for translation models.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
+    /// Its files.
+    #[serde(default, rename = "file")]
+    pub files: Vec<ModelFile>,
+}
+
+impl Model {
+    /// Bytes on disk.
+    pub fn size_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size_bytes).sum()
+    }
+}
+
+/// What a model directory says about itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Manifest {
+    /// True for the bundled tiny models, whose output is noise.
+    #[serde(default)]
+    pub fixture: bool,
+    /// A remark for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// The models.
+    #[serde(default, rename = "model")]
+    pub models: Vec<Model>,
+}
+
+/// A model directory with its manifest.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    directory: PathBuf,
+    manifest: Manifest,
+    accepted_licences: Vec<String>,
+}
+
+impl Registry {
+    /// Reads the manifest; looks at no other file.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub fn open(directory: &Path, accepted_licences: &[String]) -> Result<Self, RegistryError> {
+        let path = directory.join(MANIFEST_FILE);
+        let text = std::fs::read_to_string(&path).map_err(|source| RegistryError::Missing {
+            path: path.clone(),
+            source,
+        })?;
+        let manifest: Manifest =
+            toml::from_str(&text).map_err(|source| RegistryError::Manifest { path, source })?;
+        let leaves = |file: &&ModelFile| {
+            !file
+                .path
+                .components()
+                .all(|part| matches!(part, std::path::Component::Normal(_)))
+        };
+        if let Some(file) = manifest.models.iter().flat_map(|m| &m.files).find(leaves) {
+            return Err(RegistryError::Outside {
+                path: file.path.clone(),
+            });
+        }
+        Ok(Self {
+            directory: directory.to_owned(),
+            manifest,
+            accepted_licences: accepted_licences.to_vec(),
+        })
+    }
+
+    /// The model directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What the directory says about itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Models of one engine.
+    pub fn models(&self, engine: Engine) -> impl Iterator<Item = &Model> {
+        self.manifest
+            .models
+            .iter()
+            .filter(move |model| model.engine == engine)
+    }
+
+    /// The folder of an engine, after checking that its models are intact and may be used.
+    ///
+    /// Reads every byte of files that `checked` does not know yet.
+    ///
+    /// # Errors
+    /// Nothing is installed, a file differs from the manifest, or a licence is not accepted.
+    pub fn verified_folder(
+        &self,
+        engine: Engine,
+        checked: &CheckedFiles,
+    ) -> Result<PathBuf, RegistryError> {
+        let mut models = self.models(engine).peekable();
+        if models.peek().is_none() {
+            return Err(RegistryError::NotInstalled(engine));
+        }
+        for model in models {
+            if model.requires_acceptance && !self.accepted_licences.contains(&model.licence) {
+                return Err(RegistryError::Licence {
+                    id: model.id.clone(),
+                    licence: model.licence.clone(),
+                });
+            }
+            for file in &model.files {
+                let path = self.directory.join(&file.path);
+                checked
+                    .check(&path, file)
+                    .map_err(|problem| RegistryError::Damaged { path, problem })?;
+            }
+        }
+        Ok(self.directory.join(engine.to_string()))
+    }
+
+    /// The Whisper file that fits `hint` (`base`, `large-v3`, …) best: the one whose name contains
+    /// it, else the largest.
+    ///
+    /// # Errors
+    /// As [`verified_folder`](Self::verified_folder).
+    pub fn whisper_file(
+        &self,
+        hint: &str,
+        checked: &CheckedFiles,
+    ) -> Result<PathBuf, RegistryError> {
+        self.verified_folder(Engine::Whisper, checked)?;
+        let fits = |file: &&ModelFile| {
+            let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+            !hint.is_empty() && name.contains(hint)
+        };
+        let files: Vec<&ModelFile> = self
+            .models(Engine::Whisper)
+            .flat_map(|model| &model.files)
+            .collect();
+        files
+            .iter()
+            .copied()
+            .find(fits)
+            .or_else(|| files.iter().copied().max_by_key(|file| file.size_bytes))
+            .map(|file| self.directory.join(&file.path))
+            .ok_or(RegistryError::NotInstalled(Engine::Whisper))
+    }
+
+    /// The recording that the default voice is made from.
+    pub fn default_voice(&self) -> PathBuf {
+        self.directory.join("xtts").join("default_voice.wav")
+    }
+}
+
+/// Remembers which files were found intact, so that a large file is read once, not at every start.
+///
+/// A file is known by path, length and time of its last change.
+#[derive(Debug, Default)]
+pub struct CheckedFiles {
+    cache: Option<PathBuf>,
+    known: std::sync::Mutex<HashMap<PathBuf, CheckedFile>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct CheckedFile {
+    size_bytes: u64,
+    modified: SystemTime,
+    sha256: String,
+}
+
+impl CheckedFiles {
+    /// Keeps what it learns in `cache`, a file in the data directory.
+    pub fn with_cache(cache: PathBuf) -> Self {
+        let known = std::fs::read(&cache)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        Self {
+            cache: Some(cache),
+            known: std::sync::Mutex::new(known),
+        }
+    }
+
+    /// Checks one file against its manifest entry.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, path: &Path, expected: &ModelFile) -> Result<(), Problem> {
+        let unreadable = |e: std::io::Error| Problem::Unreadable(e.kind());
+        let facts = std::fs::metadata(path).map_err(unreadable)?;
+        if facts.len() != expected.size_bytes {
+            return Err(Problem::Size {
+                expected: expected.size_bytes,
+                actual: facts.len(),
+            });
+        }
+        let found = CheckedFile {
+            size_bytes: facts.len(),
+            modified: facts.modified().map_err(unreadable)?,
+            sha256: expected.sha256.clone(),
+        };
+        if self.lock().get(path) == Some(&found) {
+            return Ok(());
+        }
+        if sha256_of(path).map_err(unreadable)? != expected.sha256 {
+            return Err(Problem::Hash);
+        }
+        self.lock().insert(path.to_owned(), found);
+        self.keep();
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, CheckedFile>> {
+        self.known
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Losing the cache costs time only, so a failure is worth no more than a line in the log.
+    fn keep(&self) {
+        let Some(cache) = &self.cache else { return };
+        let written = serde_json::to_vec(&*self.lock())
+            .map_err(std::io::Error::other)
+            .and_then(|bytes| std::fs::write(cache, bytes));
+        if let Err(error) = written {
+            tracing::debug!(%error, "checked model files could not be remembered");
+        }
+    }
+}
+
+/// SHA-256 of a file in lower-case hexadecimal.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn sha256_of(path: &Path) -> std::io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+    Ok(hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory_with(manifest: &str, files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (path, content) in files {
+            let path = directory.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        std::fs::write(directory.path().join(MANIFEST_FILE), manifest).unwrap();
+        directory
+    }
+
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    fn manifest(sha256: &str, size: u64, path: &str, extra: &str) -> String {
+        format!(
+            "[[model]]\nid = \"w\"\nengine = \"whisper\"\nlicence = \"MIT\"\n{extra}\n\
+             [[model.file]]\npath = \"{path}\"\nsha256 = \"{sha256}\"\nsize_bytes = {size}\n"
+        )
+    }
+
+    #[test]
+    fn intact_files_are_used_and_altered_ones_are_not() {
+        let directory = directory_with(
+            &manifest(ABC, 3, "whisper/a.bin", ""),
+            &[("whisper/a.bin", b"abc")],
+        );
+        let registry = Registry::open(directory.path(), &[]).unwrap();
+        let cache = directory.path().join("checked.json");
+        let file = registry.whisper_file("", &CheckedFiles::with_cache(cache.clone()));
+        assert_eq!(file.unwrap(), directory.path().join("whisper/a.bin"));
+
+        std::fs::write(directory.path().join("whisper/a.bin"), b"abd").unwrap();
+        let error = registry
+            .whisper_file("", &CheckedFiles::default())
+            .unwrap_err();
+        assert!(
+            matches!(error, RegistryError::Damaged { problem: Problem::Hash, .. }),
+            "{error}"
+        );
+        std::fs::write(directory.path().join("whisper/a.bin"), b"ab").unwrap();
+        let error = registry.whisper_file("", &CheckedFiles::with_cache(cache));
+        assert!(matches!(
+            error,
+            Err(RegistryError::Damaged { problem: Problem::Size { expected: 3, actual: 2 }, .. })
+        ));
+    }
+
+    #[test]
+    fn a_manifest_cannot_point_outside() {
+        for path in ["../secret", "/etc/passwd", "whisper/../../x"] {
+            let directory = directory_with(&manifest(ABC, 3, path, ""), &[]);
+            let error = Registry::open(directory.path(), &[]).unwrap_err();
+            assert!(matches!(error, RegistryError::Outside { .. }), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_limiting_licence_must_be_accepted_by_name() {
+        let directory = directory_with(
+            &manifest(ABC, 3, "whisper/a.bin", "requires_acceptance = true"),
+            &[("whisper/a.bin", b"abc")],
+        );
+        let checked = CheckedFiles::default();
+        let refused = Registry::open(directory.path(), &[]).unwrap();
+        let error = refused.whisper_file("", &checked).unwrap_err();
+        assert!(error.to_string().contains("accept_licenses"), "{error}");
+        let accepted = Registry::open(directory.path(), &["MIT".to_owned()]).unwrap();
+        assert!(accepted.whisper_file("", &checked).is_ok());
+    }
+
+    #[test]
+    fn the_hint_chooses_among_whisper_files() {
+        let text = manifest(ABC, 3, "whisper/ggml-base.bin", "")
+            + &manifest(ABC, 3, "whisper/ggml-large-v3.bin", "");
+        let directory = directory_with(
+            &text,
+            &[("whisper/ggml-base.bin", b"abc"), ("whisper/ggml-large-v3.bin", b"abc")],
+        );
+        let registry = Registry::open(directory.path(), &[]).unwrap();
+        let chosen = registry.whisper_file("large-v3", &CheckedFiles::default());
+        assert!(chosen.unwrap().ends_with("ggml-large-v3.bin"));
+    }
+
+    #[test]
+    fn a_missing_directory_says_what_to_do() {
+        let error = Registry::open(Path::new("no-such-folder"), &[]).unwrap_err();
+        assert!(error.to_string().contains("MODELS_PATH"), "{error}");
+    }
+}

@@ -1,0 +1,495 @@
+//! Whose turn it is: lanes with bounds, so that texts never wait behind audio.
+//!
+//! The queues hold ids only; what a job needs is in the ledger. Texts take the text slots, short ones
+//! first; audio takes its own.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::domain::Deadline;
+use crate::engine::error_chain;
+use crate::ledger::{Finish, JobId, JobRecord, Ledger, LedgerError, MAX_ATTEMPTS};
+use crate::observe::metrics::{
+    JOB_DURATION, JOBS_FINISHED, JOBS_RUNNING, QUEUE_DEPTH, QUEUE_WAIT,
+};
+use crate::pipeline::{Attempt, Pipeline};
+use crate::protocol::{Request, Timestamp};
+
+/// Texts shorter than this go first.
+const FAST_TEXT_CHARACTERS: usize = 100;
+
+/// Pause before a job that may succeed later is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// Where a job waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Short texts.
+    TextFast,
+    /// Other texts, and stories.
+    TextNormal,
+    /// Texts that nobody waits for.
+    TextAny,
+    /// Recordings.
+    Audio,
+}
+
+impl Lane {
+    const ALL: [Self; 4] = [Self::TextFast, Self::TextNormal, Self::TextAny, Self::Audio];
+
+    /// The lane of a request; a ping has none.
+    pub fn of(request: &Request) -> Option<Self> {
+        match request {
+            Request::Ping => None,
+            Request::AudioProcess(_) | Request::TranscriptionOnly(_) => Some(Self::Audio),
+            Request::StoryText(request) => Some(Self::of_text(&request.text, false)),
+            Request::Translation(request) => {
+                Some(Self::of_text(&request.text, request.is_low_priority()))
+            }
+        }
+    }
+
+    /// The lane of a text.
+    pub fn of_text(text: &str, is_low_priority: bool) -> Self {
+        if is_low_priority {
+            Self::TextAny
+        } else if text.chars().nth(FAST_TEXT_CHARACTERS - 1).is_none() {
+            Self::TextFast
+        } else {
+            Self::TextNormal
+        }
+    }
+
+    /// The lane's name in the ledger, in metrics and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TextFast => "text_fast",
+            Self::TextNormal => "text_normal",
+            Self::TextAny => "text_any",
+            Self::Audio => "audio",
+        }
+    }
+
+    /// The lane of that name; what is unknown waits with the recordings.
+    pub fn from_name(name: &str) -> Self {
+        Self::ALL
+            .into_iter()
+            .find(|lane| lane.as_str() == name)
+            .unwrap_or(Self::Audio)
+    }
+
+    fn is_text(self) -> bool {
+        self != Self::Audio
+    }
+}
+
+/// Bounds of the scheduler.
+#[derive(Debug, Clone)]
+pub struct SchedulerOptions {
+    /// Jobs with recordings that run at once.
+    pub max_running_audio: usize,
+    /// Text jobs that run at once.
+    pub max_running_text: usize,
+    /// Short texts that wait at most.
+    pub max_queued_fast: usize,
+    /// Other texts that wait at most, in each of their two lanes.
+    pub max_queued_normal: usize,
+    /// Recordings that wait at most.
+    pub max_queued_audio: usize,
+    /// Time for one job.
+    pub job_budget: Duration,
+    /// Time that running jobs are given when the daemon stops.
+    pub drain: Duration,
+}
+
+/// The lane has no place left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the {} lane is full", .0.as_str())]
+pub struct LaneFull(pub Lane);
+
+#[derive(Debug)]
+struct Queued {
+    job_id: JobId,
+    since: Instant,
+}
+
+#[derive(Default)]
+struct Queues {
+    waiting: HashMap<Lane, VecDeque<Queued>>,
+    /// Places promised to requests that are on their way into the ledger.
+    reserved: HashMap<Lane, usize>,
+}
+
+/// The queues before the pipeline; shared by the intake, which fills them, and
+/// [`run`](Self::run), which empties them.
+pub struct Scheduler {
+    options: SchedulerOptions,
+    queues: Mutex<Queues>,
+    changed: Notify,
+}
+
+/// A place in a lane, promised before the job is in the ledger.
+pub struct Place<'a> {
+    scheduler: &'a Scheduler,
+    lane: Lane,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut queues = self.scheduler.lock();
+        if let Some(reserved) = queues.reserved.get_mut(&self.lane) {
+            *reserved = reserved.saturating_sub(1);
+        }
+    }
+}
+
+impl Place<'_> {
+    /// Takes the place.
+    pub fn enqueue(self, job_id: JobId) {
+        self.scheduler.push(self.lane, job_id);
+    }
+}
+
+impl Scheduler {
+    /// Empty queues.
+    pub fn new(options: SchedulerOptions) -> Self {
+        Self {
+            options,
+            queues: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Promises a place in a lane, so that nothing is accepted that cannot wait here.
+    ///
+    /// # Errors
+    /// The lane is full.
+    pub fn reserve(&self, lane: Lane) -> Result<Place<'_>, LaneFull> {
+        let bound = match lane {
+            Lane::TextFast => self.options.max_queued_fast,
+            Lane::TextNormal | Lane::TextAny => self.options.max_queued_normal,
+            Lane::Audio => self.options.max_queued_audio,
+        };
+        let mut queues = self.lock();
+        let waiting = queues.waiting.get(&lane).map_or(0, VecDeque::len);
+        let reserved = queues.reserved.entry(lane).or_default();
+        if waiting + *reserved >= bound {
+            return Err(LaneFull(lane));
+        }
+        *reserved += 1;
+        drop(queues);
+        Ok(Place {
+            scheduler: self,
+            lane,
+        })
+    }
+
+    /// Puts a job into its lane without regard to bounds: it is accepted already.
+    fn push(&self, lane: Lane, job_id: JobId) {
+        let queued = Queued {
+            job_id,
+            since: Instant::now(),
+        };
+        self.lock().waiting.entry(lane).or_default().push_back(queued);
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs jobs until `stop` is set; then gives running ones time to end.
+    ///
+    /// # Errors
+    /// The jobs of an earlier run cannot be read.
+    pub async fn run(
+        self: Arc<Self>,
+        ledger: Ledger,
+        pipeline: Arc<Pipeline>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), LedgerError> {
+        let unfinished = ledger.unfinished().await?;
+        if !unfinished.is_empty() {
+            tracing::info!(jobs = unfinished.len(), "jobs of an earlier run go on");
+        }
+        for record in unfinished {
+            self.push(Lane::from_name(&record.lane), record.id);
+        }
+        let mut running = Running::default();
+        tokio::pin!(stop);
+        loop {
+            while let Some((lane, job_id)) = self.next(&running) {
+                running.start(&self, lane, job_id, &ledger, &pipeline);
+            }
+            self.report(&running);
+            tokio::select! {
+                () = &mut stop => break,
+                () = self.changed.notified() => {}
+                Some(ended) = running.tasks.join_next_with_id() => running.ended(ended),
+            }
+        }
+        self.drain(running, &ledger).await;
+        Ok(())
+    }
+
+    /// The next job that may run.
+    fn next(&self, running: &Running) -> Option<(Lane, JobId)> {
+        let mut queues = self.lock();
+        let lane = Lane::ALL.into_iter().find(|lane| {
+            let has_slot = if lane.is_text() {
+                running.count(Lane::is_text) < self.options.max_running_text
+            } else {
+                running.count(|lane| !lane.is_text()) < self.options.max_running_audio
+            };
+            has_slot && queues.waiting.get(lane).is_some_and(|queue| !queue.is_empty())
+        })?;
+        let queued = queues.waiting.get_mut(&lane)?.pop_front()?;
+        metrics::histogram!(QUEUE_WAIT, "lane" => lane.as_str())
+            .record(queued.since.elapsed().as_secs_f64());
+        Some((lane, queued.job_id))
+    }
+
+    fn report(&self, running: &Running) {
+        let queues = self.lock();
+        for lane in Lane::ALL {
+            let waiting = queues.waiting.get(&lane).map_or(0, VecDeque::len);
+            metrics::gauge!(QUEUE_DEPTH, "lane" => lane.as_str()).set(waiting as f64);
+            metrics::gauge!(JOBS_RUNNING, "lane" => lane.as_str())
+                .set(running.count(|running| running == lane) as f64);
+        }
+    }
+
+    /// Lets running jobs end; what does not end in time goes on at the next start.
+    async fn drain(&self, mut running: Running, ledger: &Ledger) {
+        if running.jobs.is_empty() {
+            return;
+        }
+        tracing::info!(jobs = running.jobs.len(), "running jobs are given time to end");
+        let all_ended = async {
+            while let Some(ended) = running.tasks.join_next_with_id().await {
+                running.ended(ended);
+            }
+        };
+        if tokio::time::timeout(self.options.drain, all_ended).await.is_ok() {
+            return;
+        }
+        for job in running.jobs.values() {
+            job.deadline.cancel();
+            // Stopping in good order is no crash of the job.
+            if let Err(error) = ledger.release_attempt(job.job_id).await {
+                tracing::warn!(error = %error_chain(&error), "attempt could not be released");
+            }
+        }
+        tracing::warn!(jobs = running.jobs.len(), "jobs go on at the next start");
+        running.tasks.shutdown().await;
+    }
+}
+
+/// Jobs that are being worked on.
+#[derive(Default)]
+struct Running {
+    tasks: JoinSet<()>,
+    jobs: HashMap<tokio::task::Id, RunningJob>,
+}
+
+struct RunningJob {
+    job_id: JobId,
+    lane: Lane,
+    deadline: Deadline,
+}
+
+impl Running {
+    fn count(&self, is_counted: impl Fn(Lane) -> bool) -> usize {
+        self.jobs.values().filter(|job| is_counted(job.lane)).count()
+    }
+
+    fn start(
+        &mut self,
+        scheduler: &Arc<Scheduler>,
+        lane: Lane,
+        job_id: JobId,
+        ledger: &Ledger,
+        pipeline: &Arc<Pipeline>,
+    ) {
+        let deadline = Deadline::after(scheduler.options.job_budget);
+        let attempt = attempt(
+            Arc::clone(scheduler),
+            lane,
+            job_id,
+            ledger.clone(),
+            Arc::clone(pipeline),
+            deadline.clone(),
+        );
+        let task = self.tasks.spawn(attempt);
+        let job = RunningJob {
+            job_id,
+            lane,
+            deadline,
+        };
+        self.jobs.insert(task.id(), job);
+    }
+
+    fn ended(&mut self, ended: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        let job = self.jobs.remove(&id);
+        if ended.is_err() {
+            tracing::error!(job.id = ?job.map(|job| job.job_id), "job task panicked");
+        }
+    }
+}
+
+/// One attempt at a job; a panic inside counts like a failure that may pass.
+async fn attempt(
+    scheduler: Arc<Scheduler>,
+    lane: Lane,
+    job_id: JobId,
+    ledger: Ledger,
+    pipeline: Arc<Pipeline>,
+    deadline: Deadline,
+) {
+    match begin(&ledger, &pipeline, job_id).await {
+        Ok(Some((record, attempts))) => {
+            let may_retry = attempts < MAX_ATTEMPTS;
+            let (kind, received_at_ms) = (record.kind.clone(), record.received_at_ms);
+            let run = tokio::spawn(async move { pipeline.run(record, may_retry, deadline).await });
+            // Dropped with this task when the daemon stops: the run must not outlive it.
+            let run = AbortOnDrop(run);
+            match run.join().await {
+                Ok(Ok(Attempt::Finished(finish))) => count_end(&kind, received_at_ms, finish),
+                Ok(Ok(Attempt::Retry(failure))) => {
+                    failure.record(&kind);
+                    retry(scheduler, lane, job_id);
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(error = %error_chain(&error), "job stopped at the ledger");
+                    retry(scheduler, lane, job_id);
+                }
+                Err(_) => {
+                    tracing::error!(job.kind = kind, "job panicked");
+                    retry(scheduler, lane, job_id);
+                }
+            }
+        }
+        Ok(None) => {}
+        Err(error) => {
+            tracing::error!(error = %error_chain(&error), "job could not be begun");
+            retry(scheduler, lane, job_id);
+        }
+    }
+}
+
+/// Counts the attempt and reads the job; `None` when nothing is left to do for it.
+async fn begin(
+    ledger: &Ledger,
+    pipeline: &Arc<Pipeline>,
+    job_id: JobId,
+) -> Result<Option<(JobRecord, u32)>, LedgerError> {
+    let Some(record) = ledger.load(job_id).await? else {
+        return Ok(None);
+    };
+    if record.state.is_finished() {
+        return Ok(None);
+    }
+    let attempts = ledger.start_attempt(job_id).await?;
+    if attempts > MAX_ATTEMPTS {
+        let (kind, received_at_ms) = (record.kind.clone(), record.received_at_ms);
+        pipeline.quarantine(record).await?;
+        count_end(&kind, received_at_ms, Finish::Quarantined);
+        return Ok(None);
+    }
+    Ok(Some((record, attempts)))
+}
+
+fn retry(scheduler: Arc<Scheduler>, lane: Lane, job_id: JobId) {
+    tokio::spawn(async move {
+        tokio::time::sleep(RETRY_PAUSE).await;
+        scheduler.push(lane, job_id);
+    });
+}
+
+fn count_end(kind: &str, received_at_ms: i64, finish: Finish) {
+    let outcome = match finish {
+        Finish::Done => "done",
+        Finish::Failed => "failed",
+        Finish::Quarantined => "quarantined",
+    };
+    let now = i64::try_from(Timestamp::now().unix_ms()).unwrap_or(i64::MAX);
+    let seconds = now.saturating_sub(received_at_ms).max(0) as f64 / 1000.0;
+    metrics::counter!(JOBS_FINISHED, "kind" => kind.to_owned(), "outcome" => outcome).increment(1);
+    metrics::histogram!(JOB_DURATION, "kind" => kind.to_owned()).record(seconds);
+    tracing::info!(job.kind = kind, outcome, duration_ms = (seconds * 1000.0) as u64, "job ended");
+}
+
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> AbortOnDrop<T> {
+    async fn join(mut self) -> Result<T, tokio::task::JoinError> {
+        (&mut self.0).await
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scheduler() -> Scheduler {
+        Scheduler::new(SchedulerOptions {
+            max_running_audio: 1,
+            max_running_text: 1,
+            max_queued_fast: 2,
+            max_queued_normal: 2,
+            max_queued_audio: 2,
+            job_budget: Duration::from_secs(1),
+            drain: Duration::ZERO,
+        })
+    }
+
+    #[test]
+    fn lanes_by_length_and_priority() {
+        assert_eq!(Lane::of_text(&"é".repeat(99), false), Lane::TextFast);
+        assert_eq!(Lane::of_text(&"é".repeat(100), false), Lane::TextNormal);
+        assert_eq!(Lane::of_text("short", true), Lane::TextAny);
+        for lane in Lane::ALL {
+            assert_eq!(Lane::from_name(lane.as_str()), lane);
+        }
+    }
+
+    #[test]
+    fn a_full_lane_refuses_and_the_others_do_not() {
+        let scheduler = scheduler();
+        scheduler.reserve(Lane::TextFast).unwrap().enqueue(JobId(1));
+        let promised = scheduler.reserve(Lane::TextFast).unwrap();
+        assert_eq!(
+            scheduler.reserve(Lane::TextFast).err(),
+            Some(LaneFull(Lane::TextFast))
+        );
+        assert!(scheduler.reserve(Lane::Audio).is_ok());
+        drop(promised);
+        assert!(scheduler.reserve(Lane::TextFast).is_ok());
+    }
+
+    #[test]
+    fn short_texts_go_first_and_audio_holds_nobody_up() {
+        let scheduler = scheduler();
+        for (id, lane) in [(1, Lane::Audio), (2, Lane::TextAny), (3, Lane::TextNormal), (4, Lane::TextFast)] {
+            scheduler.push(lane, JobId(id));
+        }
+        let order: Vec<i64> = std::iter::from_fn(|| scheduler.next(&Running::default()))
+            .map(|(_, job_id)| job_id.0)
+            .collect();
+        assert_eq!(order, [4, 3, 2, 1]);
+    }
+}
