@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | [`domain`] | plain data: ids, languages, audio, transcripts, voices, jobs, deadlines |
 //! | [`onnx`] | the only place that builds ONNX Runtime sessions |
+//! | [`protocol`] | the wire: requests in, events out |
 //! | [`stages`] | the engines and codecs: decode, transcribe, translate, embed, synthesize, encode |
 //! | [`engine`] | the thread that owns an engine and the bounded queue before it |
 
@@ -18,4 +19,5 @@ pub mod domain;
 pub mod engine;
 pub mod error;
 pub mod onnx;
+pub mod protocol;
 pub mod stages;
