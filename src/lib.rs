@@ -11,10 +11,12 @@
 //! | --- | --- |
 //! | [`domain`] | plain data: ids, languages, audio, transcripts, voices, jobs, deadlines |
 //! | [`onnx`] | the only place that builds ONNX Runtime sessions |
+//! | [`config`] | settings: defaults, file, environment |
 //! | [`protocol`] | the wire: requests in, events out |
 //! | [`stages`] | the engines and codecs: decode, transcribe, translate, embed, synthesize, encode |
 //! | [`engine`] | the thread that owns an engine and the bounded queue before it |
 
+pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod error;

@@ -24,7 +24,7 @@ pub use event::{
 pub use frames::Frames;
 pub use request::{
     AudioProcessRequest, AudioSource, AudioSourceError, ExistingVoice, MobileTranscription,
-    ModelType, Problem, Rejection, Request, RequestError, RequestKind, RequestedLanguage,
+    ModelType, Problem, Rejection, Request, RequestError, RequestIds, RequestKind, RequestedLanguage,
     StoryTextRequest, TargetLanguages, TranscriptionRequest, TranslationRequest, VoiceCloneHints,
     parse,
 };

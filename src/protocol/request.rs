@@ -14,7 +14,7 @@ pub use audio::{
     AudioProcessRequest, AudioSource, AudioSourceError, ExistingVoice, TranscriptionRequest,
     VoiceCloneHints,
 };
-pub use error::{Problem, Rejection, RequestError};
+pub use error::{Problem, Rejection, RequestError, RequestIds};
 pub use language::{RequestedLanguage, TargetLanguages};
 pub use mobile::MobileTranscription;
 pub use text::{StoryTextRequest, TranslationRequest};
