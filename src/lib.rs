@@ -9,21 +9,45 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
+//! | [`commands`] | the command line: one file for each command |
+//! | [`app`] | the composition root: builds everything, runs it, stops it in order |
 //! | [`http`] | probes and metrics over HTTP |
+//! | [`intake`] | receive, check, keep |
+//! | [`scheduler`] | lanes and bounds: whose turn it is |
+//! | [`pipeline`] | the path of one job as straight code |
+//! | [`voices`] | the voices of users: made, kept, improved, chosen |
+//! | [`outbox`] | stored events to the gateway, again where needed |
+//! | [`store`] | results to MongoDB |
+//! | [`ledger`] | jobs, attempts, checkpoints and events on disk |
 //! | [`engine`] | the thread that owns an engine and the bounded queue before it |
 //! | [`stages`] | the engines and codecs: decode, transcribe, translate, embed, synthesize, encode |
 //! | [`registry`] | the models on disk: manifest, verification |
 //! | [`onnx`] | the only place that builds ONNX Runtime sessions |
+//! | [`transport`] | the ZeroMQ sockets |
+//! | [`protocol`] | the wire: requests in, events out |
+//! | [`config`] | settings: defaults, file, environment |
 //! | [`observe`] | logs, metrics, health |
 //! | [`error`] | stages, wire codes and reasons |
-//! | [`domain`] | plain data: ids, languages, audio, transcripts, voices, jobs, deadlines |
+//! | [`domain`] | plain data: languages, audio, transcripts, voices, deadlines |
 
+pub mod app;
+pub mod commands;
+pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod error;
 pub mod fault;
 pub mod http;
+pub mod intake;
+pub mod ledger;
 pub mod observe;
 pub mod onnx;
+pub mod outbox;
+pub mod pipeline;
+pub mod protocol;
 pub mod registry;
+pub mod scheduler;
 pub mod stages;
+pub mod store;
+pub mod transport;
+pub mod voices;

@@ -1,0 +1,248 @@
+//! Environment variables: which setting each of them is.
+
+use std::fmt;
+
+use config::{Value, ValueKind};
+
+use super::ConnectionUrl;
+
+/// How the text of a variable is read.
+enum Kind {
+    Text,
+    Boolean,
+    /// A whole number from the first to the second.
+    Number(i64, i64),
+    /// A number of mebibytes, for a setting in bytes.
+    Mebibytes,
+    /// Items between commas.
+    List,
+    /// One item of a list that several variables add to.
+    Item,
+    /// One of these words, in any case; the pair's second is the setting's word for it.
+    Word(&'static [(&'static str, &'static str)]),
+    Language,
+    /// True means the log level `debug`.
+    Debug,
+    MongoUrl,
+}
+
+const PORT: Kind = Kind::Number(0, 65_535);
+const COUNT: Kind = Kind::Number(1, 1_000_000_000);
+const DEVICE: Kind = Kind::Word(&[
+    ("auto", "auto"),
+    ("cpu", "cpu"),
+    ("cuda", "cuda"),
+    ("gpu", "cuda"),
+]);
+const FORMAT: Kind = Kind::Word(&[("mp3", "mp3")]);
+const LEVEL: Kind = Kind::Word(&[
+    ("critical", "error"),
+    ("error", "error"),
+    ("warning", "warn"),
+    ("warn", "warn"),
+    ("info", "info"),
+    ("debug", "debug"),
+    ("trace", "trace"),
+]);
+
+/// Every variable with the key that it sets. Where several set one key, the last of them wins.
+#[rustfmt::skip]
+const VARIABLES: &[(&str, &str, Kind)] = &[
+    ("TRANSLATOR_DATA_DIR", "data_dir", Kind::Text),
+    ("TRANSLATOR_ZMQ_BIND_ADDRESS", "zmq.bind_address", Kind::Text),
+    ("TRANSLATOR_ZMQ_PULL_PORT", "zmq.pull_port", PORT),
+    ("TRANSLATOR_ZMQ_PUB_PORT", "zmq.pub_port", PORT),
+    ("TRANSLATOR_HTTP_BIND_ADDRESS", "http.bind_address", Kind::Text),
+    ("FASTAPI_PORT", "http.port", PORT),
+    ("HTTP_PORT", "http.port", PORT),
+    ("MAX_CONCURRENT_JOBS", "jobs.max_concurrent_audio", COUNT),
+    ("MAX_QUEUE_SIZE", "jobs.max_queued_audio", COUNT),
+    ("ENABLE_AUDIO_SERVICES", "audio.enabled", Kind::Boolean),
+    ("AUDIO_MAX_SIZE_MB", "audio.max_bytes", Kind::Mebibytes),
+    ("AUDIO_MAX_DURATION_SECS", "audio.max_duration_secs", COUNT),
+    ("UPLOAD_PATH", "audio.upload_roots", Kind::Item),
+    ("UPLOAD_DIR", "audio.upload_roots", Kind::Item),
+    ("AUDIO_UPLOAD_DIR", "audio.upload_roots", Kind::Item),
+    ("AUDIO_URL_HOSTS", "audio.allowed_url_hosts", Kind::List),
+    ("OUTPUT_DIR", "output.path", Kind::Text),
+    ("AUDIO_OUTPUT_DIR", "output.path", Kind::Text),
+    ("TTS_OUTPUT_DIR", "output.path", Kind::Text),
+    ("AUDIO_RETENTION_DAYS", "output.retention_days", COUNT),
+    ("MODELS_PATH", "models.path", Kind::Text),
+    ("ORT_DYLIB_PATH", "models.onnxruntime_library", Kind::Text),
+    ("TTS_DEVICE", "models.device", DEVICE),
+    ("WHISPER_DEVICE", "transcribe.device", DEVICE),
+    ("TRANSLATOR_DEVICE", "models.device", DEVICE),
+    ("TRANSLATOR_DEVICE", "transcribe.device", DEVICE),
+    ("TRANSLATOR_ACCEPT_LICENSES", "models.accept_licenses", Kind::List),
+    ("WHISPER_MODEL", "transcribe.model", Kind::Text),
+    ("WHISPER_BEAM_SIZE", "transcribe.beam_size", Kind::Number(1, 8)),
+    ("DEFAULT_LANGUAGE", "transcribe.default_language", Kind::Language),
+    ("OMP_NUM_THREADS", "transcribe.threads", COUNT),
+    ("OMP_NUM_THREADS", "translate.threads", COUNT),
+    ("OMP_NUM_THREADS", "synthesize.threads", COUNT),
+    ("TRANSLATOR_BATCH_SIZE", "translate.max_batch_rows", COUNT),
+    ("MAX_TEXT_LENGTH", "translate.max_characters", COUNT),
+    ("MAX_TRANSLATION_LENGTH", "translate.max_characters", COUNT),
+    ("TRANSLATOR_DEFAULT_DETECT_LANG", "translate.default_detect_language", Kind::Language),
+    ("TRANSLATION_TIMEOUT", "translate.timeout_secs", COUNT),
+    ("CACHE_MAX_ENTRIES", "translate.cache_entries", Kind::Number(0, 10_000_000)),
+    ("TRANSLATION_CACHE_TTL", "translate.cache_ttl_secs", COUNT),
+    ("TTS_MAX_WORKERS", "synthesize.slots", COUNT),
+    ("TTS_SYNTH_TIMEOUT_S", "synthesize.timeout_secs", COUNT),
+    ("TTS_MAX_SEGMENT_CHARS", "synthesize.max_segment_characters", COUNT),
+    ("TTS_UNSUPPORTED", "synthesize.unsupported",
+        Kind::Word(&[("skip", "skip"), ("english", "english"), ("related", "related")])),
+    ("TTS_MAX_EAGER_LANGUAGES", "synthesize.max_eager_languages", COUNT),
+    ("TTS_DEFAULT_FORMAT", "synthesize.format", FORMAT),
+    ("AUDIO_PIPELINE_TTS_FORMAT", "synthesize.format", FORMAT),
+    ("VOICE_MODEL_CACHE_DIR", "voices.path", Kind::Text),
+    ("VOICE_MODEL_MAX_AGE_DAYS", "voices.max_age_days", COUNT),
+    ("VOICE_MIN_DURATION_MS", "voices.min_duration_ms", Kind::Number(0, 600_000)),
+    ("DATABASE_URL", "mongo.url", Kind::MongoUrl),
+    ("MONGO_WRITE", "mongo.write", Kind::Word(&[("seed", "seed"), ("none", "none")])),
+    ("MONGO_STRING_IDS", "mongo.string_ids", Kind::Boolean),
+    ("DEBUG", "log.level", Kind::Debug),
+    ("LOG_LEVEL", "log.level", LEVEL),
+    ("LOG_FORMAT", "log.format", Kind::Word(&[("text", "text"), ("json", "json")])),
+];
+
+/// A variable that could not be used and was ignored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Its name. The value is not kept: it may be a secret in the wrong place.
+    pub variable: &'static str,
+    /// What it should have been.
+    pub expected: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "environment variable {} is ignored: it is not {}",
+            self.variable, self.expected
+        )
+    }
+}
+
+/// The settings that `environment` makes, in the order to apply them, and what of it can't be used.
+/// An empty variable is the same as none.
+pub(super) fn read(environment: &[(String, String)]) -> (Vec<(&'static str, Value)>, Vec<Warning>) {
+    let mut settings: Vec<(&str, Value)> = Vec::new();
+    let mut warnings: Vec<Warning> = Vec::new();
+    for (variable, key, kind) in VARIABLES {
+        let text = environment
+            .iter()
+            .find_map(|(name, value)| (name == variable).then_some(value.trim()))
+            .unwrap_or_default();
+        if text.is_empty() {
+            continue;
+        }
+        match kind.read(text) {
+            Some(ValueKind::Nil) => {}
+            Some(value) => add(&mut settings, key, kind, value),
+            None => {
+                let warning = Warning {
+                    variable,
+                    expected: kind.to_string(),
+                };
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+        }
+    }
+    (settings, warnings)
+}
+
+fn add(
+    settings: &mut Vec<(&'static str, Value)>,
+    key: &'static str,
+    kind: &Kind,
+    value: ValueKind,
+) {
+    let value = Value::new(None, value);
+    if !matches!(kind, Kind::Item) {
+        settings.push((key, value));
+        return;
+    }
+    let earlier = settings.iter_mut().find(|(earlier, _)| *earlier == key);
+    match earlier.map(|(_, list)| &mut list.kind) {
+        Some(ValueKind::Array(items)) => items.push(value),
+        _ => settings.push((key, Value::new(None, vec![value]))),
+    }
+}
+
+impl Kind {
+    /// The setting's value, `Nil` for none, or `None` if the text can't be read.
+    fn read(&self, text: &str) -> Option<ValueKind> {
+        match self {
+            Self::Text | Self::Item => Some(text.into()),
+            Self::Boolean => boolean(text).map(ValueKind::from),
+            Self::Number(least, most) => {
+                let number: i64 = text.parse().ok()?;
+                (least..=most).contains(&&number).then(|| number.into())
+            }
+            Self::Mebibytes => {
+                let mebibytes: i64 = text
+                    .parse()
+                    .ok()
+                    .filter(|number| (1..=1024).contains(number))?;
+                Some((mebibytes << 20).into())
+            }
+            Self::List => {
+                let items = text
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|item| !item.is_empty());
+                Some(items.map(str::to_owned).collect::<Vec<_>>().into())
+            }
+            Self::Word(words) => words.iter().find_map(|(word, setting)| {
+                word.eq_ignore_ascii_case(text).then(|| (*setting).into())
+            }),
+            Self::Language => {
+                crate::domain::Language::parse(text).map(|language| language.as_str().into())
+            }
+            Self::Debug => boolean(text).map(|debug| {
+                if debug {
+                    "debug".into()
+                } else {
+                    ValueKind::Nil
+                }
+            }),
+            Self::MongoUrl => ConnectionUrl::is_mongodb(text).then(|| text.into()),
+        }
+    }
+}
+
+/// What a variable should hold.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text | Self::Item | Self::List => f.write_str("a text"),
+            Self::Boolean | Self::Debug => f.write_str("true or false"),
+            Self::Number(least, most) => write!(f, "a number from {least} to {most}"),
+            Self::Mebibytes => f.write_str("a number from 1 to 1024"),
+            Self::Word(words) => {
+                let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+                write!(f, "one of {}", words.join(", "))
+            }
+            Self::Language => f.write_str("a language code"),
+            Self::MongoUrl => f.write_str("a MongoDB address"),
+        }
+    }
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+pub(super) fn variable_names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    VARIABLES.iter().map(|(variable, key, _)| (*variable, *key))
+}

@@ -1,0 +1,29 @@
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Where models are, and what runs them.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSettings {
+    /// Folder with `manifest.toml`.
+    pub path: PathBuf,
+    /// ONNX Runtime's shared library; `None` looks where it usually is.
+    pub onnxruntime_library: Option<PathBuf>,
+    /// What ONNX models run on.
+    pub device: DeviceChoice,
+    /// Licences of weights that the operator accepts.
+    pub accept_licenses: Vec<String>,
+}
+
+/// What models shall run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceChoice {
+    /// CUDA where it works, else the processor.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// CUDA or nothing.
+    Cuda,
+}

@@ -1,0 +1,72 @@
+use std::num::NonZeroUsize;
+
+use serde::{Deserialize, Serialize};
+
+use super::Problems;
+
+/// Bit rates that MP3 knows at 22 to 24 kHz, in kbit/s.
+const MP3_BITRATES_KBPS: [u32; 14] = [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160];
+
+/// Text to speech.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SynthesizeSettings {
+    /// `None`: chosen from the number of cores.
+    pub threads: Option<NonZeroUsize>,
+    /// Sentences that are spoken together.
+    pub slots: usize,
+    /// For one sentence.
+    pub timeout_secs: u64,
+    /// Longest text of one pass.
+    pub max_segment_characters: usize,
+    /// What becomes of languages without a voice.
+    pub unsupported: Unsupported,
+    /// Languages of one job that get speech.
+    pub max_eager_languages: usize,
+    /// What files are made.
+    pub format: SpeechFormat,
+    /// Of those files.
+    pub bitrate_kbps: u32,
+}
+
+/// What becomes of languages without a voice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unsupported {
+    /// No speech: the text is translated all the same.
+    Skip,
+    /// Spoken by English rules.
+    English,
+    /// Spoken by the rules of a related language, where one has a voice.
+    Related,
+}
+
+/// A container and codec for speech.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpeechFormat {
+    /// MPEG-2 layer III.
+    Mp3,
+}
+
+impl SynthesizeSettings {
+    pub(super) fn validate(&self, problems: &mut Problems) {
+        problems.within("synthesize.slots", self.slots, 1..=256);
+        problems.within("synthesize.timeout_secs", self.timeout_secs, 1..=3_600);
+        problems.within(
+            "synthesize.max_segment_characters",
+            self.max_segment_characters,
+            20..=10_000,
+        );
+        problems.within(
+            "synthesize.max_eager_languages",
+            self.max_eager_languages,
+            1..=200,
+        );
+        problems.require(
+            MP3_BITRATES_KBPS.contains(&self.bitrate_kbps),
+            "synthesize.bitrate_kbps",
+            format!("must be one of {MP3_BITRATES_KBPS:?}"),
+        );
+    }
+}

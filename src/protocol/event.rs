@@ -1,0 +1,144 @@
+//! What the gateway is told.
+
+mod audio;
+mod serialize;
+mod system;
+mod text;
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+pub use audio::{
+    AUDIO_MP3, AudioFailure, AudioJob, AudioProcessCompleted, AudioTranslation, Failure,
+    NewVoiceProfile, TranscriptionResult, TranslatedAudio,
+};
+pub use system::{Pong, VoiceApiError, VoiceErrorCode};
+pub use text::{
+    POOL_FULL, PoolType, StoryTextCompleted, TextErrorMetadata, TextMetadata, TextResult,
+    TranslationCompleted, TranslationError, TranslationSkipped,
+};
+
+use super::frames::{Attachments, Frames};
+
+/// One event; the variant's name in snake case is its `type`, unless given.
+#[derive(Clone, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The daemon is there.
+    Pong(Pong),
+    /// A text in one more language.
+    TranslationCompleted(Box<TranslationCompleted>),
+    /// A text will get no more languages.
+    TranslationError(TranslationError),
+    /// A text was not worth an attempt; precedes the error.
+    TranslationSkipped(TranslationSkipped),
+    /// A story's text in all its languages.
+    #[serde(rename = "story_text_object_translation_completed")]
+    StoryTextCompleted(StoryTextCompleted),
+    /// What was said, before anything is translated.
+    TranscriptionReady(Box<TranscriptionResult>),
+    /// The speech of a job's only target language.
+    AudioTranslationReady(Box<AudioTranslation>),
+    /// The speech of one of several languages, but not the last to be done.
+    AudioTranslationsProgressive(Box<AudioTranslation>),
+    /// The speech of the last of several languages.
+    AudioTranslationsCompleted(Box<AudioTranslation>),
+    /// Everything about a voice message.
+    AudioProcessCompleted(Box<AudioProcessCompleted>),
+    /// A voice message failed.
+    AudioProcessError(AudioFailure),
+    /// What was said, for a request that wanted nothing more.
+    TranscriptionCompleted(Box<TranscriptionResult>),
+    /// A transcription failed.
+    TranscriptionError(AudioFailure),
+    /// A request of the voice API failed.
+    VoiceApiError(VoiceApiError),
+}
+
+/// The JSON of an event that describes its binary frames.
+#[derive(Serialize)]
+struct WithBinaryFrames<'a, D: Serialize> {
+    #[serde(flatten)]
+    event: &'a Event,
+    #[serde(rename = "binaryFrames")]
+    binary_frames: &'a D,
+}
+
+impl Event {
+    /// The event's `type` on the wire.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Pong(_) => "pong",
+            Self::TranslationCompleted(_) => "translation_completed",
+            Self::TranslationError(_) => "translation_error",
+            Self::TranslationSkipped(_) => "translation_skipped",
+            Self::StoryTextCompleted(_) => "story_text_object_translation_completed",
+            Self::TranscriptionReady(_) => "transcription_ready",
+            Self::AudioTranslationReady(_) => "audio_translation_ready",
+            Self::AudioTranslationsProgressive(_) => "audio_translations_progressive",
+            Self::AudioTranslationsCompleted(_) => "audio_translations_completed",
+            Self::AudioProcessCompleted(_) => "audio_process_completed",
+            Self::AudioProcessError(_) => "audio_process_error",
+            Self::TranscriptionCompleted(_) => "transcription_completed",
+            Self::TranscriptionError(_) => "transcription_error",
+            Self::VoiceApiError(_) => "voice_api_error",
+        }
+    }
+
+    /// The frames to publish: the JSON, then audio and voice print where the event has them.
+    ///
+    /// # Errors
+    /// None in practice: every event is plain data with string keys.
+    pub fn frames(&self) -> Result<Frames, serde_json::Error> {
+        let (json, payload) = match self {
+            Self::AudioTranslationReady(event)
+            | Self::AudioTranslationsProgressive(event)
+            | Self::AudioTranslationsCompleted(event) => (
+                serde_json::to_vec(self)?,
+                vec![event.translated_audio.audio.clone()],
+            ),
+            Self::AudioProcessCompleted(event) => {
+                let attachments = event.attachments();
+                let json = serde_json::to_vec(&WithBinaryFrames {
+                    event: self,
+                    binary_frames: attachments.descriptors(),
+                })?;
+                (json, attachments.into_frames())
+            }
+            Self::Pong(_)
+            | Self::TranslationCompleted(_)
+            | Self::TranslationError(_)
+            | Self::TranslationSkipped(_)
+            | Self::StoryTextCompleted(_)
+            | Self::TranscriptionReady(_)
+            | Self::AudioProcessError(_)
+            | Self::TranscriptionCompleted(_)
+            | Self::TranscriptionError(_)
+            | Self::VoiceApiError(_) => (serde_json::to_vec(self)?, Vec::new()),
+        };
+        Ok(std::iter::once(Bytes::from(json)).chain(payload).collect())
+    }
+}
+
+impl AudioProcessCompleted {
+    fn attachments(&self) -> Attachments {
+        let mut attachments = Attachments::default();
+        for audio in &self.translated_audios {
+            let name = format!("audio_{}", audio.target_language);
+            attachments.attach(name, &audio.audio, Some(&audio.audio_mime_type));
+        }
+        if let Some(profile) = &self.new_voice_profile {
+            attachments.attach("embedding".to_owned(), &profile.embedding, None);
+        }
+        attachments
+    }
+}
+
+/// Shows the kind only: most events hold what somebody said.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Event({})", self.kind())
+    }
+}

@@ -1,0 +1,160 @@
+//! Lenient access to the fields of a JSON object.
+
+use serde_json::{Map, Value};
+
+/// Longest id that is taken, in bytes; the longest seen in practice have fewer than 64.
+const MAX_ID_BYTES: usize = 512;
+
+/// Most values that one message may hold.
+///
+/// Parsed JSON takes up to eighty times the bytes of its text (one small object takes a whole tree
+/// node), while base64 audio, the only reason for a large text, is a single value. So what is
+/// bounded is the number of values: an hour of speech with a segment for each word still fits.
+const MAX_VALUES: usize = 250_000;
+
+/// Why a frame holds no fields. Says nothing about the content: that is personal data.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FieldsError {
+    #[error("first frame is not JSON")]
+    NotJson(#[source] serde_json::Error),
+    #[error("first frame is not a JSON object")]
+    NotAnObject,
+    #[error("first frame holds more than {MAX_VALUES} values")]
+    TooManyValues,
+}
+
+/// A JSON object whose fields are read once; a field of another type than asked for counts as absent.
+pub(super) struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// Reads the object in `json`; serde_json bounds the depth of nesting at 128.
+    pub(super) fn parse(json: &[u8]) -> Result<Self, FieldsError> {
+        if !has_at_most(json, MAX_VALUES) {
+            return Err(FieldsError::TooManyValues);
+        }
+        match serde_json::from_slice(json) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(_) => Err(FieldsError::NotAnObject),
+            Err(error) => Err(FieldsError::NotJson(error)),
+        }
+    }
+
+    /// The fields of `value`, if it is an object.
+    pub(super) fn of(value: Value) -> Option<Self> {
+        match value {
+            Value::Object(fields) => Some(Self(fields)),
+            _ => None,
+        }
+    }
+
+    /// A string that is not empty, taken out without copying.
+    pub(super) fn string(&mut self, key: &str) -> Option<String> {
+        match self.0.remove(key) {
+            Some(Value::String(text)) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    /// An opaque id: a string that is not empty and of sensible length.
+    pub(super) fn id(&mut self, key: &str) -> Option<String> {
+        self.string(key).filter(|id| id.len() <= MAX_ID_BYTES)
+    }
+
+    pub(super) fn bool(&self, key: &str) -> Option<bool> {
+        self.0.get(key)?.as_bool()
+    }
+
+    pub(super) fn integer(&self, key: &str) -> Option<i64> {
+        self.0.get(key)?.as_i64()
+    }
+
+    pub(super) fn unsigned(&self, key: &str) -> Option<u64> {
+        self.0.get(key)?.as_u64()
+    }
+
+    pub(super) fn number(&self, key: &str) -> Option<f64> {
+        self.0.get(key)?.as_f64()
+    }
+
+    /// A probability or quality, brought into 0..1.
+    pub(super) fn unit_interval(&self, key: &str) -> Option<f32> {
+        self.number(key).map(|number| number.clamp(0.0, 1.0) as f32)
+    }
+
+    pub(super) fn object(&mut self, key: &str) -> Option<Self> {
+        self.0.remove(key).and_then(Self::of)
+    }
+
+    pub(super) fn array(&mut self, key: &str) -> Option<Vec<Value>> {
+        match self.0.remove(key) {
+            Some(Value::Array(items)) => Some(items),
+            _ => None,
+        }
+    }
+}
+
+/// Tells whether `json` holds at most `limit` values, counting what separates or opens them.
+fn has_at_most(json: &[u8], limit: usize) -> bool {
+    let mut values = 1;
+    let mut in_string = false;
+    let mut escaped = false;
+    for byte in json {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b',' | b':' | b'[' | b'{' => values += 1,
+            _ => {}
+        }
+        if values > limit {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_outside_strings() {
+        let json = br#"{"a,:[{":"\",,,,","b":[1,2]}"#;
+        assert!(has_at_most(json, 7));
+        assert!(!has_at_most(json, 6));
+    }
+
+    #[test]
+    fn a_flood_of_values_is_refused_before_it_is_parsed() {
+        let flood = format!("[{}0]", "0,".repeat(MAX_VALUES));
+        assert!(matches!(
+            Fields::parse(flood.as_bytes()),
+            Err(FieldsError::TooManyValues)
+        ));
+    }
+
+    #[test]
+    fn long_base64_is_no_flood() {
+        let json = format!("{{\"audioBase64\":\"{}\"}}", "A".repeat(4 * MAX_VALUES));
+        assert!(Fields::parse(json.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn wrong_types_count_as_absent() {
+        let json = br#"{"id":7,"flag":"yes","number":"1","object":[],"array":{},"empty":""}"#;
+        let mut fields = Fields::parse(json).unwrap();
+        assert_eq!(fields.id("id"), None);
+        assert_eq!(fields.bool("flag"), None);
+        assert_eq!(fields.number("number"), None);
+        assert!(fields.object("object").is_none());
+        assert!(fields.array("array").is_none());
+        assert_eq!(fields.string("empty"), None);
+    }
+}

@@ -1,0 +1,180 @@
+//! What the gateway asks for.
+
+mod audio;
+mod error;
+mod keys;
+mod language;
+mod mobile;
+mod text;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+pub use audio::{
+    AudioProcessRequest, AudioSource, AudioSourceError, ExistingVoice, TranscriptionRequest,
+    VoiceCloneHints,
+};
+pub use error::{Problem, Rejection, RequestError, RequestIds};
+pub use language::{RequestedLanguage, TargetLanguages};
+pub use mobile::MobileTranscription;
+pub use text::{StoryTextRequest, TranslationRequest};
+
+use super::fields::Fields;
+use super::frames::MAX_FRAMES;
+
+/// A request that has all it needs.
+#[derive(Debug)]
+pub enum Request {
+    /// Is the daemon there?
+    Ping,
+    /// A text to translate, one event for each language.
+    Translation(TranslationRequest),
+    /// A voice message to transcribe, translate and speak.
+    AudioProcess(Box<AudioProcessRequest>),
+    /// A recording to transcribe only.
+    TranscriptionOnly(TranscriptionRequest),
+    /// A text of a story to translate, one event for all languages.
+    StoryText(StoryTextRequest),
+}
+
+impl Request {
+    /// What is asked for.
+    pub fn kind(&self) -> RequestKind {
+        match self {
+            Self::Ping => RequestKind::Ping,
+            Self::Translation(_) => RequestKind::Translation,
+            Self::AudioProcess(_) => RequestKind::AudioProcess,
+            Self::TranscriptionOnly(_) => RequestKind::TranscriptionOnly,
+            Self::StoryText(_) => RequestKind::StoryText,
+        }
+    }
+
+    /// The id that answers carry, where the kind has one and the peer or [`set_task_id`](Self::set_task_id) gave it.
+    pub fn task_id(&self) -> Option<&str> {
+        match self {
+            Self::Ping | Self::StoryText(_) => None,
+            Self::Translation(request) => request.task_id.as_deref(),
+            Self::AudioProcess(request) => request.task_id.as_deref(),
+            Self::TranscriptionOnly(request) => Some(&request.task_id),
+        }
+    }
+
+    /// Gives a request without a task id the id that its answers shall carry. A peer's own id stays;
+    /// kinds that have none ignore the call.
+    pub fn set_task_id(&mut self, task_id: String) {
+        match self {
+            Self::Ping | Self::StoryText(_) | Self::TranscriptionOnly(_) => {}
+            Self::Translation(request) => {
+                request.task_id.get_or_insert(task_id);
+            }
+            Self::AudioProcess(request) => {
+                request.task_id.get_or_insert(task_id);
+            }
+        }
+    }
+}
+
+/// What a request asks for, by its name on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestKind {
+    /// `ping`
+    Ping,
+    /// `translation`
+    Translation,
+    /// `audio_process`
+    AudioProcess,
+    /// `transcription_only`
+    TranscriptionOnly,
+    /// `story_text_object_translation`
+    #[serde(rename = "story_text_object_translation")]
+    StoryText,
+}
+
+impl RequestKind {
+    const ALL: [Self; 5] = [
+        Self::Ping,
+        Self::Translation,
+        Self::AudioProcess,
+        Self::TranscriptionOnly,
+        Self::StoryText,
+    ];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Translation => "translation",
+            Self::AudioProcess => "audio_process",
+            Self::TranscriptionOnly => "transcription_only",
+            Self::StoryText => "story_text_object_translation",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// How much a sender is willing to wait for a better translation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelType {
+    /// Fast.
+    Basic,
+    /// Between the two.
+    Medium,
+    /// Good.
+    Premium,
+}
+
+impl ModelType {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::Medium => "medium",
+            Self::Premium => "premium",
+        }
+    }
+
+    fn take(fields: &mut Fields, default: Self) -> Self {
+        match fields.string("modelType").as_deref() {
+            Some("basic") => Self::Basic,
+            Some("medium") => Self::Medium,
+            Some("premium") => Self::Premium,
+            _ => default,
+        }
+    }
+}
+
+/// Reads one received message; audio and voice prints in the result share memory with `frames`.
+///
+/// # Errors
+/// [`RequestError`], whose [`answer`](RequestError::answer) is the event to publish, if any can be.
+pub fn parse(frames: &[Bytes]) -> Result<Request, RequestError> {
+    let json = frames.first().ok_or(RequestError::NoFrames)?;
+    if frames.len() > MAX_FRAMES {
+        return Err(RequestError::TooManyFrames(frames.len()));
+    }
+    let mut fields = Fields::parse(json)?;
+    // The oldest gateways send translations only, without a type.
+    let name = fields
+        .string("type")
+        .unwrap_or_else(|| "translation".to_owned());
+    let Some(kind) = RequestKind::from_name(&name) else {
+        return Err(RequestError::unknown_type(name, fields.id("taskId")));
+    };
+    let request = match kind {
+        RequestKind::Ping => Request::Ping,
+        RequestKind::Translation => Request::Translation(TranslationRequest::read(fields)?),
+        RequestKind::AudioProcess => {
+            Request::AudioProcess(Box::new(AudioProcessRequest::read(fields, frames)?))
+        }
+        RequestKind::TranscriptionOnly => {
+            Request::TranscriptionOnly(TranscriptionRequest::read(fields, frames)?)
+        }
+        RequestKind::StoryText => Request::StoryText(StoryTextRequest::read(fields)?),
+    };
+    Ok(request)
+}

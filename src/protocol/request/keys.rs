@@ -1,0 +1,112 @@
+//! Keys by which repeats of a request are recognised and sampling is seeded.
+
+use sha2::{Digest, Sha256};
+
+use super::{AudioSource, MobileTranscription, Request, TargetLanguages};
+
+/// SHA-256 over parts that cannot run into each other: each is preceded by its length.
+struct Hasher(Sha256);
+
+impl Hasher {
+    fn new(domain: &str) -> Self {
+        let mut hasher = Self(Sha256::new());
+        hasher.part(domain.as_bytes());
+        hasher
+    }
+
+    fn part(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.part(text.as_bytes());
+    }
+
+    /// The languages in alphabetical order; absent and empty differ.
+    fn languages(&mut self, languages: Option<&TargetLanguages>) {
+        let Some(languages) = languages else {
+            self.text("absent");
+            return;
+        };
+        let mut requested: Vec<&str> = languages
+            .accepted
+            .iter()
+            .map(|l| l.requested.as_str())
+            .collect();
+        requested.sort_unstable();
+        self.text(&requested.join(","));
+    }
+
+    fn recording(&mut self, audio: &[AudioSource], mobile: Option<&MobileTranscription>) {
+        match audio.first() {
+            Some(AudioSource::Frame(bytes)) => self.part(bytes),
+            Some(AudioSource::Base64(text) | AudioSource::Url(text) | AudioSource::Path(text)) => {
+                self.text(text)
+            }
+            None => {}
+        }
+        self.text(mobile.map_or("", |mobile| mobile.text.as_str()));
+    }
+
+    fn hex(self) -> String {
+        self.0
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+impl Request {
+    /// The key that a repeat of the request has too: kind, task id, languages and content.
+    ///
+    /// Without a task id (see [`set_task_id`](Self::set_task_id)) equal content gives equal keys, so give a
+    /// request that came without one its own id first: the same recording may rightly be sent again.
+    pub fn dedup_key(&self) -> String {
+        let mut hasher = Hasher::new("dedup");
+        hasher.text(self.task_id().unwrap_or_default());
+        self.hash_content(&mut hasher);
+        match self {
+            Self::Ping | Self::TranscriptionOnly(_) => {}
+            Self::Translation(request) => hasher.languages(Some(&request.target_languages)),
+            Self::AudioProcess(request) => hasher.languages(request.target_languages.as_ref()),
+            Self::StoryText(request) => hasher.languages(Some(&request.target_languages)),
+        }
+        format!("{}:{}", self.kind().as_str(), hasher.hex())
+    }
+
+    /// The key that sampling seeds derive from: what is said and where, not the task id nor the
+    /// languages beside the one being spoken. The same recording gives the same speech each time.
+    pub fn seed_key(&self) -> String {
+        let mut hasher = Hasher::new("seed");
+        self.hash_content(&mut hasher);
+        hasher.hex()
+    }
+
+    fn hash_content(&self, hasher: &mut Hasher) {
+        hasher.text(self.kind().as_str());
+        match self {
+            Self::Ping => {}
+            Self::Translation(request) => {
+                hasher.text(&request.message_id);
+                hasher.text(&request.text);
+            }
+            Self::AudioProcess(request) => {
+                hasher.text(&request.message_id);
+                hasher.text(&request.attachment_id);
+                hasher.recording(&request.audio, request.mobile_transcription.as_ref());
+            }
+            Self::TranscriptionOnly(request) => {
+                hasher.text(&request.message_id);
+                hasher.text(request.attachment_id.as_deref().unwrap_or_default());
+                hasher.recording(&request.audio, request.mobile_transcription.as_ref());
+            }
+            Self::StoryText(request) => {
+                hasher.text(&request.post_id);
+                hasher.text(&request.text_object_index.to_string());
+                hasher.text(&request.text);
+            }
+        }
+    }
+}
