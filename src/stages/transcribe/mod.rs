@@ -12,6 +12,8 @@ mod language;
 mod phrases;
 mod recognizer;
 #[cfg(test)]
+mod scripted;
+#[cfg(test)]
 mod tests;
 mod words;
 
