@@ -5,6 +5,7 @@
 //! requests of different jobs share one pass over the weights.
 
 pub mod decode;
+pub mod detect;
 pub mod embed;
 pub mod encode;
 pub mod synthesize;

@@ -1,0 +1,285 @@
+//! One recording through whisper.cpp.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::ffi::c_void;
+
+use whisper_rs::{
+    FullParams, SamplingStrategy, WhisperContext, WhisperError, WhisperState, WhisperSysContext,
+    WhisperSysState, WhisperTokenId,
+};
+
+use super::error::TranscribeError;
+use super::language::{Detection, SpokenLanguage, hint_suffices, overrules};
+use super::words::{Utterance, assemble};
+use super::{TranscribeRequest, WhisperOptions};
+use crate::domain::{Deadline, Stop};
+
+/// Samples that Whisper wants at least: it answers nothing below 100 ms, and little below a second.
+const MIN_SAMPLES: usize = 16_000;
+/// Step between the temperatures 0, 0.4 and 0.8 at which a window is tried again after a failure.
+/// Whisper's own step of 0.2 costs up to six passes over noise.
+const TEMPERATURE_STEP: f32 = 0.4;
+
+/// What was said, before guards.
+pub(super) struct Recognition {
+    pub(super) spoken: SpokenLanguage,
+    /// Probability of the language, 0..1; 1 where the sender's word or the model decides it.
+    pub(super) language_probability: f32,
+    pub(super) utterances: Vec<Utterance>,
+}
+
+/// A loaded model with its decoding parameters.
+pub(super) struct Recognizer {
+    context: WhisperContext,
+    options: WhisperOptions,
+    /// By Whisper's language code, kept because whisper-rs leaks a copy of the code at each
+    /// `set_language`.
+    params: HashMap<&'static str, FullParams<'static, 'static>>,
+}
+
+impl Recognizer {
+    pub(super) fn new(context: WhisperContext, options: WhisperOptions) -> Self {
+        Self {
+            context,
+            options,
+            params: HashMap::new(),
+        }
+    }
+
+    /// Finds the language and writes down what is said in it.
+    ///
+    /// The sender's language, if given, is tried first: it is nearly always right, and the encoder
+    /// output of that attempt then tells the language without another pass over the encoder, which is
+    /// most of the work.
+    pub(super) fn recognize(
+        &mut self,
+        samples: &[f32],
+        request: &TranscribeRequest,
+    ) -> Result<Recognition, TranscribeError> {
+        let samples = prepared(samples);
+        // A state for each recording: whisper.cpp's random numbers and text context live in it, and
+        // a result must not depend on what was transcribed before.
+        let mut state = self
+            .context
+            .create_state()
+            .map_err(TranscribeError::State)?;
+        let deadline = &request.deadline;
+
+        let hint = request
+            .language_hint
+            .and_then(SpokenLanguage::from_language);
+        let (spoken, language_probability) = match hint {
+            _ if !self.context.is_multilingual() => {
+                self.transcribe(&mut state, &samples, SpokenLanguage::ENGLISH, deadline)?;
+                (SpokenLanguage::ENGLISH, 1.0)
+            }
+            Some(hint) => {
+                let passes = self.transcribe(&mut state, &samples, hint, deadline)?;
+                let detection = if hint_suffices(request.declared_duration_ms) {
+                    None
+                } else {
+                    let first_window_is_encoded = passes == 1;
+                    self.detect(&mut state, first_window_is_encoded, deadline)?
+                };
+                match detection.filter(|detection| overrules(detection, hint)) {
+                    Some(detection) => {
+                        self.transcribe(&mut state, &samples, detection.spoken, deadline)?;
+                        (detection.spoken, detection.probability)
+                    }
+                    None => (hint, 1.0),
+                }
+            }
+            None => {
+                state
+                    .pcm_to_mel(&samples, self.options.threads())
+                    .map_err(TranscribeError::Inference)?;
+                let detection = self.detect(&mut state, false, deadline)?;
+                let fallback = SpokenLanguage::from_language(request.default_language)
+                    .unwrap_or(SpokenLanguage::ENGLISH);
+                let (spoken, probability) =
+                    detection.map_or((fallback, 0.0), |found| (found.spoken, found.probability));
+                self.transcribe(&mut state, &samples, spoken, deadline)?;
+                (spoken, probability)
+            }
+        };
+        Ok(Recognition {
+            spoken,
+            language_probability,
+            utterances: utterances(&state, self.context.token_eot())
+                .map_err(TranscribeError::Inference)?,
+        })
+    }
+
+    /// Transcribes into `state` and returns how many windows were encoded.
+    fn transcribe(
+        &mut self,
+        state: &mut WhisperState,
+        samples: &[f32],
+        spoken: SpokenLanguage,
+        deadline: &Deadline,
+    ) -> Result<u32, TranscribeError> {
+        let options = self.options;
+        let params = self
+            .params
+            .entry(spoken.whisper_code)
+            .or_insert_with(|| full_params(options, spoken))
+            .clone();
+        run(state, params, samples, deadline)
+    }
+
+    /// Asks the model for the language of the recording whose spectrogram `state` holds.
+    ///
+    /// Takes a decoder pass of one token, after an encoder pass if need be; these two cannot be
+    /// interrupted, so the deadline is looked at between them.
+    fn detect(
+        &self,
+        state: &mut WhisperState,
+        first_window_is_encoded: bool,
+        deadline: &Deadline,
+    ) -> Result<Option<Detection>, TranscribeError> {
+        let threads = self.options.threads();
+        if !first_window_is_encoded {
+            deadline.check()?;
+            state
+                .encode(0, threads)
+                .map_err(TranscribeError::Inference)?;
+        }
+        deadline.check()?;
+        state
+            .decode(&[self.context.token_sot()], 0, threads)
+            .map_err(TranscribeError::Inference)?;
+        let logits = state.get_logits().map_err(TranscribeError::Inference)?;
+        Ok(Detection::from_logits(logits, self.context.token_lang(0)))
+    }
+}
+
+/// At least a second of finite samples; borrowed where nothing has to change.
+fn prepared(samples: &[f32]) -> std::borrow::Cow<'_, [f32]> {
+    if samples.len() >= MIN_SAMPLES && samples.iter().all(|x| x.is_finite()) {
+        return samples.into();
+    }
+    let mut prepared: Vec<f32> = samples
+        .iter()
+        .map(|x| if x.is_finite() { *x } else { 0.0 })
+        .collect();
+    prepared.resize(prepared.len().max(MIN_SAMPLES), 0.0);
+    prepared.into()
+}
+
+fn full_params(options: WhisperOptions, spoken: SpokenLanguage) -> FullParams<'static, 'static> {
+    let strategy = match options.beam_size() {
+        1 => SamplingStrategy::Greedy { best_of: 1 },
+        beam_size => SamplingStrategy::BeamSearch {
+            beam_size,
+            patience: -1.0,
+        },
+    };
+    let mut params = FullParams::new(strategy);
+    params.set_n_threads(i32::try_from(options.threads()).unwrap_or(1));
+    params.set_language(Some(spoken.whisper_code));
+    // Neither an earlier recording nor an earlier window is a prompt: a slip would be repeated.
+    params.set_no_context(true);
+    params.set_n_max_text_ctx(0);
+    params.set_temperature(0.0);
+    params.set_temperature_inc(TEMPERATURE_STEP);
+    params.set_suppress_nst(true);
+    params.set_print_special(false);
+    params.set_print_progress(false);
+    params.set_print_realtime(false);
+    params.set_print_timestamps(false);
+    params
+}
+
+/// What whisper.cpp's callbacks see during one run.
+struct Watch<'a> {
+    deadline: &'a Deadline,
+    stopped: Cell<Option<Stop>>,
+    encoder_passes: Cell<u32>,
+}
+
+/// Runs whisper.cpp until done or stopped. It asks whether to stop after each encoder pass (one for
+/// at most 30 s of audio) and after each decoded token.
+#[expect(
+    unsafe_code,
+    reason = "whisper-rs's safe abort callback reads a boxed trait object as the closure's own type"
+)]
+fn run(
+    state: &mut WhisperState,
+    mut params: FullParams<'_, '_>,
+    samples: &[f32],
+    deadline: &Deadline,
+) -> Result<u32, TranscribeError> {
+    deadline.check()?;
+    let watch = Watch {
+        deadline,
+        stopped: Cell::new(None),
+        encoder_passes: Cell::new(0),
+    };
+    let data: *mut c_void = std::ptr::from_ref(&watch).cast_mut().cast();
+    // SAFETY: `watch` outlives `full`, which takes the parameters and is the only one to call back,
+    // on this thread; the callbacks only read through the pointer, and they cannot panic.
+    unsafe {
+        params.set_abort_callback(Some(should_stop));
+        params.set_abort_callback_user_data(data);
+        params.set_start_encoder_callback(Some(count_encoder_pass));
+        params.set_start_encoder_callback_user_data(data);
+    }
+    let result = state.full(params, samples);
+    if let Some(stop) = watch.stopped.get() {
+        return Err(stop.into());
+    }
+    result.map_err(TranscribeError::Inference)?;
+    Ok(watch.encoder_passes.get())
+}
+
+#[expect(unsafe_code, reason = "a callback of whisper.cpp; see `run`")]
+unsafe extern "C" fn should_stop(data: *mut c_void) -> bool {
+    // SAFETY: `run` passes a pointer to its `Watch`.
+    let watch = unsafe { &*data.cast::<Watch<'_>>() };
+    watch.stopped.set(watch.deadline.check().err());
+    watch.stopped.get().is_some()
+}
+
+#[expect(unsafe_code, reason = "a callback of whisper.cpp; see `run`")]
+unsafe extern "C" fn count_encoder_pass(
+    _context: *mut WhisperSysContext,
+    _state: *mut WhisperSysState,
+    data: *mut c_void,
+) -> bool {
+    // SAFETY: `run` passes a pointer to its `Watch`.
+    let watch = unsafe { &*data.cast::<Watch<'_>>() };
+    watch.encoder_passes.set(watch.encoder_passes.get() + 1);
+    true
+}
+
+/// Reads the result out of `state`; times may lie outside the recording.
+fn utterances(
+    state: &WhisperState,
+    end_of_text: WhisperTokenId,
+) -> Result<Vec<Utterance>, WhisperError> {
+    let mut utterances = Vec::new();
+    for segment in state.as_iter() {
+        let mut tokens = Vec::new();
+        for index in 0..segment.n_tokens() {
+            // Above the text are marks and timestamps.
+            if let Some(token) = segment.get_token(index)
+                && token.token_id() < end_of_text
+            {
+                tokens.push((token.to_bytes()?, token.token_probability()));
+            }
+        }
+        utterances.push(Utterance {
+            words: assemble(tokens),
+            start_ms: milliseconds(segment.start_timestamp()),
+            end_ms: milliseconds(segment.end_timestamp()),
+            no_speech_probability: segment.no_speech_probability(),
+        });
+    }
+    Ok(utterances)
+}
+
+/// whisper.cpp counts time in hundredths of a second.
+fn milliseconds(centiseconds: i64) -> u64 {
+    u64::try_from(centiseconds).unwrap_or(0).saturating_mul(10)
+}
