@@ -17,7 +17,7 @@ use crate::observe::Health;
 use crate::observe::health::DatabaseStatus;
 use crate::observe::metrics::{DOCUMENTS_PENDING, OUTBOX_PENDING};
 use crate::onnx::{Device, Onnx, OnnxError};
-use crate::outbox::Outbox;
+use crate::outbox::{self, Outbox};
 use crate::pipeline::{
     Engines, Pipeline, PipelineOptions, RecordingOptions, UnspokenLanguage,
 };
@@ -31,7 +31,7 @@ use crate::stages::synthesize::{
 };
 use crate::stages::transcribe::{WhisperEngine, WhisperOptions};
 use crate::stages::translate::{Routes, TranslateEngine, TranslateOptions};
-use crate::store::{DocumentBuilder, IdPolicy, MongoOptions, MongoStore, writer};
+use crate::store::{IdPolicy, MongoOptions, MongoStore};
 use crate::transport::zmq::{
     Intake, IntakeOptions, PublishOptions, PublishSocket, TransportError,
 };
@@ -133,13 +133,13 @@ pub fn build(
         },
         voices: Voices::new(voice_options, embed, condition),
         spoken: XttsMetadata::read(&models.directory.join("xtts")).ok(),
-        documents: (database != DatabaseStatus::Disabled).then(|| {
-            DocumentBuilder::new(if settings.mongo.string_ids {
+        documents: (database != DatabaseStatus::Disabled).then_some(
+            if settings.mongo.string_ids {
                 IdPolicy::Strings
             } else {
-                IdPolicy::ObjectIds
-            })
-        }),
+                IdPolicy::ObjectIdsOnly
+            },
+        ),
         options: pipeline_options(settings),
         progress: broadcast::Sender::new(PROGRESS_QUEUE_LENGTH),
     };
@@ -182,7 +182,7 @@ pub async fn serve(
             },
         );
         let health = Arc::clone(&core.health);
-        tasks.spawn(writer::run(store, ledger.clone(), health, stopping.clone()));
+        tasks.spawn(outbox::documents::run(store, ledger.clone(), health, stopping.clone()));
     }
     tasks.spawn(housekeeping(
         ledger.clone(),

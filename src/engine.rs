@@ -144,6 +144,16 @@ impl<E: Engine + 'static> EngineHandle<E> {
         self.status.borrow().clone()
     }
 
+    /// The engine's status as it changes.
+    pub fn watch(&self) -> watch::Receiver<EngineStatus> {
+        self.status.clone()
+    }
+
+    /// True when the engine takes requests.
+    pub fn is_ready(&self) -> bool {
+        *self.status.borrow() == EngineStatus::Ready
+    }
+
     /// Requests that wait for a place in the batch.
     pub fn queue_depth(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
+use super::documents;
 use super::job::Job;
 use super::recording::{self, Hints};
 use super::speech::{self, Spoken, VoiceCell};
@@ -213,14 +214,7 @@ async fn finish(
     let news = voice.and_then(|voice| voice.news.as_ref());
     let ids = request.job(&job.record.task_id);
     let failed = targets.wanted > 0 && outcome.spoken.is_empty();
-    let documents = match &job.pipeline.documents {
-        Some(documents) if request.post_id.is_none() => {
-            documents.of_audio(&ids, transcript, &outcome.spoken, news, |user_id| {
-                job.pipeline.voices.folder(user_id)
-            })
-        }
-        _ => Vec::new(),
-    };
+    let documents = documents::of_audio(job, request, transcript, &outcome.spoken, news);
     let completed = Event::AudioProcessCompleted(Box::new(AudioProcessCompleted {
         job: ids.clone(),
         transcription: transcript.clone(),

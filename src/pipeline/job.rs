@@ -151,7 +151,10 @@ impl Job {
             documents,
             finish,
         };
-        self.pipeline.ledger.emit(self.record.id, emission).await
+        match &self.pipeline.outbox {
+            Some(outbox) => outbox.emit(self.record.id, emission).await,
+            None => self.pipeline.ledger.emit(self.record.id, emission).await,
+        }
     }
 
     /// Runs a stage: tells progress, measures it, and lets tests break it.

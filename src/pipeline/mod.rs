@@ -5,13 +5,15 @@
 //! speech.rs         one language of it: translate → synthesize → encode → file
 //! transcription.rs recording → transcript
 //! text.rs         text → every language, and story texts
-//! recording.rs    where audio comes from: frames, base64, allow-listed URLs, upload folders
+//! recording.rs    where audio comes from, and its transcript
+//! documents.rs    what a voice message leaves in MongoDB
 //! job.rs          what every path shares: checkpoints, events, stages under a clock
 //! ```
 //! Each step that costs something is checkpointed in the ledger, so a job that was interrupted goes
 //! on where it stood, and an event that was stored once is not stored again.
 
 mod audio;
+mod documents;
 mod failure;
 mod job;
 pub mod progress;
@@ -30,13 +32,14 @@ use crate::domain::{Deadline, Language};
 use crate::engine::EngineHandle;
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{Finish, JobRecord, Ledger, LedgerError};
+use crate::outbox::Outbox;
 use crate::protocol::{Event, Request, Timestamp};
 use crate::stages::decode::DecodeLimits;
 use crate::stages::encode::Mp3Options;
 use crate::stages::synthesize::{XttsEngine, XttsMetadata};
 use crate::stages::transcribe::WhisperEngine;
 use crate::stages::translate::TranslateEngine;
-use crate::store::DocumentBuilder;
+use crate::store::IdPolicy;
 use crate::voices::Voices;
 
 pub use failure::JobFailure;
@@ -88,8 +91,6 @@ pub struct PipelineOptions {
     pub unspoken_language: UnspokenLanguage,
     /// Languages that one job speaks at most; the first of the request.
     pub max_spoken_languages: usize,
-    /// Time for one job.
-    pub job_budget: Duration,
     /// Time for the speech of one language.
     pub synthesize_budget: Duration,
     /// Time that a job waits for a model to be loaded.
@@ -100,14 +101,16 @@ pub struct PipelineOptions {
 pub struct Pipeline {
     /// Where jobs, checkpoints and events are kept.
     pub ledger: Ledger,
+    /// Where events leave; `None` when nobody listens, as for a single file on the command line.
+    pub outbox: Option<Outbox>,
     /// The engines.
     pub engines: Engines,
     /// The voices of users.
     pub voices: Voices,
     /// What the synthesizer can speak; `None` while no such model is installed.
     pub spoken: Option<XttsMetadata>,
-    /// Makes the documents for MongoDB; `None` when none are to be written.
-    pub documents: Option<DocumentBuilder>,
+    /// How ids are written to MongoDB; `None` when nothing is written there.
+    pub documents: Option<IdPolicy>,
     /// How jobs are done.
     pub options: PipelineOptions,
     /// Tells who listens how far jobs are; nobody has to.

@@ -20,7 +20,7 @@ use crate::domain::voice::Conditioning;
 use crate::domain::{Deadline, Pcm};
 use crate::engine::{EngineError, EngineHandle, error_chain};
 use crate::error::Reason;
-use crate::stages::decode::{DecodeError, resample};
+use crate::stages::decode::{DecodeError, DecodeLimits, ResampleError, decode, resample};
 use crate::stages::embed::{EmbedError, EmbedRequest, OpenVoiceEngine};
 use crate::stages::synthesize::{ConditioningEngine, ConditioningRequest, SynthesizeError};
 
@@ -48,6 +48,18 @@ pub struct VoiceOptions {
     pub same_speaker_similarity: f32,
 }
 
+impl Default for VoiceOptions {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("data/voices"),
+            default_voice: PathBuf::from("models/xtts/default_voice.wav"),
+            max_age: Duration::from_secs(30 * 86_400),
+            early_improvement_quality: 0.5,
+            same_speaker_similarity: 0.8,
+        }
+    }
+}
+
 /// Why a voice could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum VoiceError {
@@ -57,9 +69,15 @@ pub enum VoiceError {
     /// The conditioning failed.
     #[error("the voice could not be conditioned")]
     Condition(#[source] EngineError<SynthesizeError>),
-    /// The reference audio could not be prepared.
+    /// The reference audio could not be resampled.
     #[error("the reference audio could not be prepared")]
-    Reference(#[from] DecodeError),
+    Reference(#[from] ResampleError),
+    /// The default voice's recording could not be decoded.
+    #[error("the default voice could not be decoded")]
+    Decode(#[from] DecodeError),
+    /// File access or a codec panicked.
+    #[error("the voice's files could not be accessed")]
+    Panicked,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] VoiceStoreError),
@@ -80,8 +98,8 @@ impl VoiceError {
         match self {
             Self::Embed(error) => error.reason(),
             Self::Condition(error) => error.reason(),
-            Self::Reference(_) | Self::Store(_) => Reason::Internal,
-            Self::DefaultVoice { .. } => Reason::ModelUnavailable,
+            Self::Reference(_) | Self::Store(_) | Self::Panicked => Reason::Internal,
+            Self::DefaultVoice { .. } | Self::Decode(_) => Reason::ModelUnavailable,
         }
     }
 }
@@ -283,11 +301,10 @@ impl Voices {
         let recording = tokio::fs::read(&path)
             .await
             .map_err(|source| VoiceError::DefaultVoice { path, source })?;
-        let decoded = crate::stages::decode::decode(
-            &recording,
-            &crate::stages::decode::DecodeLimits::default(),
-            deadline,
-        )?;
+        let decoded = {
+            let deadline = deadline.clone();
+            blocking(move || decode(&recording, &DecodeLimits::default(), &deadline)).await?
+        }?;
         let conditioning = self
             .condition
             .run(ConditioningRequest {
@@ -302,7 +319,7 @@ impl Voices {
 
     async fn load(&self, user_id: &str) -> Result<Option<StoredVoice>, VoiceError> {
         let (store, user_id) = (self.store.clone(), user_id.to_owned());
-        let loaded = blocking(move || store.load(&user_id)).await;
+        let loaded = blocking(move || store.load(&user_id)).await?;
         match loaded {
             // A damaged voice is made anew rather than kept for ever.
             Err(VoiceStoreError::Profile { .. } | VoiceStoreError::Metadata { .. }) => {
@@ -315,7 +332,7 @@ impl Voices {
 
     async fn save(&self, voice: StoredVoice) -> Result<(), VoiceError> {
         let store = self.store.clone();
-        Ok(blocking(move || store.save(&voice)).await?)
+        Ok(blocking(move || store.save(&voice)).await??)
     }
 
     fn writer_of(&self, user_id: &str) -> Arc<Mutex<()>> {
@@ -348,15 +365,11 @@ fn profile_id(user_id: &str) -> String {
     format!("vp_{}", id.simple())
 }
 
-/// Runs file access off the async threads; a cancelled runtime is the only way not to get there.
+/// Runs file access or a codec off the async threads.
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, VoiceStoreError> + Send + 'static,
-) -> Result<T, VoiceStoreError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(_) => Err(VoiceStoreError::Io {
-            path: PathBuf::new(),
-            source: std::io::ErrorKind::Interrupted.into(),
-        }),
-    }
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, VoiceError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| VoiceError::Panicked)
 }

@@ -1,0 +1,94 @@
+//! The documents that a voice message leaves in MongoDB.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::job::Job;
+use crate::domain::Transcript;
+use crate::ledger;
+use crate::protocol::{AudioProcessRequest, TranslatedAudio};
+use crate::store::documents::{
+    self, DocumentWrite, Recording, TranslatedAudioRecord, VoiceModelRecord,
+};
+use crate::voices::StoredVoice;
+
+/// Name of the synthesizer in `message_translated_audios`.
+const TTS_MODEL: &str = "xtts";
+
+/// The upserts of one voice message; none without a database, and none of message collections for
+/// the media of posts, which belong to no message.
+pub(super) fn of_audio(
+    job: &Job,
+    request: &AudioProcessRequest,
+    transcript: &Transcript,
+    spoken: &[TranslatedAudio],
+    voice: Option<&StoredVoice>,
+) -> Vec<ledger::DocumentWrite> {
+    let Some(policy) = job.pipeline.documents else {
+        return Vec::new();
+    };
+    // The time of acceptance: a job that goes on after a crash writes the same documents.
+    let received_ms = u64::try_from(job.record.received_at_ms).unwrap_or_default();
+    let at = UNIX_EPOCH + Duration::from_millis(received_ms);
+    let mut writes = Vec::new();
+    if request.post_id.is_none() {
+        let recording = Recording {
+            message_id: &request.message_id,
+            attachment_id: &request.attachment_id,
+        };
+        writes.push(documents::transcription(recording, transcript, at, policy));
+        writes.extend(spoken.iter().map(|audio| {
+            documents::translated_audio(recording, &translated(audio), at, policy)
+        }));
+    }
+    if let Some(voice) = voice {
+        let folder = job.pipeline.voices.folder(&voice.metadata.user_id);
+        writes.push(documents::voice_model(&voice_model(voice, &folder), at, policy));
+    }
+    let (kept, skipped): (Vec<_>, Vec<_>) = writes.into_iter().partition(Option::is_some);
+    if !skipped.is_empty() {
+        tracing::debug!(documents = skipped.len(), "ids are no object ids, nothing is written");
+    }
+    kept.into_iter().flatten().filter_map(stored_form).collect()
+}
+
+fn translated(audio: &TranslatedAudio) -> TranslatedAudioRecord<'_> {
+    TranslatedAudioRecord {
+        target_language: audio.target_language,
+        translated_text: &audio.translated_text,
+        audio_path: &audio.audio_path,
+        audio_url: &audio.audio_url,
+        duration_ms: audio.duration_ms,
+        format: "mp3",
+        voice_cloned: audio.voice_cloned,
+        voice_quality: audio.voice_quality,
+        tts_model: TTS_MODEL,
+    }
+}
+
+fn voice_model<'a>(voice: &'a StoredVoice, folder: &'a Path) -> VoiceModelRecord<'a> {
+    VoiceModelRecord {
+        user_id: &voice.metadata.user_id,
+        embedding_path: folder.to_str().unwrap_or_default(),
+        audio_count: voice.metadata.audio_count,
+        total_duration_ms: voice.metadata.total_duration_ms,
+        quality_score: voice.metadata.quality_score,
+        version: voice.metadata.version,
+        next_recalibration_at: Some(SystemTime::from(voice.metadata.next_recalibration_at)),
+    }
+}
+
+fn stored_form(write: DocumentWrite) -> Option<ledger::DocumentWrite> {
+    match write.to_json() {
+        Ok((filter, document)) => Some(ledger::DocumentWrite {
+            order_key: write.order_key(),
+            collection: write.collection.as_str().to_owned(),
+            filter,
+            document,
+        }),
+        Err(error) => {
+            tracing::error!(%error, "document could not be written as json");
+            None
+        }
+    }
+}
