@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
@@ -14,10 +15,10 @@ use crate::domain::{Language, Pcm, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::Finish;
 use crate::protocol::{
-    AudioFailure, AudioProcessCompleted, AudioProcessRequest, AudioTranslation, Event,
+    AudioFailure, AudioProcessCompleted, AudioProcessRequest, AudioTranslation, Event, ExistingVoice,
     NewVoiceProfile, Request, Timestamp, TranscriptionResult, TranslatedAudio,
 };
-use crate::voices::{ChosenVoice, VoiceProfile, VoiceRequest};
+use crate::voices::{ChosenVoice, SuppliedVoice, VoiceProfile, VoiceRequest};
 
 pub(super) async fn run(
     job: &Arc<Job>,
@@ -103,16 +104,15 @@ async fn choose_voice(
         .existing_voice
         .as_ref()
         .filter(|_| request.use_original_voice)
-        .and_then(|voice| voice.embedding.as_ref())
-        .and_then(|bytes| match VoiceProfile::from_bytes(bytes) {
-            Ok(profile) => Some(profile),
-            Err(error) => {
-                tracing::info!(%error, "the supplied voice is not used");
-                None
-            }
-        });
+        .and_then(supplied_voice);
     let code = ErrorCode::VoiceCloneFailed;
     let chosen = job.stage(Stage::Embed, None, code, async {
+        let made_before = job.restored::<MadeVoice>(Stage::Embed, "").await;
+        if made_before.is_some()
+            && let Ok(Some(voice)) = job.pipeline.voices.made_before(request.voice_owner_id()).await
+        {
+            return Ok(voice);
+        }
         let voice_request = VoiceRequest {
             user_id: request.voice_owner_id(),
             may_clone: request.generate_voice_clone,
@@ -121,12 +121,38 @@ async fn choose_voice(
             deadline: job.deadline.clone(),
         };
         let chosen = job.pipeline.voices.choose(voice_request).await;
-        chosen.map_err(|error| {
+        let chosen = chosen.map_err(|error| {
             let message = crate::engine::error_chain(&error);
             JobFailure::new(Stage::Embed, code, error.reason(), message)
-        })
+        })?;
+        if let Some(voice) = &chosen.news {
+            let made = MadeVoice {
+                version: voice.metadata.version,
+            };
+            job.checkpoint(Stage::Embed, "", &made, None).await?;
+        }
+        Ok(chosen)
     });
     chosen.await.map_err(Arc::new)
+}
+
+/// What is kept of a voice that the job made or improved: once is enough.
+#[derive(Serialize, Deserialize)]
+struct MadeVoice {
+    version: u32,
+}
+
+fn supplied_voice(voice: &ExistingVoice) -> Option<SuppliedVoice> {
+    match VoiceProfile::from_bytes(voice.embedding.as_ref()?) {
+        Ok(profile) => Some(SuppliedVoice {
+            profile,
+            quality: voice.quality_score,
+        }),
+        Err(error) => {
+            tracing::info!(%error, "the supplied voice is not used");
+            None
+        }
+    }
 }
 
 /// What became of the languages.

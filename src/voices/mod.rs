@@ -112,11 +112,20 @@ pub struct VoiceRequest<'a> {
     /// False: the default voice speaks and nothing is stored.
     pub may_clone: bool,
     /// The voice that came with the job and is to be used as it is.
-    pub supplied: Option<VoiceProfile>,
+    pub supplied: Option<SuppliedVoice>,
     /// The recording at hand.
     pub recording: &'a Pcm,
     /// When to stop.
     pub deadline: Deadline,
+}
+
+/// A voice that came with a job.
+#[derive(Debug)]
+pub struct SuppliedVoice {
+    /// The voice.
+    pub profile: VoiceProfile,
+    /// Its quality in 0..1, where the sender says it.
+    pub quality: Option<f32>,
 }
 
 /// The voice for a job.
@@ -170,11 +179,11 @@ impl Voices {
     /// # Errors
     /// Not even the default voice can be had.
     pub async fn choose(&self, request: VoiceRequest<'_>) -> Result<ChosenVoice, VoiceError> {
-        if let Some(profile) = request.supplied {
+        if let Some(supplied) = request.supplied {
             return Ok(ChosenVoice {
-                conditioning: profile.conditioning,
+                conditioning: supplied.profile.conditioning,
                 is_cloned: true,
-                quality: DEFAULT_VOICE_QUALITY,
+                quality: supplied.quality.unwrap_or(DEFAULT_VOICE_QUALITY),
                 news: None,
             });
         }
@@ -193,6 +202,15 @@ impl Voices {
             quality: DEFAULT_VOICE_QUALITY,
             news: None,
         })
+    }
+
+    /// The voice that an earlier attempt at the job made or improved, as news once more.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn made_before(&self, user_id: &str) -> Result<Option<ChosenVoice>, VoiceError> {
+        let stored = self.load(user_id).await?;
+        Ok(stored.map(|voice| chosen(voice, true)))
     }
 
     async fn own_voice(&self, request: &VoiceRequest<'_>) -> Result<ChosenVoice, VoiceError> {
