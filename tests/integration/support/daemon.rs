@@ -1,0 +1,235 @@
+//! A daemon in a process of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use super::wait_for;
+
+/// Ports of one daemon.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    pub pull: u16,
+    pub publish: u16,
+    pub http: u16,
+}
+
+impl Ports {
+    /// Ports that were free a moment ago.
+    pub fn free() -> Self {
+        let listeners: Vec<TcpListener> = (0..3)
+            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+            .collect();
+        let port = |i: usize| listeners[i].local_addr().unwrap().port();
+        Self {
+            pull: port(0),
+            publish: port(1),
+            http: port(2),
+        }
+    }
+}
+
+/// A running daemon with a data directory that outlives it.
+pub struct Daemon {
+    pub ports: Ports,
+    folder: Arc<tempfile::TempDir>,
+    environment: Vec<(String, String)>,
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Daemon {
+    /// Starts a daemon with the fixture models and waits until it is ready.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with more environment variables.
+    pub fn start_with(environment: &[(&str, &str)]) -> Self {
+        let daemon = Self::launch(environment);
+        daemon.wait_ready();
+        daemon
+    }
+
+    /// Starts a daemon and does not wait for anything.
+    pub fn launch(environment: &[(&str, &str)]) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        Self::spawn(folder, Ports::free(), owned(environment), Arc::default())
+    }
+
+    fn spawn(
+        folder: Arc<tempfile::TempDir>,
+        ports: Ports,
+        environment: Vec<(String, String)>,
+        log: Arc<Mutex<String>>,
+    ) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_translator"))
+            .arg("serve")
+            .current_dir(folder.path())
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| {
+                ["PATH", "ORT_DYLIB_PATH", "RUST_BACKTRACE", "HOME"]
+                    .iter()
+                    .any(|kept| name == kept)
+            }))
+            .env("MODELS_PATH", fixture_models())
+            .env("TRANSLATOR_DATA_DIR", folder.path().join("data"))
+            .env("TRANSLATOR_ZMQ_BIND_ADDRESS", "127.0.0.1")
+            .env("TRANSLATOR_HTTP_BIND_ADDRESS", "127.0.0.1")
+            .env("TRANSLATOR_ZMQ_PULL_PORT", ports.pull.to_string())
+            .env("TRANSLATOR_ZMQ_PUB_PORT", ports.publish.to_string())
+            .env("HTTP_PORT", ports.http.to_string())
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let mut log = lines.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Self {
+            ports,
+            folder,
+            environment,
+            child,
+            log,
+        }
+    }
+
+    /// Working directory of the daemon.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Everything that was logged so far, by earlier lives too.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits for a line in the log.
+    pub fn wait_logged(&self, text: &str) {
+        wait_for(&format!("log line with {text:?}"), || {
+            self.log().contains(text).then_some(())
+        });
+    }
+
+    /// Waits for `/ready`.
+    pub fn wait_ready(&self) {
+        let until = std::time::Instant::now() + super::PATIENCE;
+        while self.get("/ready").is_none_or(|(status, _)| status != 200) {
+            assert!(
+                std::time::Instant::now() < until,
+                "the daemon is not ready:\n{}",
+                self.log()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// GET a path; `None` when nobody answers.
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(std::time::Duration::from_secs(5)))
+            .build()
+            .into();
+        let url = format!("http://127.0.0.1:{}{path}", self.ports.http);
+        let mut response = agent.get(&url).call().ok()?;
+        let body = response.body_mut().read_to_string().ok()?;
+        Some((response.status().as_u16(), body))
+    }
+
+    /// GET a path that answers JSON.
+    pub fn get_json(&self, path: &str) -> Value {
+        let (_, body) = self.get(path).unwrap();
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// Sum of all samples of a metric whose line contains every one of `labels`.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let (_, body) = self.get("/metrics").unwrap();
+        body.lines()
+            .filter(|line| {
+                let rest = line.strip_prefix(name).unwrap_or_default();
+                rest.starts_with(['{', ' ']) && labels.iter().all(|label| line.contains(label))
+            })
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills the daemon without warning (SIGKILL).
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks the daemon to stop (SIGTERM) and waits for its end.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.child.wait().unwrap()
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    /// Starts the dead daemon again, on the same ports and data, with another environment.
+    pub fn restart_with(&mut self, environment: &[(&str, &str)]) {
+        let (folder, log) = (Arc::clone(&self.folder), Arc::clone(&self.log));
+        *self = Self::spawn(folder, self.ports, owned(environment), log);
+        self.wait_ready();
+    }
+
+    /// Starts the dead daemon again as it was.
+    pub fn restart(&mut self) {
+        let environment = self.environment.clone();
+        let borrowed: Vec<(&str, &str)> = environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        self.restart_with(&borrowed);
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            eprintln!("--- log of the daemon\n{}", self.log());
+        }
+    }
+}
+
+fn owned(environment: &[(&str, &str)]) -> Vec<(String, String)> {
+    environment
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+/// The bundled tiny models.
+pub fn fixture_models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fixtures")
+}

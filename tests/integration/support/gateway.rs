@@ -1,0 +1,182 @@
+//! The gateway's end of the sockets: libzmq in a Python process.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::PATIENCE;
+use super::daemon::Ports;
+
+/// An event as it arrived.
+#[derive(Clone)]
+pub struct Event {
+    pub json: Value,
+    pub frames: Vec<Vec<u8>>,
+}
+
+impl Event {
+    /// The event's `type`.
+    pub fn kind(&self) -> &str {
+        self.json["type"].as_str().unwrap_or_default()
+    }
+
+    /// A string field, empty when it is absent.
+    pub fn text(&self, key: &str) -> &str {
+        self.json[key].as_str().unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sizes: Vec<usize> = self.frames.iter().map(Vec::len).collect();
+        write!(f, "{} {sizes:?}", self.json)
+    }
+}
+
+/// A connected peer.
+pub struct Gateway {
+    child: Child,
+    commands: ChildStdin,
+    events: Receiver<Event>,
+}
+
+impl Gateway {
+    /// Connects both sockets.
+    pub fn connect(ports: Ports) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/gateway.py");
+        let mut child = Command::new("python3")
+            .arg(script)
+            .args([ports.pull.to_string(), ports.publish.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 plays the gateway");
+        let commands = child.stdin.take().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = lines.next().and_then(Result::ok);
+        assert_eq!(
+            first.as_deref(),
+            Some("ready"),
+            "the gateway's part needs pyzmq: run `make setup-tests` and set PYTHONPATH=.local/python"
+        );
+        let (sender, events) = sync_channel(10_000);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let frames: Vec<String> = serde_json::from_str(&line).unwrap();
+                let mut frames = frames.iter().map(|frame| STANDARD.decode(frame).unwrap());
+                let json = serde_json::from_slice(&frames.next().unwrap()).unwrap();
+                let event = Event {
+                    json,
+                    frames: frames.collect(),
+                };
+                if sender.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            child,
+            commands,
+            events,
+        }
+    }
+
+    /// Pushes a request with its binary frames.
+    pub fn send(&mut self, request: &Value, frames: &[&[u8]]) {
+        let head = serde_json::to_vec(request).unwrap();
+        let mut all: Vec<&[u8]> = vec![&head];
+        all.extend(frames);
+        self.send_raw(&all);
+    }
+
+    /// Pushes frames as they are.
+    pub fn send_raw(&mut self, frames: &[&[u8]]) {
+        let encoded: Vec<String> = frames.iter().map(|frame| STANDARD.encode(frame)).collect();
+        self.command(&json!({ "send": encoded }));
+    }
+
+    /// Closes the SUB socket.
+    pub fn unsubscribe(&mut self) {
+        self.command(&json!({ "unsubscribe": true }));
+    }
+
+    /// Opens the SUB socket again.
+    pub fn subscribe(&mut self) {
+        self.command(&json!({ "subscribe": true }));
+    }
+
+    fn command(&mut self, command: &Value) {
+        writeln!(self.commands, "{command}").unwrap();
+        self.commands.flush().unwrap();
+    }
+
+    /// Events up to and with the first for which `is_last` holds; `pong`s are left out.
+    ///
+    /// # Panics
+    /// It does not come in time.
+    pub fn events_until(&self, what: &str, mut is_last: impl FnMut(&Event) -> bool) -> Vec<Event> {
+        let until = Instant::now() + PATIENCE;
+        let mut events = Vec::new();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(event) if event.kind() == "pong" => {}
+                Ok(event) => {
+                    let done = is_last(&event);
+                    events.push(event);
+                    if done {
+                        return events;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("no {what}; events so far: {events:?}"),
+                Err(RecvTimeoutError::Disconnected) => panic!("the gateway's process has ended"),
+            }
+        }
+    }
+
+    /// Events up to and with the first of one of these types for this message.
+    pub fn events_of(&self, message_id: &str, last: &[&str]) -> Vec<Event> {
+        let events = self.events_until(&format!("{last:?} of {message_id}"), |event| {
+            last.contains(&event.kind()) && concerns(event, message_id)
+        });
+        events
+            .into_iter()
+            .filter(|event| concerns(event, message_id))
+            .collect()
+    }
+
+    /// The next event of that type.
+    pub fn next(&self, kind: &str) -> Event {
+        self.events_until(kind, |event| event.kind() == kind)
+            .pop()
+            .unwrap()
+    }
+
+    /// Everything that comes while nothing is asked for, `pong`s included.
+    pub fn listen(&self, how_long: Duration) -> Vec<Event> {
+        let until = Instant::now() + how_long;
+        std::iter::from_fn(|| {
+            let left = until.saturating_duration_since(Instant::now());
+            self.events.recv_timeout(left).ok()
+        })
+        .collect()
+    }
+}
+
+fn concerns(event: &Event, message_id: &str) -> bool {
+    event.text("messageId") == message_id || event.json["result"]["messageId"] == message_id
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It ends by itself when its input closes; nobody waits for that.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

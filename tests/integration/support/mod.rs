@@ -1,0 +1,34 @@
+//! Daemons, gateways, recordings and waiting.
+
+pub mod daemon;
+pub mod gateway;
+pub mod recordings;
+
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything: generous, since two slow cores may run all tests at once.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until `probe` gives something.
+///
+/// # Panics
+/// Nothing came in [`PATIENCE`].
+pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(Instant::now() < until, "no {what} in {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Says why a test does nothing, or fails where `variable` says that it must not be skipped.
+pub fn skip(variable: &str, why: &str) {
+    assert!(
+        std::env::var_os(variable).is_none(),
+        "{variable} is set, but: {why}"
+    );
+    eprintln!("skipped: {why}");
+}
