@@ -1,0 +1,118 @@
+//! Statements on the outbox.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::jobs::blob_ref;
+use super::records::{EventRef, JobId};
+use super::{BlobRef, LedgerError};
+
+/// An event's key, JSON and binary frames.
+pub(super) type StoredEvent = (String, Vec<u8>, Vec<BlobRef>);
+
+pub(super) fn store(
+    connection: &Connection,
+    job_id: JobId,
+    events: &[StoredEvent],
+) -> Result<(), LedgerError> {
+    let mut insert_event = connection.prepare_cached(
+        "INSERT INTO events (job_id, key, body) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+    )?;
+    let mut insert_frame = connection.prepare_cached(
+        "INSERT INTO event_frames (event_id, position, sha256, size_bytes) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for (key, body, frames) in events {
+        if insert_event.execute(params![job_id, key, body])? == 0 {
+            continue;
+        }
+        let event_id = connection.last_insert_rowid();
+        for (position, frame) in frames.iter().enumerate() {
+            insert_frame.execute(params![
+                event_id,
+                position as i64,
+                frame.sha256,
+                frame.size_bytes as i64
+            ])?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn pending(connection: &Connection, limit: u32) -> Result<Vec<EventRef>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, job_id FROM events WHERE state = 'pending' ORDER BY id LIMIT ?1",
+    )?;
+    let events = statement.query_map([limit], event_ref)?;
+    Ok(events.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn unsettled(
+    connection: &Connection,
+    since_ms: i64,
+    until_ms: i64,
+) -> Result<Vec<EventRef>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, job_id FROM events
+         WHERE state = 'published' AND first_published_at_ms >= ?1 AND last_published_at_ms <= ?2
+         ORDER BY id",
+    )?;
+    let events = statement.query_map([since_ms, until_ms], event_ref)?;
+    Ok(events.collect::<Result<_, _>>()?)
+}
+
+fn event_ref(row: &Row<'_>) -> rusqlite::Result<EventRef> {
+    Ok(EventRef {
+        id: row.get(0)?,
+        job_id: row.get(1)?,
+    })
+}
+
+pub(super) fn frames(
+    connection: &Connection,
+    event_id: i64,
+) -> Result<Option<(Vec<u8>, Vec<BlobRef>)>, LedgerError> {
+    let body = connection
+        .prepare_cached("SELECT body FROM events WHERE id = ?1")?
+        .query_row([event_id], |row| row.get(0))
+        .optional()?;
+    let Some(body) = body else {
+        return Ok(None);
+    };
+    let mut statement = connection.prepare_cached(
+        "SELECT sha256, size_bytes FROM event_frames WHERE event_id = ?1 ORDER BY position",
+    )?;
+    let blobs = statement.query_map([event_id], |row| blob_ref(row, 0))?;
+    Ok(Some((body, blobs.collect::<Result<_, _>>()?)))
+}
+
+pub(super) fn mark_published(
+    connection: &Connection,
+    published: &[(i64, i64)],
+) -> Result<(), LedgerError> {
+    let mut update = connection.prepare_cached(
+        "UPDATE events SET state = 'published', publish_count = publish_count + 1,
+             first_published_at_ms = coalesce(first_published_at_ms, ?2),
+             last_published_at_ms = ?2
+         WHERE id = ?1",
+    )?;
+    for (event_id, at_ms) in published {
+        update.execute([event_id, at_ms])?;
+    }
+    Ok(())
+}
+
+pub(super) fn mark_damaged(connection: &Connection, event_id: i64) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("UPDATE events SET state = 'damaged' WHERE id = ?1")?
+        .execute([event_id])?;
+    Ok(())
+}
+
+pub(super) fn reissue(connection: &Connection, job_id: JobId) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "UPDATE events SET state = 'pending', first_published_at_ms = NULL
+             WHERE job_id = ?1 AND state = 'published'",
+        )?
+        .execute([job_id])?;
+    Ok(())
+}

@@ -1,0 +1,419 @@
+//! What the daemon must not forget: jobs, attempts, checkpoints, events and document writes.
+//!
+//! ```text
+//! <data_dir>/ledger.lock       one daemon per directory
+//! <data_dir>/ledger.sqlite3    the records (write-ahead log, a sync at every commit)
+//! <data_dir>/blobs/ab/ab34…    payloads, named by the SHA-256 of their bytes
+//! ```
+//!
+//! A function that changes something returns when the change would survive a power cut. An async
+//! function runs on tokio's blocking pool and is carried out whole even if its future is dropped;
+//! the others block and are for threads outside the runtime.
+
+mod blobs;
+mod documents;
+mod error;
+mod events;
+mod jobs;
+mod records;
+mod retention;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use rusqlite::Connection;
+
+use blobs::BlobStore;
+use writer::Writer;
+
+pub use blobs::BlobRef;
+pub use error::LedgerError;
+pub use records::{
+    Accepted, Checkpoint, DocumentOutcome, DocumentWrite, Emission, EventRef, Finish, JobId,
+    JobRecord, JobState, LedgerCounts, NewCheckpoint, NewJob, OutgoingEvent, PendingDocument,
+    Purged, Retention,
+};
+
+/// Attempts of a job after which it is taken for one that kills the process.
+pub const MAX_ATTEMPTS: u32 = 3;
+
+/// The ledger of one data directory; clones share it.
+///
+/// The directory is free for another daemon when the last clone is dropped.
+#[derive(Clone)]
+pub struct Ledger {
+    store: Arc<Store>,
+}
+
+struct Store {
+    // Dropped in this order: the lock goes last.
+    writer: Writer,
+    reader: Mutex<Connection>,
+    blobs: BlobStore,
+    _lock: File,
+}
+
+impl Ledger {
+    /// Opens the ledger of `data_dir`, which is created when it is not there.
+    ///
+    /// # Errors
+    /// The directory cannot be used or another daemon uses it; the database is damaged or of a
+    /// later version.
+    pub fn open(data_dir: &Path) -> Result<Self, LedgerError> {
+        create_private_directory(data_dir)?;
+        let lock = lock(data_dir)?;
+        let blobs = BlobStore::open(data_dir.join("blobs"))?;
+        let database = data_dir.join("ledger.sqlite3");
+        let connection = schema::open_writer(&database)?;
+        let reader = Mutex::new(schema::open_reader(&database)?);
+        blobs::sync_directory(data_dir).map_err(|source| io_error(data_dir, source))?;
+        let writer = Writer::spawn(connection).map_err(|source| io_error(data_dir, source))?;
+        Ok(Self {
+            store: Arc::new(Store {
+                writer,
+                reader,
+                blobs,
+                _lock: lock,
+            }),
+        })
+    }
+
+    /// Keeps requests; one answer for each, in order. Blocks until they are durable.
+    ///
+    /// # Errors
+    /// The disk or the database fails; then none of the requests was kept.
+    pub fn accept_blocking(&self, batch: Vec<NewJob>) -> Result<Vec<Accepted>, LedgerError> {
+        self.store.accept(batch)
+    }
+
+    /// Keeps one request.
+    ///
+    /// # Errors
+    /// As [`accept_blocking`](Self::accept_blocking).
+    pub async fn accept(&self, job: NewJob) -> Result<Accepted, LedgerError> {
+        let answers = self.off_thread(|store| store.accept(vec![job])).await?;
+        answers.into_iter().next().ok_or(LedgerError::Stopped)
+    }
+
+    /// Counts an attempt before its work begins and returns how many there were with it.
+    ///
+    /// More than [`MAX_ATTEMPTS`] means that the job is to be quarantined instead.
+    ///
+    /// # Errors
+    /// The job is unknown or has ended, or the database fails.
+    pub async fn start_attempt(&self, job_id: JobId) -> Result<u32, LedgerError> {
+        self.write(move |connection| jobs::start_attempt(connection, job_id))
+            .await
+    }
+
+    /// Takes back an attempt that was stopped in good order, so that it does not count as a crash.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn release_attempt(&self, job_id: JobId) -> Result<(), LedgerError> {
+        self.write(move |connection| jobs::release_attempt(connection, job_id))
+            .await
+    }
+
+    /// Jobs that have not ended, in the order in which they were accepted.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn unfinished(&self) -> Result<Vec<JobRecord>, LedgerError> {
+        self.read(jobs::unfinished).await
+    }
+
+    /// A job, or `None`.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn load(&self, job_id: JobId) -> Result<Option<JobRecord>, LedgerError> {
+        self.read(move |connection| jobs::load(connection, job_id))
+            .await
+    }
+
+    /// The binary frames of a job's request, in order.
+    ///
+    /// # Errors
+    /// A frame is missing or damaged, or the database fails.
+    pub async fn frames(&self, job_id: JobId) -> Result<Vec<Bytes>, LedgerError> {
+        self.off_thread(move |store| {
+            let frames = store.read(|connection| jobs::frames(connection, job_id))?;
+            frames.iter().map(|frame| store.blobs.read(frame)).collect()
+        })
+        .await
+    }
+
+    /// Keeps what a stage made; replaces an earlier checkpoint of the same stage and item.
+    ///
+    /// # Errors
+    /// The job is unknown, or the disk or the database fails.
+    pub async fn checkpoint(
+        &self,
+        job_id: JobId,
+        checkpoint: NewCheckpoint,
+    ) -> Result<(), LedgerError> {
+        self.off_thread(move |store| {
+            let blob = store.blobs.put_all(checkpoint.blob.as_slice())?.pop();
+            let stored = Checkpoint {
+                stage: checkpoint.stage,
+                item: checkpoint.item,
+                payload: checkpoint.payload,
+                blob,
+            };
+            store
+                .writer
+                .write(move |connection| jobs::checkpoint(connection, job_id, &stored))
+        })
+        .await
+    }
+
+    /// Everything that stages of a job have left.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn checkpoints(&self, job_id: JobId) -> Result<Vec<Checkpoint>, LedgerError> {
+        self.read(move |connection| jobs::checkpoints(connection, job_id))
+            .await
+    }
+
+    /// The bytes of a payload, checked against their hash.
+    ///
+    /// # Errors
+    /// They are missing or damaged.
+    pub async fn blob(&self, blob: BlobRef) -> Result<Bytes, LedgerError> {
+        self.off_thread(move |store| store.blobs.read(&blob)).await
+    }
+
+    /// Stores events, document writes and the job's end in one transaction.
+    ///
+    /// An event or a write that the job has stored before is not stored again, so a later attempt may
+    /// emit all it has.
+    ///
+    /// # Errors
+    /// The job is unknown or has ended, or the disk or the database fails; then nothing was stored.
+    pub async fn emit(&self, job_id: JobId, emission: Emission) -> Result<(), LedgerError> {
+        self.off_thread(move |store| {
+            let mut events = Vec::with_capacity(emission.events.len());
+            for event in emission.events {
+                let frames = store.blobs.put_all(&event.frames)?;
+                events.push((event.key, event.body, frames));
+            }
+            let (documents, finish) = (emission.documents, emission.finish);
+            store.writer.write(move |connection| {
+                jobs::require_unfinished(connection, job_id)?;
+                events::store(connection, job_id, &events)?;
+                documents::store(connection, job_id, &documents)?;
+                match finish {
+                    Some(finish) => jobs::finish(connection, job_id, finish, now_ms()),
+                    None => Ok(()),
+                }
+            })
+        })
+        .await
+    }
+
+    /// Makes the published events of a job wait again: the answer to a repeated request.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn reissue(&self, job_id: JobId) -> Result<(), LedgerError> {
+        self.write(move |connection| events::reissue(connection, job_id))
+            .await
+    }
+
+    /// The first events that wait, in the order in which they are to be published.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn pending_events_blocking(&self, limit: u32) -> Result<Vec<EventRef>, LedgerError> {
+        self.store
+            .read(|connection| events::pending(connection, limit))
+    }
+
+    /// All frames of an event, its JSON first; empty when the event is no longer there.
+    ///
+    /// # Errors
+    /// A frame is missing or damaged, or the database fails.
+    pub fn event_frames_blocking(&self, event_id: i64) -> Result<Vec<Bytes>, LedgerError> {
+        let stored = self
+            .store
+            .read(|connection| events::frames(connection, event_id))?;
+        let Some((body, blobs)) = stored else {
+            return Ok(Vec::new());
+        };
+        let mut frames = vec![Bytes::from(body)];
+        for blob in &blobs {
+            frames.push(self.store.blobs.read(blob)?);
+        }
+        Ok(frames)
+    }
+
+    /// Notes that events were published, each with the time in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn mark_published_blocking(&self, published: &[(i64, i64)]) -> Result<(), LedgerError> {
+        let published = published.to_vec();
+        self.store
+            .writer
+            .write(move |connection| events::mark_published(connection, &published))
+    }
+
+    /// Sets aside an event whose frames cannot be read any more, so that others are published.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn mark_damaged_blocking(&self, event_id: i64) -> Result<(), LedgerError> {
+        self.store
+            .writer
+            .write(move |connection| events::mark_damaged(connection, event_id))
+    }
+
+    /// Events that were published first at `since_ms` or later and last at `until_ms` or before, in
+    /// order. Times are milliseconds since 1970.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn unsettled_blocking(
+        &self,
+        since_ms: i64,
+        until_ms: i64,
+    ) -> Result<Vec<EventRef>, LedgerError> {
+        self.store
+            .read(|connection| events::unsettled(connection, since_ms, until_ms))
+    }
+
+    /// Document writes that may be tried now, oldest first. Of writes with one order key only the
+    /// oldest that waits is given.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn pending_documents(
+        &self,
+        limit: u32,
+        now_ms: i64,
+    ) -> Result<Vec<PendingDocument>, LedgerError> {
+        self.read(move |connection| documents::pending(connection, limit, now_ms))
+            .await
+    }
+
+    /// Notes what became of a try to write a document.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn mark_document(
+        &self,
+        document_id: i64,
+        outcome: DocumentOutcome,
+    ) -> Result<(), LedgerError> {
+        self.write(move |connection| documents::mark(connection, document_id, outcome))
+            .await
+    }
+
+    /// Deletes jobs that ended long ago and have nothing left to publish or write, and payloads that
+    /// nothing refers to.
+    ///
+    /// # Errors
+    /// The disk or the database fails; what was deleted before stays deleted.
+    pub async fn purge(&self, retention: Retention) -> Result<Purged, LedgerError> {
+        self.off_thread(move |store| retention::purge(store, retention, now_ms()))
+            .await
+    }
+
+    /// How much is in the ledger.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn counts(&self) -> Result<LedgerCounts, LedgerError> {
+        self.read(retention::counts).await
+    }
+
+    async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let store = Arc::clone(&self.store);
+        tokio::task::spawn_blocking(move || work(&store))
+            .await
+            .unwrap_or(Err(LedgerError::Stopped))
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        self.off_thread(|store| store.writer.write(change)).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        self.off_thread(|store| store.read(query)).await
+    }
+}
+
+impl Store {
+    fn accept(&self, batch: Vec<NewJob>) -> Result<Vec<Accepted>, LedgerError> {
+        let mut stored = Vec::with_capacity(batch.len());
+        for job in batch {
+            let frames = self.blobs.put_all(&job.frames)?;
+            stored.push((job, frames));
+        }
+        self.writer
+            .write(move |connection| jobs::accept(connection, &stored, now_ms()))
+    }
+
+    fn read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        query(&self.reader.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_epoch.map_or(0, |since| since.as_millis() as i64)
+}
+
+/// Creates a directory that only its owner enters: it holds voices and texts.
+fn create_private_directory(path: &Path) -> Result<(), LedgerError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| io_error(path, source))
+}
+
+fn lock(data_dir: &Path) -> Result<File, LedgerError> {
+    let path = data_dir.join("ledger.lock");
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|source| io_error(&path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LedgerError::Locked(data_dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(io_error(&path, source)),
+    }
+}
+
+fn io_error(path: &Path, source: std::io::Error) -> LedgerError {
+    LedgerError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,357 @@
+//! What goes into the ledger and what comes out. No `Debug` output shows text or bytes of a job.
+
+use std::fmt;
+
+use bytes::Bytes;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+
+use super::BlobRef;
+
+/// Names a job; later jobs have larger ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId(pub i64);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl ToSql for JobId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        self.0.to_sql()
+    }
+}
+
+impl FromSql for JobId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        i64::column_result(value).map(Self)
+    }
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JobState {
+    /// Durable, not begun.
+    Accepted,
+    /// An attempt was begun.
+    Running,
+    /// Ended with its result.
+    Done,
+    /// Ended with its error event.
+    Failed,
+    /// Ended because it takes the process down.
+    Quarantined,
+}
+
+impl JobState {
+    const ALL: [Self; 5] = [
+        Self::Accepted,
+        Self::Running,
+        Self::Done,
+        Self::Failed,
+        Self::Quarantined,
+    ];
+
+    /// The state's name in the database and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Quarantined => "quarantined",
+        }
+    }
+
+    /// True for the states that a job never leaves.
+    pub fn is_finished(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Quarantined)
+    }
+}
+
+impl FromSql for JobState {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let name = value.as_str()?;
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == name)
+            .ok_or(FromSqlError::InvalidType)
+    }
+}
+
+/// A request that was checked and is to be kept.
+pub struct NewJob {
+    /// What makes two requests the same job.
+    pub key: String,
+    /// The request's `type` on the wire.
+    pub kind: String,
+    /// The lane of the scheduler.
+    pub lane: String,
+    /// The task id of every event of the job.
+    pub task_id: String,
+    /// The request as JSON text.
+    pub request: String,
+    /// The binary frames after the JSON, in order.
+    pub frames: Vec<Bytes>,
+}
+
+impl fmt::Debug for NewJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewJob")
+            .field("kind", &self.kind)
+            .field("task_id", &self.task_id)
+            .field("request_bytes", &self.request.len())
+            .field("frames", &self.frames.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is a new job and durable.
+    New(JobId),
+    /// A job with that key is there already.
+    Duplicate {
+        /// The earlier job.
+        job_id: JobId,
+        /// Where the earlier job stands.
+        state: JobState,
+    },
+}
+
+/// A job as it is stored.
+#[derive(Clone)]
+pub struct JobRecord {
+    /// The job.
+    pub id: JobId,
+    /// See [`NewJob::key`].
+    pub key: String,
+    /// See [`NewJob::kind`].
+    pub kind: String,
+    /// See [`NewJob::lane`].
+    pub lane: String,
+    /// See [`NewJob::task_id`].
+    pub task_id: String,
+    /// Where the job stands.
+    pub state: JobState,
+    /// Attempts that were begun.
+    pub attempts: u32,
+    /// When the job was accepted, milliseconds since 1970.
+    pub received_at_ms: i64,
+    /// When the job ended.
+    pub finished_at_ms: Option<i64>,
+    /// See [`NewJob::request`].
+    pub request: String,
+}
+
+impl fmt::Debug for JobRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobRecord")
+            .field("id", &self.id)
+            .field("kind", &self.kind)
+            .field("task_id", &self.task_id)
+            .field("state", &self.state)
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a stage of a job made.
+pub struct NewCheckpoint {
+    /// The stage's name.
+    pub stage: String,
+    /// The language, or empty for a stage that runs once.
+    pub item: String,
+    /// A small record, as JSON.
+    pub payload: Vec<u8>,
+    /// What is too large for the database, as audio.
+    pub blob: Option<Bytes>,
+}
+
+impl fmt::Debug for NewCheckpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewCheckpoint")
+            .field("stage", &self.stage)
+            .field("item", &self.item)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A checkpoint as it is stored; [`Ledger::blob`](super::Ledger::blob) reads the large part.
+#[derive(Clone)]
+pub struct Checkpoint {
+    /// See [`NewCheckpoint::stage`].
+    pub stage: String,
+    /// See [`NewCheckpoint::item`].
+    pub item: String,
+    /// See [`NewCheckpoint::payload`].
+    pub payload: Vec<u8>,
+    /// See [`NewCheckpoint::blob`].
+    pub blob: Option<BlobRef>,
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint")
+            .field("stage", &self.stage)
+            .field("item", &self.item)
+            .field("blob", &self.blob)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a job ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// With its result.
+    Done,
+    /// With its error event.
+    Failed,
+    /// Given up after [`MAX_ATTEMPTS`](super::MAX_ATTEMPTS), with its error event.
+    Quarantined,
+}
+
+impl From<Finish> for JobState {
+    fn from(finish: Finish) -> Self {
+        match finish {
+            Finish::Done => Self::Done,
+            Finish::Failed => Self::Failed,
+            Finish::Quarantined => Self::Quarantined,
+        }
+    }
+}
+
+/// An event to be published.
+pub struct OutgoingEvent {
+    /// Names the event within its job, as `transcription_ready` or `audio:fr`.
+    pub key: String,
+    /// The JSON of frame 0.
+    pub body: Vec<u8>,
+    /// The binary frames after it.
+    pub frames: Vec<Bytes>,
+}
+
+impl fmt::Debug for OutgoingEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutgoingEvent")
+            .field("key", &self.key)
+            .field("body_bytes", &self.body.len())
+            .field("frames", &self.frames.len())
+            .finish()
+    }
+}
+
+/// An upsert for the document store.
+#[derive(Clone)]
+pub struct DocumentWrite {
+    /// Writes with equal keys reach the store in the order in which they were stored here. A job
+    /// stores one write per key.
+    pub order_key: String,
+    /// The collection.
+    pub collection: String,
+    /// Which document, as JSON text.
+    pub filter: String,
+    /// What is written, as JSON text.
+    pub document: String,
+}
+
+impl fmt::Debug for DocumentWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DocumentWrite")
+            .field("collection", &self.collection)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a job hands over at once: kept as a whole or not at all.
+#[derive(Debug, Default)]
+pub struct Emission {
+    /// Events, in the order in which they are to be published.
+    pub events: Vec<OutgoingEvent>,
+    /// Upserts.
+    pub documents: Vec<DocumentWrite>,
+    /// Set when the job ends with it.
+    pub finish: Option<Finish>,
+}
+
+/// Names a stored event; events are published in the order of their ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventRef {
+    /// The event.
+    pub id: i64,
+    /// The job it belongs to.
+    pub job_id: JobId,
+}
+
+/// A document write that waits.
+#[derive(Clone)]
+pub struct PendingDocument {
+    /// Names the write in [`Ledger::mark_document`](super::Ledger::mark_document).
+    pub id: i64,
+    /// The job it belongs to.
+    pub job_id: JobId,
+    /// Tries that failed.
+    pub attempts: u32,
+    /// What is to be written.
+    pub write: DocumentWrite,
+}
+
+impl fmt::Debug for PendingDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingDocument")
+            .field("id", &self.id)
+            .field("job_id", &self.job_id)
+            .field("attempts", &self.attempts)
+            .field("write", &self.write)
+            .finish()
+    }
+}
+
+/// What became of a try to write a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DocumentOutcome {
+    /// It is in the store.
+    Done,
+    /// The store will never take it.
+    Skipped,
+    /// To be tried again.
+    RetryAt {
+        /// Not before this time, milliseconds since 1970.
+        at_ms: i64,
+    },
+}
+
+/// How long what has ended is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Jobs that are done or failed.
+    pub finished_ms: i64,
+    /// Jobs that are quarantined.
+    pub quarantined_ms: i64,
+}
+
+/// What a purge deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Jobs with everything that belongs to them.
+    pub jobs: u64,
+    /// Payload files.
+    pub blobs: u64,
+}
+
+/// How much is in the ledger.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LedgerCounts {
+    /// Jobs that were not begun.
+    pub accepted: u64,
+    /// Jobs that were begun.
+    pub running: u64,
+    /// Jobs that are quarantined.
+    pub quarantined: u64,
+    /// Events that wait for a subscriber.
+    pub pending_events: u64,
+    /// Upserts that wait for the document store.
+    pub pending_documents: u64,
+}

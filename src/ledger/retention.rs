@@ -1,0 +1,90 @@
+//! How the ledger stays small, and how large it is.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, params};
+
+use super::records::{LedgerCounts, Purged, Retention};
+use super::{LedgerError, Store};
+
+/// Jobs that are deleted in one transaction, so that others do not wait for long.
+const JOBS_PER_STEP: u64 = 200;
+
+/// A payload is stored before the row that refers to it.
+const BLOB_GRACE: Duration = Duration::from_secs(3600);
+
+pub(super) fn purge(
+    store: &Store,
+    retention: Retention,
+    now_ms: i64,
+) -> Result<Purged, LedgerError> {
+    let mut purged = Purged::default();
+    loop {
+        let deleted = store
+            .writer
+            .write(move |connection| delete_finished(connection, retention, now_ms))?;
+        purged.jobs += deleted;
+        if deleted < JOBS_PER_STEP {
+            break;
+        }
+    }
+    purged.blobs = store.blobs.sweep(BLOB_GRACE, |sha256| {
+        store.read(|connection| is_referenced(connection, sha256))
+    })?;
+    Ok(purged)
+}
+
+fn delete_finished(
+    connection: &Connection,
+    retention: Retention,
+    now_ms: i64,
+) -> Result<u64, LedgerError> {
+    let deleted = connection
+        .prepare_cached(
+            "DELETE FROM jobs WHERE id IN (
+                 SELECT id FROM jobs AS job
+                 WHERE finished_at_ms < iif(state = 'quarantined', ?1, ?2)
+                   AND NOT EXISTS (SELECT 1 FROM events
+                                   WHERE job_id = job.id AND state = 'pending')
+                   AND NOT EXISTS (SELECT 1 FROM documents
+                                   WHERE job_id = job.id AND state = 'pending')
+                 LIMIT ?3)",
+        )?
+        .execute(params![
+            now_ms.saturating_sub(retention.quarantined_ms),
+            now_ms.saturating_sub(retention.finished_ms),
+            JOBS_PER_STEP as i64
+        ])?;
+    // Hands the emptied pages back to the file system.
+    let mut vacuum = connection.prepare_cached("PRAGMA incremental_vacuum")?;
+    let mut rows = vacuum.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(deleted as u64)
+}
+
+fn is_referenced(connection: &Connection, sha256: &str) -> Result<bool, LedgerError> {
+    let is_referenced = connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM job_frames WHERE sha256 = ?1)
+                 OR EXISTS (SELECT 1 FROM checkpoints WHERE sha256 = ?1)
+                 OR EXISTS (SELECT 1 FROM event_frames WHERE sha256 = ?1)",
+        )?
+        .query_row([sha256], |row| row.get(0))?;
+    Ok(is_referenced)
+}
+
+pub(super) fn counts(connection: &Connection) -> Result<LedgerCounts, LedgerError> {
+    let count = |query: &str| -> Result<u64, LedgerError> {
+        let count: i64 = connection
+            .prepare_cached(query)?
+            .query_row([], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    };
+    Ok(LedgerCounts {
+        accepted: count("SELECT count(*) FROM jobs WHERE state = 'accepted'")?,
+        running: count("SELECT count(*) FROM jobs WHERE state = 'running'")?,
+        quarantined: count("SELECT count(*) FROM jobs WHERE state = 'quarantined'")?,
+        pending_events: count("SELECT count(*) FROM events WHERE state = 'pending'")?,
+        pending_documents: count("SELECT count(*) FROM documents WHERE state = 'pending'")?,
+    })
+}

@@ -1,0 +1,494 @@
+use std::fs;
+use std::time::SystemTime;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::engine::error_chain;
+
+fn job(key: &str) -> NewJob {
+    NewJob {
+        key: key.into(),
+        kind: "audio_process".into(),
+        lane: "audio".into(),
+        task_id: format!("task of {key}"),
+        request: format!(r#"{{"secret":"{key}"}}"#),
+        frames: vec![Bytes::from(format!("audio of {key}")), Bytes::new()],
+    }
+}
+
+fn event(key: &str) -> OutgoingEvent {
+    OutgoingEvent {
+        key: key.into(),
+        body: format!(r#"{{"type":"{key}"}}"#).into_bytes(),
+        frames: vec![Bytes::from(format!("speech of {key}"))],
+    }
+}
+
+fn write(order_key: &str, document: &str) -> DocumentWrite {
+    DocumentWrite {
+        order_key: order_key.into(),
+        collection: "message_translated_audios".into(),
+        filter: "{}".into(),
+        document: document.into(),
+    }
+}
+
+async fn accept(ledger: &Ledger, key: &str) -> JobId {
+    match ledger.accept(job(key)).await.unwrap() {
+        Accepted::New(job_id) => job_id,
+        duplicate => panic!("{duplicate:?}"),
+    }
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_directory(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// Opens what a kill at this moment would leave: the files as they are, nothing closed.
+fn after_kill(data_dir: &Path) -> (TempDir, Ledger) {
+    let copy = TempDir::new().unwrap();
+    copy_directory(data_dir, copy.path());
+    let ledger = Ledger::open(copy.path()).unwrap();
+    (copy, ledger)
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_a_kill() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let [first, second] = [accept(&ledger, "a").await, accept(&ledger, "b").await];
+    let third = accept(&ledger, "c").await;
+    ledger.start_attempt(second).await.unwrap();
+    let checkpoint = |item: &str, payload: &str| NewCheckpoint {
+        stage: "synthesize".into(),
+        item: item.into(),
+        payload: payload.into(),
+        blob: Some(Bytes::from_static(b"mp3")),
+    };
+    ledger
+        .checkpoint(second, checkpoint("fr", "1"))
+        .await
+        .unwrap();
+    ledger
+        .checkpoint(second, checkpoint("fr", "2"))
+        .await
+        .unwrap();
+    let emission = Emission {
+        events: vec![event("completed")],
+        documents: vec![write("k", "{}")],
+        finish: Some(Finish::Done),
+    };
+    ledger.emit(third, emission).await.unwrap();
+
+    let (_copy, revived) = after_kill(directory.path());
+    let unfinished = revived.unfinished().await.unwrap();
+    assert_eq!(
+        unfinished
+            .iter()
+            .map(|job| (job.id, job.state, job.attempts))
+            .collect::<Vec<_>>(),
+        [
+            (first, JobState::Accepted, 0),
+            (second, JobState::Running, 1)
+        ]
+    );
+    assert_eq!(unfinished[1].request, job("b").request);
+    assert_eq!(unfinished[1].task_id, "task of b");
+    assert_eq!(revived.frames(second).await.unwrap(), job("b").frames);
+    let checkpoints = revived.checkpoints(second).await.unwrap();
+    assert_eq!(
+        checkpoints.len(),
+        1,
+        "a checkpoint replaces the one before it"
+    );
+    assert_eq!(checkpoints[0].payload, b"2");
+    let blob = checkpoints[0].blob.clone().unwrap();
+    assert_eq!(revived.blob(blob).await.unwrap(), "mp3");
+
+    let pending = revived.pending_events_blocking(10).unwrap();
+    assert_eq!(pending.len(), 1);
+    let frames = revived.event_frames_blocking(pending[0].id).unwrap();
+    assert_eq!(
+        frames,
+        [&br#"{"type":"completed"}"#[..], b"speech of completed"]
+    );
+    let done = revived.load(third).await.unwrap().unwrap();
+    assert_eq!(done.state, JobState::Done);
+    assert!(done.finished_at_ms >= Some(done.received_at_ms));
+}
+
+#[tokio::test]
+async fn changes_that_share_a_commit_do_not_share_a_fate() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let tasks: Vec<_> = (0..40)
+        .map(|number| {
+            let ledger = ledger.clone();
+            tokio::spawn(async move {
+                if number % 4 == 0 {
+                    // Stores its event, then finds that the job is not there.
+                    let emission = Emission {
+                        events: vec![event("orphan")],
+                        ..Emission::default()
+                    };
+                    let error = ledger.emit(JobId(1000), emission).await.unwrap_err();
+                    assert!(matches!(error, LedgerError::UnknownJob(JobId(1000))));
+                } else {
+                    accept(&ledger, &number.to_string()).await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let (_copy, revived) = after_kill(directory.path());
+    assert_eq!(revived.unfinished().await.unwrap().len(), 30);
+    assert_eq!(revived.counts().await.unwrap().pending_events, 0);
+}
+
+#[test]
+fn a_batch_is_answered_in_order_with_its_duplicates() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let answers = ledger
+        .accept_blocking(vec![job("a"), job("b"), job("a")])
+        .unwrap();
+    let Accepted::New(first) = answers[0] else {
+        panic!("{answers:?}");
+    };
+    assert!(matches!(answers[1], Accepted::New(second) if second > first));
+    assert_eq!(
+        answers[2],
+        Accepted::Duplicate {
+            job_id: first,
+            state: JobState::Accepted
+        }
+    );
+}
+
+#[tokio::test]
+async fn attempts_count_crashes_but_not_orderly_stops() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let job_id = accept(&ledger, "a").await;
+    for _ in 0..5 {
+        assert_eq!(ledger.start_attempt(job_id).await.unwrap(), 1);
+        ledger.release_attempt(job_id).await.unwrap();
+    }
+    for attempt in 1..=MAX_ATTEMPTS + 1 {
+        assert_eq!(ledger.start_attempt(job_id).await.unwrap(), attempt);
+    }
+    let emission = Emission {
+        finish: Some(Finish::Quarantined),
+        ..Emission::default()
+    };
+    ledger.emit(job_id, emission).await.unwrap();
+    assert_eq!(ledger.counts().await.unwrap().quarantined, 1);
+    let error = ledger.start_attempt(job_id).await.unwrap_err();
+    assert!(matches!(error, LedgerError::AlreadyFinished(id) if id == job_id));
+}
+
+#[tokio::test]
+async fn a_second_attempt_stores_no_second_copy_and_a_job_ends_once() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let job_id = accept(&ledger, "a").await;
+    let emission = |finish| Emission {
+        events: vec![event("transcription_ready"), event("audio:fr")],
+        documents: vec![write("transcript", "{}")],
+        finish,
+    };
+    ledger.emit(job_id, emission(None)).await.unwrap();
+    ledger
+        .emit(job_id, emission(Some(Finish::Done)))
+        .await
+        .unwrap();
+    let counts = ledger.counts().await.unwrap();
+    assert_eq!((counts.pending_events, counts.pending_documents), (2, 1));
+
+    let late = Emission {
+        events: vec![event("too late")],
+        finish: Some(Finish::Failed),
+        ..Emission::default()
+    };
+    let error = ledger.emit(job_id, late).await.unwrap_err();
+    assert!(matches!(error, LedgerError::AlreadyFinished(id) if id == job_id));
+    assert_eq!(ledger.counts().await.unwrap().pending_events, 2);
+    assert_eq!(
+        ledger.load(job_id).await.unwrap().unwrap().state,
+        JobState::Done
+    );
+}
+
+#[tokio::test]
+async fn published_events_leave_the_queue_and_can_be_found_and_reissued() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let job_id = accept(&ledger, "a").await;
+    let emission = Emission {
+        events: vec![event("1"), event("2"), event("3")],
+        finish: Some(Finish::Done),
+        ..Emission::default()
+    };
+    ledger.emit(job_id, emission).await.unwrap();
+    let events = ledger.pending_events_blocking(10).unwrap();
+    assert_eq!(ledger.pending_events_blocking(2).unwrap(), events[..2]);
+    let [one, two, three] = [events[0].id, events[1].id, events[2].id];
+    ledger
+        .mark_published_blocking(&[(one, 1_000), (two, 2_000)])
+        .unwrap();
+    ledger.mark_damaged_blocking(three).unwrap();
+    assert!(ledger.pending_events_blocking(10).unwrap().is_empty());
+
+    // Published again at 3 s: too late for a subscriber who came at 2.5 s to have missed it.
+    ledger.mark_published_blocking(&[(one, 3_000)]).unwrap();
+    let ids = |events: Vec<EventRef>| events.iter().map(|event| event.id).collect::<Vec<_>>();
+    assert_eq!(ids(ledger.unsettled_blocking(0, 2_500).unwrap()), [two]);
+    // The window is counted from the first time, or replays would keep an event in it for ever.
+    assert_eq!(ids(ledger.unsettled_blocking(1_500, 9_000).unwrap()), [two]);
+    assert_eq!(
+        ids(ledger.unsettled_blocking(0, 9_000).unwrap()),
+        [one, two]
+    );
+
+    ledger.reissue(job_id).await.unwrap();
+    assert_eq!(ids(ledger.pending_events_blocking(10).unwrap()), [one, two]);
+}
+
+#[tokio::test]
+async fn documents_of_one_key_are_written_in_order() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let [first, second] = [accept(&ledger, "a").await, accept(&ledger, "b").await];
+    let emission = |documents| Emission {
+        documents,
+        ..Emission::default()
+    };
+    let old = vec![write("voice", "old"), write("transcript", "other")];
+    ledger.emit(first, emission(old)).await.unwrap();
+    ledger
+        .emit(second, emission(vec![write("voice", "new")]))
+        .await
+        .unwrap();
+    let texts = async |now_ms| {
+        let pending = ledger.pending_documents(10, now_ms).await.unwrap();
+        let texts = pending.iter().map(|pending| pending.write.document.clone());
+        (texts.collect::<Vec<_>>(), pending)
+    };
+
+    let (found, pending) = texts(100).await;
+    assert_eq!(found, ["old", "other"]);
+    let retry = DocumentOutcome::RetryAt { at_ms: 500 };
+    ledger.mark_document(pending[0].id, retry).await.unwrap();
+    ledger
+        .mark_document(pending[1].id, DocumentOutcome::Skipped)
+        .await
+        .unwrap();
+    assert!(
+        texts(499).await.0.is_empty(),
+        "the newer one waits for the older"
+    );
+    let (found, pending) = texts(500).await;
+    assert_eq!(found, ["old"]);
+    assert_eq!(pending[0].attempts, 1);
+    ledger
+        .mark_document(pending[0].id, DocumentOutcome::Done)
+        .await
+        .unwrap();
+    assert_eq!(texts(500).await.0, ["new"]);
+}
+
+#[tokio::test]
+async fn purging_keeps_what_is_needed() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let [done, waiting, open] = [
+        accept(&ledger, "done").await,
+        accept(&ledger, "waiting").await,
+        accept(&ledger, "open").await,
+    ];
+    let emission = |key| Emission {
+        events: vec![event(key)],
+        finish: Some(Finish::Done),
+        ..Emission::default()
+    };
+    ledger.emit(done, emission("published")).await.unwrap();
+    let published = ledger.pending_events_blocking(1).unwrap()[0];
+    ledger
+        .mark_published_blocking(&[(published.id, 1)])
+        .unwrap();
+    ledger.emit(waiting, emission("unpublished")).await.unwrap();
+    let shared_blob = NewCheckpoint {
+        stage: "decode".into(),
+        item: String::new(),
+        payload: Vec::new(),
+        blob: Some(Bytes::from_static(b"audio of done")),
+    };
+    ledger.checkpoint(open, shared_blob).await.unwrap();
+
+    let soon = Retention {
+        finished_ms: -60_000,
+        quarantined_ms: -60_000,
+    };
+    let later = Retention {
+        finished_ms: 60_000,
+        quarantined_ms: 60_000,
+    };
+    assert_eq!(ledger.purge(later).await.unwrap(), Purged::default());
+    assert_eq!(
+        ledger.purge(soon).await.unwrap(),
+        Purged { jobs: 1, blobs: 0 },
+        "young payloads may belong to a row that is not there yet"
+    );
+    for shard in fs::read_dir(directory.path().join("blobs")).unwrap() {
+        for blob in fs::read_dir(shard.unwrap().path()).unwrap() {
+            let file = File::options()
+                .write(true)
+                .open(blob.unwrap().path())
+                .unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        }
+    }
+    // Gone is "speech of published"; the audio is a checkpoint of another job.
+    assert_eq!(
+        ledger.purge(soon).await.unwrap(),
+        Purged { jobs: 0, blobs: 1 }
+    );
+    assert!(ledger.load(done).await.unwrap().is_none());
+    assert_eq!(ledger.frames(waiting).await.unwrap(), job("waiting").frames);
+    let checkpoint = ledger.checkpoints(open).await.unwrap().remove(0);
+    assert_eq!(
+        ledger.blob(checkpoint.blob.unwrap()).await.unwrap(),
+        "audio of done"
+    );
+}
+
+#[tokio::test]
+async fn a_changed_payload_is_never_handed_out_and_heals_when_stored_again() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let job_id = accept(&ledger, "a").await;
+    let stored = |payload: &'static [u8]| NewCheckpoint {
+        stage: "encode".into(),
+        item: "fr".into(),
+        payload: Vec::new(),
+        blob: Some(Bytes::from_static(payload)),
+    };
+    ledger.checkpoint(job_id, stored(b"bytes")).await.unwrap();
+    let blob = ledger.checkpoints(job_id).await.unwrap()[0]
+        .blob
+        .clone()
+        .unwrap();
+    let path = directory
+        .path()
+        .join("blobs")
+        .join(&blob.sha256[..2])
+        .join(&blob.sha256);
+    for damage in [&b"bytez"[..], b"byt"] {
+        fs::write(&path, damage).unwrap();
+        let error = ledger.blob(blob.clone()).await.unwrap_err();
+        assert!(matches!(&error, LedgerError::DamagedBlob { path: named } if *named == path));
+    }
+    ledger.checkpoint(job_id, stored(b"bytes")).await.unwrap();
+    assert_eq!(ledger.blob(blob).await.unwrap(), "bytes");
+}
+
+#[test]
+fn one_daemon_per_directory() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let error = Ledger::open(directory.path()).err().unwrap();
+    assert!(matches!(&error, LedgerError::Locked(path) if path == directory.path()));
+    drop(ledger);
+    Ledger::open(directory.path()).unwrap();
+}
+
+#[test]
+fn a_database_that_cannot_be_trusted_is_named() {
+    let directory = TempDir::new().unwrap();
+    let database = directory.path().join("ledger.sqlite3");
+    let ledger = Ledger::open(directory.path()).unwrap();
+    ledger
+        .accept_blocking((0..200).map(|number| job(&number.to_string())).collect())
+        .unwrap();
+    drop(ledger);
+    let intact = fs::read(&database).unwrap();
+    let reopen = || Ledger::open(directory.path()).err().unwrap();
+
+    fs::write(&database, vec![b'x'; 8192]).unwrap();
+    assert!(matches!(reopen(), LedgerError::Corrupt { path, .. } if path == database));
+    fs::write(&database, &intact[..intact.len() / 2]).unwrap();
+    assert!(matches!(reopen(), LedgerError::Corrupt { path, .. } if path == database));
+    let mut flipped = intact.clone();
+    flipped[4096 * 3..4096 * 6].fill(0xff);
+    fs::write(&database, flipped).unwrap();
+    let error = reopen();
+    assert!(matches!(&error, LedgerError::Corrupt { path, .. } if *path == database));
+    assert!(error_chain(&error).contains("ledger.sqlite3"));
+
+    fs::write(&database, intact).unwrap();
+    Connection::open(&database)
+        .unwrap()
+        .pragma_update(None, "user_version", 7)
+        .unwrap();
+    assert!(matches!(
+        reopen(),
+        LedgerError::NewerSchema {
+            found: 7,
+            supported: 1,
+            ..
+        }
+    ));
+}
+
+#[tokio::test]
+async fn debug_output_shows_no_text() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let canary = "canary";
+    let request = NewJob {
+        request: canary.into(),
+        frames: vec![Bytes::from_static(canary.as_bytes())],
+        ..job("a")
+    };
+    let mut shown = format!("{request:?}");
+    let Accepted::New(job_id) = ledger.accept(request).await.unwrap() else {
+        panic!("the job is new");
+    };
+    let checkpoint = NewCheckpoint {
+        stage: "transcribe".into(),
+        item: String::new(),
+        payload: canary.into(),
+        blob: None,
+    };
+    let emission = Emission {
+        events: vec![OutgoingEvent {
+            body: canary.into(),
+            ..event("e")
+        }],
+        documents: vec![write("k", canary)],
+        finish: None,
+    };
+    shown.push_str(&format!("{checkpoint:?} {emission:?}"));
+    ledger.checkpoint(job_id, checkpoint).await.unwrap();
+    ledger.emit(job_id, emission).await.unwrap();
+    let record = ledger.load(job_id).await.unwrap();
+    let checkpoints = ledger.checkpoints(job_id).await.unwrap();
+    let documents = ledger.pending_documents(1, i64::MAX).await.unwrap();
+    shown.push_str(&format!("{record:?} {checkpoints:?} {documents:?}"));
+    assert!(shown.contains("PendingDocument"));
+    for form in [canary.to_owned(), format!("{:?}", canary.as_bytes())] {
+        assert!(!shown.contains(&form), "{shown}");
+    }
+}

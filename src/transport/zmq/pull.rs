@@ -1,0 +1,243 @@
+//! The socket that takes requests, and its thread.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{TransportError, WakeReceiver, Waker, bind, harden, uninterrupted, wait};
+
+const SOCKET: &str = "intake";
+
+/// Settings of the intake socket.
+#[derive(Debug, Clone)]
+pub struct IntakeOptions {
+    /// Where to bind, as `tcp://0.0.0.0:5555`; port 0 or `*` takes a free one.
+    pub endpoint: String,
+    /// Largest message, all frames together. A single larger frame makes libzmq drop the peer.
+    pub max_message_bytes: usize,
+    /// Most frames of a message.
+    pub max_frames: usize,
+    /// Messages that libzmq holds for each peer. Few: what it holds is lost with the process.
+    pub receive_queue_length: i32,
+}
+
+impl Default for IntakeOptions {
+    fn default() -> Self {
+        Self {
+            endpoint: "tcp://127.0.0.1:5555".into(),
+            max_message_bytes: 64 << 20,
+            max_frames: 16,
+            receive_queue_length: 4,
+        }
+    }
+}
+
+/// What a peer has sent.
+pub enum Incoming {
+    /// A message, frame by frame; there is at least one.
+    Message(Vec<Bytes>),
+    /// A message beyond the limits, of which only the first frame was kept (for the ids of an
+    /// answer), and that only if it keeps to the limit by itself.
+    TooLarge {
+        /// The JSON frame.
+        head: Option<Bytes>,
+        /// Frames that came.
+        frames: usize,
+        /// Bytes that came.
+        bytes: usize,
+    },
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(frames) => f
+                .debug_struct("Message")
+                .field(
+                    "frame_bytes",
+                    &frames.iter().map(Bytes::len).collect::<Vec<_>>(),
+                )
+                .finish(),
+            Self::TooLarge { frames, bytes, .. } => f
+                .debug_struct("TooLarge")
+                .field("frames", frames)
+                .field("bytes", bytes)
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+/// Messages that one call of the handler may get; with [`MAX_BATCH_BYTES`] it bounds what is in
+/// memory and not yet durable.
+const MAX_BATCH: usize = 64;
+const MAX_BATCH_BYTES: usize = 8 << 20;
+
+/// The thread `intake-0`, which owns the socket and does nothing but receive.
+pub struct Intake {
+    endpoint: String,
+    stopping: Arc<AtomicBool>,
+    waker: Waker,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Intake {
+    /// Binds the socket and starts the thread.
+    ///
+    /// `handle` gets what has arrived since it returned last, at least one message; while it runs
+    /// nothing is received, and the peers' queues push back.
+    ///
+    /// # Errors
+    /// The endpoint cannot be bound, or the system refuses the thread.
+    pub fn start(
+        options: &IntakeOptions,
+        handle: impl FnMut(Vec<Incoming>) + Send + 'static,
+    ) -> Result<Self, TransportError> {
+        let (socket, endpoint) = bind_pull(options)?;
+        let start_failed = |source: io::Error| TransportError::Start {
+            socket: SOCKET,
+            source,
+        };
+        let (waker, calls) = Waker::pair().map_err(start_failed)?;
+        let stopping = Arc::new(AtomicBool::new(false));
+        let receiver = Receiver {
+            socket,
+            max_message_bytes: options.max_message_bytes,
+            max_frames: options.max_frames,
+            calls,
+            stopping: Arc::clone(&stopping),
+        };
+        let thread = std::thread::Builder::new()
+            .name("intake-0".into())
+            .spawn(move || receiver.run(handle))
+            .map_err(start_failed)?;
+        Ok(Self {
+            endpoint,
+            stopping,
+            waker,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where the socket is bound, with its real port.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Stops receiving and closes the socket. What the handler has begun is finished; it blocks
+    /// that long.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Release);
+        self.waker.wake();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the intake thread panicked");
+        }
+    }
+}
+
+fn bind_pull(options: &IntakeOptions) -> Result<(zmq::Socket, String), TransportError> {
+    let failed = |source| TransportError::Socket {
+        socket: SOCKET,
+        source,
+    };
+    let socket = zmq::Context::new().socket(zmq::PULL).map_err(failed)?;
+    harden(&socket, options.max_message_bytes)
+        .and_then(|()| socket.set_rcvhwm(options.receive_queue_length.max(1)))
+        .and_then(|()| socket.set_linger(0))
+        .map_err(failed)?;
+    let endpoint = bind(&socket, &options.endpoint)?;
+    Ok((socket, endpoint))
+}
+
+struct Receiver {
+    socket: zmq::Socket,
+    max_message_bytes: usize,
+    max_frames: usize,
+    calls: WakeReceiver,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Receiver {
+    fn run(mut self, mut handle: impl FnMut(Vec<Incoming>)) {
+        while !self.stopping.load(Ordering::Acquire) {
+            match self.receive_batch() {
+                Ok(batch) if batch.is_empty() => {}
+                Ok(batch) => {
+                    handle(batch);
+                    continue;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the intake socket failed");
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }
+            if let Err(error) = wait(&self.socket, &self.calls, None) {
+                tracing::error!(%error, "the intake socket cannot be polled");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+
+    /// Takes what is there, without waiting.
+    fn receive_batch(&mut self) -> Result<Vec<Incoming>, zmq::Error> {
+        let mut batch = Vec::new();
+        let mut batch_bytes = 0;
+        while batch.len() < MAX_BATCH && batch_bytes < MAX_BATCH_BYTES {
+            match self.receive() {
+                Ok((incoming, bytes)) => {
+                    batch_bytes += bytes;
+                    batch.push(incoming);
+                }
+                Err(zmq::Error::EAGAIN) => break,
+                Err(error) if batch.is_empty() => return Err(error),
+                // The socket will say so again.
+                Err(_) => break,
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Takes one message and its size in bytes. libzmq hands over the frames of a message together,
+    /// so only the first can be missing.
+    fn receive(&mut self) -> Result<(Incoming, usize), zmq::Error> {
+        let mut frames = Vec::new();
+        let mut frame_count = 0;
+        let mut bytes = 0_usize;
+        let mut message = zmq::Message::new();
+        loop {
+            uninterrupted(|| self.socket.recv(&mut message, zmq::DONTWAIT))?;
+            frame_count += 1;
+            bytes = bytes.saturating_add(message.len());
+            if frame_count <= self.max_frames && bytes <= self.max_message_bytes {
+                frames.push(Bytes::copy_from_slice(&message));
+            } else {
+                // The rest is read to its end, and not kept.
+                frames.truncate(1);
+            }
+            if !message.get_more() {
+                break;
+            }
+        }
+        if frames.len() == frame_count {
+            return Ok((Incoming::Message(frames), bytes));
+        }
+        let too_large = Incoming::TooLarge {
+            head: frames.pop(),
+            frames: frame_count,
+            bytes,
+        };
+        Ok((too_large, bytes))
+    }
+}
