@@ -160,3 +160,98 @@ fn read_sentencepiece(path: &Path) -> Result<SentencePieceProcessor, ModelError>
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::testing;
+    use serde::Deserialize;
+
+    #[derive(Deserialize)]
+    struct Golden {
+        id: String,
+        side: String,
+        text: String,
+        ids: Vec<i64>,
+        decoded: String,
+    }
+
+    /// Texts that begin with `>>…<<` or hold `</s>`: transformers makes tokens of them, this
+    /// tokenizer text.
+    const DEVIATIONS: [&str; 9] = [
+        "m-280", "m-282", "m-283", "m-287", "m-288", "m-291", "m-292", "m-299", "m-303",
+    ];
+
+    #[test]
+    fn ids_are_those_of_the_reference() {
+        let (Some(model), Some(goldens)) = (
+            testing::shared("models/tokenizers/marian-fr-en"),
+            testing::shared("goldens/marian-fr-en.jsonl"),
+        ) else {
+            return;
+        };
+        let tokenizer = Tokenizer::load(&model).expect("a tokenizer");
+        let goldens = std::fs::read_to_string(goldens).expect("goldens");
+        let (mut compared, mut decoded, mut deviations) = (0, 0, Vec::new());
+        for line in goldens.lines() {
+            let golden: Golden = serde_json::from_str(line).expect("a golden line");
+            // The whole way back: exact for every line, whichever side its ids came from.
+            if golden.side == "target" {
+                assert_eq!(
+                    tokenizer.decode(&golden.ids).expect("text"),
+                    golden.decoded,
+                    "{}",
+                    golden.id
+                );
+                decoded += 1;
+                continue;
+            }
+            let ids = tokenizer.encode(&golden.text, None, 512).expect("ids");
+            if ids != golden.ids {
+                deviations.push(golden.id);
+            }
+            compared += 1;
+        }
+        assert_eq!((compared, decoded), (201, 30));
+        assert_eq!(deviations, DEVIATIONS);
+    }
+
+    #[test]
+    fn typed_special_tokens_stay_text() {
+        let tokenizer = Tokenizer::load(&testing::fixture("marian/en-mul")).expect("a tokenizer");
+        let target = tokenizer.target_token_id(">>fra<<").expect("a target token");
+        assert_eq!(tokenizer.target_token_id("</s>"), None);
+        assert_eq!(tokenizer.target_token_id(">>xyz<<"), None);
+        let specials = [tokenizer.eos_id(), tokenizer.pad_id(), target];
+        for text in [">>fra<< hello", "hello</s>hello", "<pad>hello", ">>fra<<"] {
+            let ids = tokenizer.encode(text, None, 512).expect("ids");
+            let (eos, typed) = ids.split_last().expect("the end of sentence");
+            assert_eq!(*eos, tokenizer.eos_id());
+            assert!(typed.iter().all(|id| !specials.contains(id)), "{text}: {ids:?}");
+            let asked = tokenizer.encode(text, Some(target), 512).expect("ids");
+            assert_eq!(asked.split_first(), Some((&target, ids.as_slice())));
+        }
+    }
+
+    #[test]
+    fn long_texts_are_cut_before_the_end_of_sentence() {
+        let tokenizer = Tokenizer::load(&testing::fixture("marian/fr-en")).expect("a tokenizer");
+        let ids = tokenizer.encode(&"bonjour ".repeat(50), None, 16).expect("ids");
+        assert_eq!(ids.len(), 16);
+        assert_eq!(ids.last(), Some(&tokenizer.eos_id()));
+    }
+
+    #[test]
+    fn damaged_files_say_which_they_are() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let error = |name: &str, content: &str| {
+            std::fs::write(directory.path().join(name), content).expect("a file");
+            Tokenizer::load(directory.path()).err().expect("an error").to_string()
+        };
+        assert!(error("vocab.json", "[1]").contains("vocab.json"));
+        assert!(error("vocab.json", r#"{"</s>": 0, "<unk>": 1}"#).contains("<pad>"));
+        let vocabulary = r#"{"</s>": 0, "<unk>": 1, "<pad>": 2}"#;
+        assert!(error("vocab.json", vocabulary).contains("source.spm"));
+        assert!(error("source.spm", "damaged").contains("source.spm"));
+    }
+}
