@@ -3,7 +3,11 @@
 //! The library is loaded at run time, so that one binary serves CPU and CUDA: which of them is
 //! possible is a property of the library file.
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::ep::CUDA;
@@ -62,6 +66,15 @@ impl Onnx {
     /// # Errors
     /// The library is missing or older than 1.24.
     pub fn load(library: &Path, device: Device) -> Result<Self, OnnxError> {
+        // ort refuses a second environment in a process, even after an engine is built again.
+        static LOADED: Mutex<Option<Environment>> = Mutex::new(None);
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(environment) = &*loaded {
+            return Ok(Self {
+                environment: environment.clone(),
+                device,
+            });
+        }
         let library_error = |source: Box<dyn std::error::Error + Send + Sync>| OnnxError::Library {
             path: library.to_owned(),
             source,
@@ -71,6 +84,7 @@ impl Onnx {
             .with_name("translator")
             .build()
             .map_err(|e| library_error(Box::new(e)))?;
+        *loaded = Some(environment.clone());
         Ok(Self {
             environment,
             device,

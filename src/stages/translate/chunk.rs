@@ -1,0 +1,138 @@
+//! Prose in pieces that a model takes in one pass.
+
+use unicode_segmentation::UnicodeSegmentation;
+
+/// Cuts a text into chunks of at most `max_characters` (at least 1) characters each, as few as fit.
+///
+/// A chunk ends at the last `. ! ?` that fits, else at the last `; :`, else at the last `,`, else at
+/// the last white space. Punctuation counts where white space follows (or, for full-width marks,
+/// always), so `3.14` and `10:30` stay whole. A word that is longer than a chunk is cut between two
+/// graphemes. The chunks put together are the text, white space included.
+pub fn split(text: &str, max_characters: usize) -> Vec<&str> {
+    let max_characters = max_characters.max(1);
+    let mut chunks = Vec::new();
+    let mut rest = text;
+    while let Some((limit, _)) = rest.char_indices().nth(max_characters) {
+        let (chunk, remaining) = rest.split_at(cut(rest, limit));
+        chunks.push(chunk);
+        rest = remaining;
+    }
+    if !rest.is_empty() {
+        chunks.push(rest);
+    }
+    chunks
+}
+
+/// Where the first chunk of `text` ends: in 1..=`limit`, with `limit` a character boundary.
+fn cut(text: &str, limit: usize) -> usize {
+    let mut best: Option<(Strength, usize)> = None;
+    let mut characters = text[..limit].char_indices().peekable();
+    while let Some((at, c)) = characters.next() {
+        let Some(strength) = Strength::of(c) else {
+            continue;
+        };
+        let mut end = at + c.len_utf8();
+        // Quotes and brackets that close with the sentence stay with it, and so does the white space.
+        while let Some((at, next)) =
+            characters.next_if(|(_, next)| strength != Strength::Space && is_closing(*next))
+        {
+            end = at + next.len_utf8();
+        }
+        let is_boundary = strength == Strength::Space
+            || is_full_width(c)
+            || text[end..].chars().next().is_none_or(char::is_whitespace);
+        while let Some((at, next)) = characters.next_if(|(_, next)| next.is_whitespace()) {
+            end = at + next.len_utf8();
+        }
+        if is_boundary && best.is_none_or(|(best, _)| strength >= best) {
+            best = Some((strength, end));
+        }
+    }
+    match best {
+        Some((_, end)) => end,
+        None => last_grapheme_boundary(text, limit),
+    }
+}
+
+fn last_grapheme_boundary(text: &str, limit: usize) -> usize {
+    text.grapheme_indices(true)
+        .map(|(at, _)| at)
+        .take_while(|at| *at <= limit)
+        .last()
+        .filter(|at| *at > 0)
+        .unwrap_or(limit)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Strength {
+    Space,
+    Comma,
+    Clause,
+    Sentence,
+}
+
+impl Strength {
+    fn of(c: char) -> Option<Self> {
+        match c {
+            '.' | '!' | '?' | '…' | '。' | '！' | '？' | '؟' | '।' | '۔' => Some(Self::Sentence),
+            ';' | ':' | '；' | '：' | '؛' => Some(Self::Clause),
+            ',' | '，' | '、' | '،' => Some(Self::Comma),
+            c if c.is_whitespace() => Some(Self::Space),
+            _ => None,
+        }
+    }
+}
+
+fn is_full_width(c: char) -> bool {
+    matches!(c, '。' | '！' | '？' | '；' | '：' | '，' | '、')
+}
+
+fn is_closing(c: char) -> bool {
+    matches!(
+        c,
+        '"' | '\'' | ')' | ']' | '}' | '»' | '”' | '’' | '」' | '』' | '）' | '.' | '!' | '?'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_strongest_boundary_that_fits_is_taken() {
+        assert_eq!(split("Un. Deux, trois quatre", 22), ["Un. Deux, trois quatre"]);
+        assert_eq!(split("Un. Deux, trois quatre", 12), ["Un. ", "Deux, ", "trois quatre"]);
+        assert_eq!(split("un deux; trois, quatre", 16), ["un deux; ", "trois, quatre"]);
+        assert_eq!(split("un deux, trois quatre", 16), ["un deux, ", "trois quatre"]);
+        assert_eq!(split("un deux trois", 9), ["un deux ", "trois"]);
+        assert_eq!(split("« Oui ! » Non !", 12), ["« Oui ! ", "» Non !"]);
+    }
+
+    #[test]
+    fn numbers_and_words_stay_whole() {
+        assert_eq!(split("pi vaut 3.14159 à 10:30", 16), ["pi vaut 3.14159 ", "à 10:30"]);
+        assert_eq!(split("anticonstitution", 6), ["antico", "nstitu", "tion"]);
+        assert_eq!(split("e\u{301}e\u{301}e\u{301}", 3), ["e\u{301}", "e\u{301}", "e\u{301}"]);
+    }
+
+    #[test]
+    fn scripts_without_spaces_are_cut_at_their_marks() {
+        assert_eq!(split("你好。今天天气很好，我们走吧", 9), ["你好。", "今天天气很好，", "我们走吧"]);
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_are_short_and_join_to_the_text(
+            text in r"([a-zé .!?;:,。\n«»()\x{301}]|\PC){0,120}",
+            max_characters in 1_usize..30,
+        ) {
+            let chunks = split(&text, max_characters);
+            prop_assert_eq!(chunks.concat(), text.as_str());
+            for chunk in chunks {
+                prop_assert!(!chunk.is_empty());
+                prop_assert!(chunk.chars().count() <= max_characters);
+            }
+        }
+    }
+}

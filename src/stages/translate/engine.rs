@@ -1,0 +1,384 @@
+//! The translate engine: sentences of all requests, decoded together.
+//!
+//! The decoder's past has one length for all rows of a run, so sentences cannot enter a batch that is
+//! already running. Instead all sentences that wait for the same model and search form a *cohort*;
+//! cohorts take turns, one token each, and a newcomer starts its own cohort at once instead of
+//! waiting for a long text to end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::error::{ModelError, TranslateError};
+use super::job::{Job, Progress, Request, Search, Sentence, Slot, Translation};
+use super::marian::{Cohort, Hypothesis, Marian};
+use super::models::Models;
+use super::route::{Leg, Pair, Route, Routes};
+use super::TranslateOptions;
+use crate::onnx::Onnx;
+use crate::stages::{Engine, Ticket};
+
+type Answer = (Ticket, Result<Translation, TranslateError>);
+
+/// MarianMT behind the engine contract. Checkpoints are loaded when they are first needed; one that
+/// cannot be loaded fails only the requests that need it.
+pub struct TranslateEngine {
+    options: TranslateOptions,
+    routes: Routes,
+    models: Models,
+    jobs: BTreeMap<Ticket, Job>,
+    waiting: Vec<Waiting>,
+    /// In the order of their turns.
+    cohorts: Vec<Running>,
+    /// Requests that were answered while they joined.
+    answers: Vec<Answer>,
+}
+
+/// A sentence that waits for a cohort.
+struct Waiting {
+    ticket: Ticket,
+    leg: Leg,
+    characters: usize,
+    sentence: Sentence,
+}
+
+/// A cohort and whose sentences it decodes.
+struct Running {
+    pair: Arc<Pair>,
+    search: Search,
+    cohort: Cohort,
+    /// The cohort's keys are indices of this list.
+    members: Vec<(Ticket, Slot)>,
+}
+
+impl TranslateEngine {
+    /// An engine for the installed pairs; loads no checkpoint yet.
+    pub fn new(onnx: Onnx, routes: Routes, options: TranslateOptions) -> Self {
+        Self {
+            models: Models::new(onnx, &options),
+            options,
+            routes,
+            jobs: BTreeMap::new(),
+            waiting: Vec::new(),
+            cohorts: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    fn admit(&mut self, ticket: Ticket, request: Request) -> Result<(), TranslateError> {
+        request.deadline.check()?;
+        let characters = request.text.chars().count();
+        if characters > self.options.max_text_characters {
+            return Err(TranslateError::TextTooLong {
+                characters,
+                limit: self.options.max_text_characters,
+            });
+        }
+        let route = if request.text.trim().is_empty() {
+            Route::Same
+        } else {
+            self.routes.route(request.source_language, request.target_language)?
+        };
+        let (job, sentences) = Job::new(request, route, &self.options);
+        if sentences.is_empty() {
+            self.answers.push((ticket, Ok(job.unchanged())));
+        } else {
+            self.jobs.insert(ticket, job);
+            self.enqueue(ticket, sentences);
+        }
+        Ok(())
+    }
+
+    /// Puts sentences of a job's current leg in line.
+    fn enqueue(&mut self, ticket: Ticket, sentences: Vec<Sentence>) {
+        let Some(leg) = self.jobs.get(&ticket).and_then(Job::leg) else {
+            return;
+        };
+        self.waiting.extend(sentences.into_iter().map(|sentence| Waiting {
+            ticket,
+            leg: leg.clone(),
+            characters: sentence.text.chars().count(),
+            sentence,
+        }));
+    }
+
+    /// Lets the requests go whose time is over.
+    fn expire(&mut self, answers: &mut Vec<Answer>) {
+        let stopped: Vec<_> = self
+            .jobs
+            .iter()
+            .filter_map(|(ticket, job)| Some((*ticket, job.deadline().check().err()?)))
+            .collect();
+        for (ticket, stop) in stopped {
+            self.fail(ticket, stop.into(), answers);
+        }
+    }
+
+    fn fail(&mut self, ticket: Ticket, error: TranslateError, answers: &mut Vec<Answer>) {
+        if self.jobs.remove(&ticket).is_none() {
+            return;
+        }
+        self.waiting.retain(|waiting| waiting.ticket != ticket);
+        for running in &mut self.cohorts {
+            for (key, (member, _)) in running.members.iter().enumerate() {
+                if *member == ticket {
+                    running.cohort.remove(key);
+                }
+            }
+        }
+        answers.push((ticket, Err(error)));
+    }
+
+    /// Starts a cohort if sentences wait that should not wait any longer.
+    fn start_cohort(&mut self, answers: &mut Vec<Answer>) {
+        if self.cohorts.len() >= self.options.max_cohorts.max(1) {
+            return;
+        }
+        let Some((pair, search)) = self.next_kind() else {
+            return;
+        };
+        let busy = busy_pairs(&self.cohorts);
+        let model = match self.models.get(&pair, &busy) {
+            Ok(model) => model,
+            Err(error) => {
+                tracing::error!(
+                    pair = &*pair.name,
+                    error = &error as &dyn std::error::Error,
+                    "translation model could not be loaded"
+                );
+                let source = Arc::new(error);
+                for ticket in self.tickets_waiting_for(&pair) {
+                    let error = TranslateError::Load {
+                        pair: Arc::clone(&pair.name),
+                        source: Arc::clone(&source),
+                    };
+                    self.fail(ticket, error, answers);
+                }
+                return;
+            }
+        };
+        let beams = beams(search, model);
+        let sentences = (self.options.max_batch_rows / beams).max(1);
+        let running = running_tickets(&self.cohorts);
+        let batch = take_batch(&mut self.waiting, &running, sentences, |waiting| {
+            waiting.is_for(&pair, search)
+        });
+        let members = batch
+            .iter()
+            .map(|waiting| (waiting.ticket, waiting.sentence.slot))
+            .collect();
+        match start(model, &batch, beams, self.options.max_new_tokens) {
+            Ok(cohort) => self.cohorts.push(Running {
+                pair,
+                search,
+                cohort,
+                members,
+            }),
+            Err(error) => {
+                let tickets = batch.iter().map(|waiting| waiting.ticket).collect();
+                self.fail_run(&pair, tickets, error, answers);
+            }
+        }
+    }
+
+    /// What the oldest sentence needs that a new cohort may be started for: one whose request has
+    /// nothing running, or for whose kind no cohort runs, and for whose checkpoint there is room.
+    fn next_kind(&self) -> Option<(Arc<Pair>, Search)> {
+        let busy = busy_pairs(&self.cohorts);
+        let running = running_tickets(&self.cohorts);
+        self.waiting
+            .iter()
+            .filter(|waiting| {
+                let pair = &waiting.leg.pair;
+                let is_newcomer = !running.contains(&waiting.ticket);
+                let runs = |cohort: &Running| waiting.is_for(&cohort.pair, cohort.search);
+                self.models.has_room_for(&pair.name, &busy)
+                    && (is_newcomer || !self.cohorts.iter().any(runs))
+            })
+            .min_by_key(|waiting| waiting.ticket)
+            .map(|waiting| (Arc::clone(&waiting.leg.pair), waiting.sentence.search))
+    }
+
+    fn tickets_waiting_for(&self, pair: &Arc<Pair>) -> BTreeSet<Ticket> {
+        self.waiting
+            .iter()
+            .filter(|waiting| waiting.leg.pair == *pair)
+            .map(|waiting| waiting.ticket)
+            .collect()
+    }
+
+    /// Decodes one token of the cohort whose turn it is.
+    fn step_cohort(&mut self, answers: &mut Vec<Answer>) {
+        self.cohorts.retain(|running| !running.cohort.is_done());
+        let busy = busy_pairs(&self.cohorts);
+        let Some(running) = self.cohorts.first_mut() else {
+            return;
+        };
+        let pair = Arc::clone(&running.pair);
+        let stepped = self.models.get(&pair, &busy).and_then(|model| {
+            let done = model.step(&mut running.cohort)?;
+            done.into_iter()
+                .map(|(key, hypothesis)| Ok((key, model.decode(&hypothesis)?, hypothesis)))
+                .collect::<Result<Vec<_>, ModelError>>()
+        });
+        match stepped {
+            Ok(done) => {
+                let done: Vec<_> = done
+                    .into_iter()
+                    .filter_map(|(key, text, hypothesis)| {
+                        Some((*running.members.get(key)?, text, hypothesis))
+                    })
+                    .collect();
+                self.cohorts.rotate_left(1);
+                for ((ticket, slot), text, hypothesis) in done {
+                    self.accept(ticket, slot, text, &hypothesis, answers);
+                }
+            }
+            Err(error) => {
+                let failed = self.cohorts.remove(0);
+                let tickets = failed.members.into_iter().map(|(ticket, _)| ticket).collect();
+                self.fail_run(&pair, tickets, error, answers);
+            }
+        }
+    }
+
+    fn accept(
+        &mut self,
+        ticket: Ticket,
+        slot: Slot,
+        text: String,
+        hypothesis: &Hypothesis,
+        answers: &mut Vec<Answer>,
+    ) {
+        // The request may have failed over another sentence of the same step.
+        let Some(job) = self.jobs.get_mut(&ticket) else {
+            return;
+        };
+        match job.accept(slot, hypothesis, text, &self.options) {
+            Ok(Progress::Continues(sentences)) => self.enqueue(ticket, sentences),
+            Ok(Progress::Done(translation)) => {
+                self.jobs.remove(&ticket);
+                answers.push((ticket, Ok(translation)));
+            }
+            Err(error) => self.fail(ticket, error, answers),
+        }
+    }
+
+    /// Fails the requests that had sentences in a run that failed.
+    fn fail_run(
+        &mut self,
+        pair: &Pair,
+        tickets: BTreeSet<Ticket>,
+        error: ModelError,
+        answers: &mut Vec<Answer>,
+    ) {
+        tracing::error!(
+            pair = &*pair.name,
+            error = &error as &dyn std::error::Error,
+            "translation model failed"
+        );
+        let source = Arc::new(error);
+        for ticket in tickets {
+            let error = TranslateError::Run {
+                pair: Arc::clone(&pair.name),
+                source: Arc::clone(&source),
+            };
+            self.fail(ticket, error, answers);
+        }
+    }
+}
+
+impl Engine for TranslateEngine {
+    type Request = Request;
+    type Output = Translation;
+    type Error = TranslateError;
+
+    fn vacancies(&self) -> usize {
+        let requests = self.jobs.len() + self.answers.len();
+        self.options.max_requests.max(1).saturating_sub(requests)
+    }
+
+    fn join(&mut self, ticket: Ticket, request: Request) {
+        if let Err(error) = self.admit(ticket, request) {
+            self.answers.push((ticket, Err(error)));
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.jobs.is_empty() && self.answers.is_empty()
+    }
+
+    /// Answers what can be answered, starts a cohort if one is due, and decodes one token of one
+    /// cohort.
+    fn step(&mut self) -> Vec<Answer> {
+        let mut answers = std::mem::take(&mut self.answers);
+        self.expire(&mut answers);
+        self.start_cohort(&mut answers);
+        self.step_cohort(&mut answers);
+        answers
+    }
+}
+
+impl Waiting {
+    fn is_for(&self, pair: &Arc<Pair>, search: Search) -> bool {
+        self.leg.pair == *pair && self.sentence.search == search
+    }
+}
+
+fn busy_pairs(cohorts: &[Running]) -> Vec<Arc<str>> {
+    cohorts.iter().map(|running| Arc::clone(&running.pair.name)).collect()
+}
+
+fn running_tickets(cohorts: &[Running]) -> BTreeSet<Ticket> {
+    cohorts
+        .iter()
+        .flat_map(|running| running.members.iter().map(|(ticket, _)| *ticket))
+        .collect()
+}
+
+fn beams(search: Search, model: &Marian) -> usize {
+    match search {
+        Search::Greedy => 1,
+        // A checkpoint tuned for greedy search still gets what OPUS-MT checkpoints are tuned for.
+        Search::Beam => match model.checkpoint().num_beams {
+            0 | 1 => 4,
+            beams => beams,
+        },
+    }
+}
+
+/// Takes at most `count` of the sentences that are `wanted` out of the line: first one of the oldest
+/// request, so that none waits for ever; then those of requests that have nothing running; of those
+/// the short ones, which also wastes the least on filling up the batch.
+fn take_batch(
+    line: &mut Vec<Waiting>,
+    running: &BTreeSet<Ticket>,
+    count: usize,
+    wanted: impl Fn(&Waiting) -> bool,
+) -> Vec<Waiting> {
+    let (mut batch, others): (Vec<_>, Vec<_>) = std::mem::take(line).into_iter().partition(wanted);
+    *line = others;
+    batch.sort_by_key(|waiting| (running.contains(&waiting.ticket), waiting.characters));
+    let oldest = (0..batch.len()).min_by_key(|index| batch[*index].ticket);
+    if let Some(oldest) = oldest {
+        batch[..=oldest].rotate_right(1);
+    }
+    line.extend(batch.split_off(count.min(batch.len())));
+    batch
+}
+
+fn start(
+    model: &mut Marian,
+    batch: &[Waiting],
+    beams: usize,
+    max_new_tokens: usize,
+) -> Result<Cohort, ModelError> {
+    let sentences = batch
+        .iter()
+        .enumerate()
+        .map(|(key, waiting)| {
+            let target_token = waiting.leg.target_token.as_deref();
+            Ok((key, model.encode(&waiting.sentence.text, target_token)?))
+        })
+        .collect::<Result<Vec<_>, ModelError>>()?;
+    model.start(&sentences, beams, max_new_tokens)
+}
