@@ -14,6 +14,7 @@
 //! | [`config`] | settings: defaults, file, environment |
 //! | [`protocol`] | the wire: requests in, events out |
 //! | [`stages`] | the engines and codecs: decode, transcribe, translate, embed, synthesize, encode |
+//! | [`store`] | the document database that results are copied to |
 //! | [`engine`] | the thread that owns an engine and the bounded queue before it |
 
 pub mod config;
@@ -23,3 +24,4 @@ pub mod error;
 pub mod onnx;
 pub mod protocol;
 pub mod stages;
+pub mod store;
