@@ -34,7 +34,7 @@ impl TestMongo {
         clippy::disallowed_methods,
         reason = "tests find servers by the environment"
     )]
-    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    #[allow(clippy::print_stderr, reason = "a skipped test says so")]
     pub fn start() -> Option<Self> {
         let database = format!("test_{}", uuid::Uuid::new_v4().simple());
         if let Ok(server) = std::env::var("TEST_MONGODB_URL") {
