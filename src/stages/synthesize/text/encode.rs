@@ -170,3 +170,103 @@ fn take_added_tokens(vocabulary: &mut Value) -> HashMap<String, i64> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// A vocabulary of single letters and brackets, with the control tokens of a real one.
+    fn encoder(control_tokens: &[&str]) -> Result<TextEncoder, TextError> {
+        let added: Vec<Value> = control_tokens
+            .iter()
+            .enumerate()
+            .map(|(id, content)| {
+                serde_json::json!({
+                    "id": id, "content": content, "special": true, "single_word": false,
+                    "lstrip": false, "rstrip": false, "normalized": false,
+                })
+            })
+            .collect();
+        let mut vocabulary = serde_json::Map::new();
+        for (id, piece) in control_tokens
+            .iter()
+            .copied()
+            .chain(["e", "n", "[", "]", "en"])
+            .enumerate()
+        {
+            vocabulary.insert(piece.to_owned(), id.into());
+        }
+        let file = serde_json::json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
+            "normalizer": null, "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null,
+            "decoder": null,
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": "[UNK]", "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "vocab": vocabulary, "merges": ["e n"],
+            },
+        });
+        let mut json = tempfile::NamedTempFile::new().unwrap();
+        json.write_all(file.to_string().as_bytes()).unwrap();
+        TextEncoder::load(json.path())
+    }
+
+    const CONTROL_TOKENS: [&str; 6] = ["[STOP]", "[UNK]", "[SPACE]", "[START]", "[en]", "[zh-cn]"];
+
+    #[test]
+    fn the_tag_comes_first_and_spaces_are_tokens() {
+        let encoder = encoder(&CONTROL_TOKENS).unwrap();
+        assert_eq!((encoder.start_id(), encoder.stop_id()), (3, 0));
+        assert_eq!(
+            encoder.encode("en n", Language::ENGLISH).unwrap(),
+            [4, 10, 2, 7]
+        );
+        assert_eq!(
+            encoder.encode("", Language::parse("zh").unwrap()).unwrap(),
+            [5]
+        );
+        // What the vocabulary lacks.
+        assert_eq!(encoder.encode("é", Language::ENGLISH).unwrap(), [4, 1]);
+    }
+
+    #[test]
+    fn text_does_not_become_control_tokens() {
+        let encoder = encoder(&CONTROL_TOKENS).unwrap();
+        assert_eq!(
+            encoder.encode("[en]", Language::ENGLISH).unwrap(),
+            [4, 8, 10, 9]
+        );
+        for text in ["[STOP]", "[UNK]", "[SPACE]", "[START]"] {
+            let ids = encoder.encode(text, Language::ENGLISH).unwrap();
+            assert_eq!((ids[1], ids.last()), (8, Some(&9)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_language_without_a_tag_is_refused() {
+        let encoder = encoder(&CONTROL_TOKENS).unwrap();
+        assert!(!encoder.has_language_tag(Language::FRENCH));
+        let refused = encoder.encode("en", Language::FRENCH).unwrap_err();
+        assert_eq!(refused.reason(), Reason::UnsupportedLanguage);
+    }
+
+    #[test]
+    fn a_vocabulary_that_is_not_right_is_refused() {
+        let missing = encoder(&["[STOP]", "[UNK]", "[SPACE]"]).err().unwrap();
+        assert!(
+            missing.to_string().ends_with("lacks the token [START]"),
+            "{missing}"
+        );
+        for (content, expected) in [("{", "is not JSON"), ("[]", "is no tokenizer file")] {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(content.as_bytes()).unwrap();
+            let error = TextEncoder::load(file.path()).err().unwrap();
+            assert!(error.to_string().ends_with(expected), "{error}");
+        }
+        let absent = TextEncoder::load(Path::new("no/such/vocab.json"))
+            .err()
+            .unwrap();
+        assert!(matches!(absent, TextError::Read { .. }));
+    }
+}

@@ -14,7 +14,7 @@ use crate::domain::Language;
 const PREPARED_FLOORS: [(&str, f64); 17] = [
     ("en", 1.0), ("de", 1.0), ("fr", 1.0), ("es", 1.0), ("it", 1.0), ("pt", 1.0), ("nl", 1.0),
     ("pl", 1.0), ("cs", 1.0), ("ru", 1.0), ("tr", 1.0), ("hu", 1.0), ("ar", 0.22), ("hi", 1.0),
-    ("ko", 0.0), ("zh", 0.0), ("ja", 0.0),
+    ("ko", 1.0), ("zh", 0.0), ("ja", 0.0),
 ];
 
 #[derive(Deserialize)]
@@ -84,7 +84,7 @@ fn texts_are_prepared_as_in_the_reference() {
         let (same, all) = counts.entry(&text.lang).or_default();
         *all += 1;
         *same += usize::from(ours == *theirs);
-        if ours != *theirs && !matches!(text.lang.as_str(), "ar" | "hi" | "ko" | "zh" | "ja") {
+        if ours != *theirs && !matches!(text.lang.as_str(), "ar" | "zh" | "ja") {
             println!("{}\n  ours   {ours}\n  theirs {theirs}", text.id);
         }
     }

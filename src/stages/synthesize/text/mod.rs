@@ -7,18 +7,20 @@
 //! dollar") the model has learned. Differences, each on purpose:
 //! - where the reference gives up, the text is spoken all the same: Czech ordinals are read, and a
 //!   Czech number before the final full stop is a plain number;
-//! - a number that it would read as another one is read correctly, see [`numbers`];
+//! - a number that it would read as another one is read correctly (the `numbers` module lists them);
 //! - a number too long for words is read digit by digit;
 //! - text never becomes a control token, `[en]` and `[SPACE]` are spoken as brackets and letters.
 //!
 //! | languages | what is done |
 //! | --- | --- |
 //! | en de fr es it pt nl pl cs ru tr hu | all of it |
+//! | ko | all of it, and Latin letters for Hangul |
 //! | ar hi | case, quotes, signs, white space; digits stay digits |
-//! | ko zh ja | the same (ja: no signs); **missing**: romanization, without which the vocabulary has no tokens for the script and the text becomes unknown tokens |
+//! | zh ja | the same (ja: no signs); **missing**: numbers, and Latin letters (pinyin, romaji), without which the text becomes unknown tokens |
 
 mod encode;
 mod figures;
+mod hangul;
 mod normalize;
 mod numbers;
 mod rules;

@@ -6,7 +6,7 @@ use super::figures::read_figures;
 use super::rules::{AbbreviationEnd, LanguageRules, SYMBOLS, rules};
 
 /// Spells a text out: lower case, no double quotes, numbers, amounts, short forms and signs as
-/// words, single spaces.
+/// words, single spaces, and Latin letters for Korean.
 ///
 /// Words of a language may be capitalized ("Komma"), as the reference's are. A language that XTTS
 /// does not speak gets lower case and single spaces only.
@@ -18,7 +18,11 @@ pub fn normalize(text: &str, language: Language) -> String {
     let text = read_figures(text.replace('"', ""), rules);
     let text = expand_abbreviations(&text, rules);
     let text = expand_symbols(&text, rules);
-    collapse_whitespace(&text)
+    let text = collapse_whitespace(&text);
+    match rules.transcribe {
+        Some(transcribe) => transcribe(&text),
+        None => text,
+    }
 }
 
 fn expand_abbreviations(text: &str, rules: &LanguageRules) -> String {

@@ -1,5 +1,6 @@
 //! What differs from language to language in the preparation of a text.
 
+use super::hangul;
 use super::numbers::{self, Numerals};
 
 /// The rules of one language.
@@ -17,6 +18,8 @@ pub(super) struct LanguageRules {
     pub abbreviation_end: AbbreviationEnd,
     /// The words for `& @ % # $ £ °`, in the order of [`SYMBOLS`].
     pub symbols: [&'static str; 7],
+    /// Turns the prepared text into the script that the vocabulary knows.
+    pub transcribe: Option<fn(&str) -> String>,
 }
 
 /// Signs that are replaced by a word.
@@ -80,6 +83,7 @@ const BASE: LanguageRules = LanguageRules {
     abbreviations: &[],
     abbreviation_end: AbbreviationEnd::Dot,
     symbols: [""; 7],
+    transcribe: None,
 };
 
 #[rustfmt::skip]
@@ -232,6 +236,9 @@ static HINDI: LanguageRules = LanguageRules {
 
 #[rustfmt::skip]
 static KOREAN: LanguageRules = LanguageRules {
+    numerals: Some(&numbers::KOREAN),
+    ordinal_suffixes: &["번째", "번", "차", "째"],
+    transcribe: Some(hangul::romanize),
     symbols: ["그리고", "에", "퍼센트", "번호", "달러", "파운드", "도"],
     ..BASE
 };

@@ -48,12 +48,9 @@ const CONTRACTIONS: [(&str, &str); 5] = [
 ];
 
 fn cardinal(number: u128) -> String {
-    if number < 1_000_000 {
-        return accented(number, below_million(number as usize));
-    }
     // From the lowest group upwards, as the joint depends on what follows.
     let mut words = match (number % 1_000_000) as usize {
-        0 => String::new(),
+        0 if number > 0 => String::new(),
         rest => below_million(rest),
     };
     for (exponent, group) in groups(number / 1_000_000, 1000).into_iter().rev() {
@@ -62,11 +59,11 @@ fn cardinal(number: u128) -> String {
             1 => format!("un {singular}"),
             _ => format!("{} {plural}", below_thousand(group as usize)),
         };
-        words = match words.as_str() {
+        words = accented(&match words.as_str() {
             "" => scale,
             rest if rest.contains(" e ") => format!("{scale}, {rest}"),
             rest => format!("{scale} e {rest}"),
-        };
+        });
     }
     words
 }
@@ -78,8 +75,8 @@ fn below_million(number: usize) -> String {
         thousands => below_thousand(thousands) + "mila",
     };
     match number % 1000 {
-        0 => thousands,
-        rest => thousands + &below_thousand(rest),
+        0 => accented(&thousands),
+        rest => accented(&(thousands + &below_thousand(rest))),
     }
 }
 
@@ -91,7 +88,7 @@ fn below_thousand(number: usize) -> String {
     };
     match number % 100 {
         0 => hundreds,
-        rest => contracted(hundreds + &below_hundred(rest)),
+        rest => accented(&contracted(hundreds + &below_hundred(rest))),
     }
 }
 
@@ -99,7 +96,7 @@ fn below_hundred(number: usize) -> String {
     match (number / 10, number % 10) {
         (0 | 1, _) => UP_TO_19[number].to_owned(),
         (tens, 0) => TENS[tens].to_owned(),
-        (tens, ones) => contracted(format!("{}{}", TENS[tens], UP_TO_19[ones])),
+        (tens, ones) => accented(&contracted(format!("{}{}", TENS[tens], UP_TO_19[ones]))),
     }
 }
 
@@ -109,14 +106,14 @@ fn contracted(word: String) -> String {
         .fold(word, |word, (from, to)| word.replace(from, to))
 }
 
-/// "Tre" at the end of a compound carries an accent: "ventitré", "centotré". The reference knows
-/// only two parts: "centoventitre".
-fn accented(number: u128, word: String) -> String {
-    let has_two_parts = number > 3 && (number < 100 || number % 100 == 3);
-    match word.strip_suffix("tre") {
-        Some(stem) if has_two_parts => format!("{stem}tré"),
-        _ => word,
-    }
+/// Puts the accent of "ventitré", each time a number is put together from smaller ones. As in the
+/// reference, what has an accent loses it: 23 has one, 123 none, 1123 has it again.
+fn accented(words: &str) -> String {
+    let accent = |word: &str| match word.strip_suffix("tre") {
+        Some(stem) if !stem.is_empty() => format!("{}tré", stem.replace("tré", "tre")),
+        _ => word.replace("tré", "tre"),
+    };
+    words.split(' ').map(accent).collect::<Vec<_>>().join(" ")
 }
 
 fn ordinal(number: u128) -> String {
@@ -127,7 +124,7 @@ fn ordinal(number: u128) -> String {
     let is_teen = (11..20).contains(&(number % 100));
     match number % 10 {
         // The last vowel is heard in these two only.
-        3 if !is_teen => cardinal.replace("tré", "tre") + "esimo",
+        3 if !is_teen => format!("{}eesimo", cardinal.trim_end_matches(['e', 'é'])),
         6 if !is_teen => cardinal + "esimo",
         _ => {
             let mut stem = cardinal;
@@ -143,11 +140,8 @@ fn ordinal(number: u128) -> String {
 /// A whole number keeps its zero: "dieci virgola zero".
 fn decimal(whole: u128, decimals: &str) -> String {
     let decimals = if decimals.is_empty() { "0" } else { decimals };
-    format!(
-        "{} virgola {}",
-        cardinal(whole),
-        digit_words(cardinal, decimals).join(" ")
-    )
+    let decimals = digit_words(cardinal, decimals).join(" ");
+    accented(&format!("{} virgola {decimals}", cardinal(whole)))
 }
 
 fn money(currency: Currency, units: u128, hundredths: Option<u128>) -> Option<String> {

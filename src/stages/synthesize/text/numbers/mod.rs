@@ -1,12 +1,14 @@
 //! Numbers in words, as num2words 0.5.14 reads them: XTTS was trained on texts prepared with it.
 //!
-//! Facts (words, joints, irregular forms) are that package's. Where it reads a number as another one
-//! or gives up, the correct form stands here instead:
-//! - ordinals: Czech (it has none), Polish and Russian compounds such as `20 001.`, Turkish from
-//!   10^18, Hungarian after 102 and from 10^6, all from 10^18 in Portuguese;
-//! - Turkish drops a `bir` or a whole group in some long numbers, and large numbers pass through
-//!   floating point there;
-//! - whole Portuguese amounts lose everything after an `e` (21 € is read as 20);
+//! The words, joints and irregular forms are those of that package, oddities included ("tre" with
+//! and without its accent in Italian, English currencies in Hungarian). Where it reads another
+//! number than the one written, or none at all, the correct form stands here instead:
+//! - whole amounts in Portuguese, where it loses all after the last "e" (21 € as 20);
+//! - long numbers in Turkish, where it loses a "bir" or a whole group, and all that pass through
+//!   floating point there and in decimals;
+//! - ordinals in Czech (it has none), of most round thousands in Polish, of numbers with a round
+//!   group in the middle in Russian (20 001), of 102 and of millions in Hungarian, of round hundreds and beyond
+//!   999 in Korean;
 //! - Hungarian decimals beyond three places.
 //!
 //! Only what a text can hold is covered: digits without a sign. `-5` is a hyphen and a five.
@@ -18,6 +20,7 @@ mod es;
 mod fr;
 mod hu;
 mod it;
+mod ko;
 mod nl;
 mod pl;
 mod pt;
@@ -32,6 +35,7 @@ pub(super) use es::SPANISH;
 pub(super) use fr::FRENCH;
 pub(super) use hu::HUNGARIAN;
 pub(super) use it::ITALIAN;
+pub(super) use ko::KOREAN;
 pub(super) use nl::DUTCH;
 pub(super) use pl::POLISH;
 pub(super) use pt::PORTUGUESE;

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 
-const LANGUAGES: [(&str, &Numerals); 12] = [
+const LANGUAGES: [(&str, &Numerals); 13] = [
     ("en", &ENGLISH),
     ("de", &GERMAN),
     ("fr", &FRENCH),
@@ -15,6 +15,7 @@ const LANGUAGES: [(&str, &Numerals); 12] = [
     ("ru", &RUSSIAN),
     ("tr", &TURKISH),
     ("hu", &HUNGARIAN),
+    ("ko", &KOREAN),
 ];
 
 /// An amount as num2words says it: hundredths always, even where there are none.
@@ -80,6 +81,7 @@ fn what_the_reference_cannot_read_is_read_correctly() {
         (&TURKISH, "cardinal", "121345", "yüzyirmibirbinüçyüzkırkbeş"),
         (&HUNGARIAN, "ordinal", "1000000", "egymilliomodik"),
         (&HUNGARIAN, "ordinal", "102", "százkettedik"),
+        (&KOREAN, "ordinal", "1001", "천 한 번째"),
         (
             &HUNGARIAN,
             "decimal",
