@@ -9,11 +9,11 @@ use super::*;
 use crate::domain::Language;
 
 /// Share of texts, per language, that must come out exactly as in the reference. What is missing
-/// to 1 is what the table in the module's documentation says is not done.
+/// to 1 is what the documentation of this module and of `numbers` says is done otherwise or not.
 #[rustfmt::skip]
 const PREPARED_FLOORS: [(&str, f64); 17] = [
     ("en", 1.0), ("de", 1.0), ("fr", 1.0), ("es", 1.0), ("it", 1.0), ("pt", 1.0), ("nl", 1.0),
-    ("pl", 1.0), ("cs", 1.0), ("ru", 1.0), ("tr", 1.0), ("hu", 1.0), ("ar", 0.22), ("hi", 1.0),
+    ("pl", 1.0), ("cs", 1.0), ("ru", 1.0), ("tr", 1.0), ("hu", 1.0), ("ar", 0.89), ("hi", 1.0),
     ("ko", 1.0), ("zh", 0.0), ("ja", 0.0),
 ];
 
@@ -84,7 +84,7 @@ fn texts_are_prepared_as_in_the_reference() {
         let (same, all) = counts.entry(&text.lang).or_default();
         *all += 1;
         *same += usize::from(ours == *theirs);
-        if ours != *theirs && !matches!(text.lang.as_str(), "ar" | "zh" | "ja") {
+        if ours != *theirs && !matches!(text.lang.as_str(), "zh" | "ja") {
             println!("{}\n  ours   {ours}\n  theirs {theirs}", text.id);
         }
     }

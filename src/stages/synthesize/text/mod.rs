@@ -15,7 +15,8 @@
 //! | --- | --- |
 //! | en de fr es it pt nl pl cs ru tr hu | all of it |
 //! | ko | all of it, and Latin letters for Hangul |
-//! | ar hi | case, quotes, signs, white space; digits stay digits |
+//! | ar | all of it but amounts of money, whose sign is read as a word |
+//! | hi | case, quotes, signs, white space; digits stay digits, as no reference reads them |
 //! | zh ja | the same (ja: no signs); **missing**: numbers, and Latin letters (pinyin, romaji), without which the text becomes unknown tokens |
 
 mod encode;

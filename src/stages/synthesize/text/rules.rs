@@ -224,6 +224,8 @@ static HUNGARIAN: LanguageRules = LanguageRules {
 
 #[rustfmt::skip]
 static ARABIC: LanguageRules = LanguageRules {
+    numerals: Some(&numbers::ARABIC),
+    ordinal_suffixes: &["ون", "ين", "ث", "ر", "ى"],
     symbols: ["و", "على", "في المئة", "رقم", "دولار", "جنيه", "درجة"],
     ..BASE
 };

@@ -9,10 +9,12 @@
 //! - ordinals in Czech (it has none), of most round thousands in Polish, of numbers with a round
 //!   group in the middle in Russian (20 001), of 102 and of millions in Hungarian, of round hundreds and beyond
 //!   999 in Korean;
-//! - Hungarian decimals beyond three places.
+//! - Hungarian decimals beyond three places;
+//! - amounts in Arabic (riyals whatever the sign says) and its 101, 201, … of a scale.
 //!
 //! Only what a text can hold is covered: digits without a sign. `-5` is a hyphen and a five.
 
+mod ar;
 mod cs;
 mod de;
 mod en;
@@ -28,6 +30,7 @@ mod ru;
 mod slavic;
 mod tr;
 
+pub(super) use ar::ARABIC;
 pub(super) use cs::CZECH;
 pub(super) use de::GERMAN;
 pub(super) use en::ENGLISH;

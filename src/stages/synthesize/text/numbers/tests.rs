@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 
-const LANGUAGES: [(&str, &Numerals); 13] = [
+const LANGUAGES: [(&str, &Numerals); 14] = [
     ("en", &ENGLISH),
     ("de", &GERMAN),
     ("fr", &FRENCH),
@@ -16,6 +16,7 @@ const LANGUAGES: [(&str, &Numerals); 13] = [
     ("tr", &TURKISH),
     ("hu", &HUNGARIAN),
     ("ko", &KOREAN),
+    ("ar", &ARABIC),
 ];
 
 /// An amount as num2words says it: hundredths always, even where there are none.
@@ -82,6 +83,7 @@ fn what_the_reference_cannot_read_is_read_correctly() {
         (&HUNGARIAN, "ordinal", "1000000", "egymilliomodik"),
         (&HUNGARIAN, "ordinal", "102", "százkettedik"),
         (&KOREAN, "ordinal", "1001", "천 한 번째"),
+        (&ARABIC, "cardinal", "101000", "مائة و واحد ألف"),
         (
             &HUNGARIAN,
             "decimal",
