@@ -1,7 +1,7 @@
 use std::process::Command;
 
 use super::*;
-use crate::onnx::testing::{fixture, onnx, shared};
+use crate::onnx::testing::{assert_close, fixture, golden_signal, goldens, numbers, onnx, shared};
 use crate::stages::StageError;
 
 fn load(model: &Path) -> OpenVoiceEngine {
@@ -28,6 +28,26 @@ fn tone(seconds: f64, hz: f64) -> Pcm {
         })
         .collect();
     Pcm::new(samples, SAMPLE_RATE_HZ)
+}
+
+#[test]
+fn embeddings_are_those_of_the_reference() {
+    let mut engine = load(&fixture("openvoice/tone_embedding.onnx"));
+    let goldens = goldens("openvoice.json");
+    let cases = goldens["cases"].as_array().unwrap();
+    assert!(!cases.is_empty());
+    for case in cases {
+        let number = |key: &str| case[key].as_u64().unwrap() as u32;
+        let samples = number("samples") as usize;
+        let signal = golden_signal(samples, number("rate_hz"), number("seed"));
+        let embedding = engine.embed_piece(&signal).unwrap();
+        assert_close(
+            &embedding,
+            &numbers(&case["se"]),
+            1e-4,
+            &format!("{samples} samples"),
+        );
+    }
 }
 
 #[test]

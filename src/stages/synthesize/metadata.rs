@@ -225,7 +225,7 @@ impl XttsMetadata {
 
 /// Languages that XTTS v2 speaks but whose script the text front end cannot romanize yet: their text
 /// would become unknown tokens, and the speech noise.
-const UNREADABLE: [&str; 3] = ["ja", "ko", "zh"];
+const UNREADABLE: [&str; 2] = ["ja", "zh"];
 
 /// The tightest limit of XTTS v2, for a language whose limit is not stated.
 const DEFAULT_CHAR_LIMIT: usize = 71;

@@ -12,6 +12,8 @@
 mod conditioning;
 mod engine;
 mod error;
+#[cfg(test)]
+mod golden_tests;
 mod gpt;
 mod metadata;
 mod options;

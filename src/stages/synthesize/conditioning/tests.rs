@@ -1,5 +1,5 @@
 use super::*;
-use crate::onnx::testing::{fixture, onnx};
+use crate::onnx::testing::{assert_close, fixture, golden_signal, goldens, numbers, onnx};
 use crate::stages::StageError;
 
 const RATE: u32 = 22_050;
@@ -167,4 +167,34 @@ fn silence_is_a_voice_too() {
         )
         .is_ok()
     );
+}
+
+#[test]
+fn conditioning_and_speaker_embedding_are_those_of_the_reference() {
+    let mut engine = engine();
+    let goldens = goldens("xtts.json");
+    let signal = |golden: &serde_json::Value| {
+        let number = |key: &str| golden[key].as_u64().unwrap() as u32;
+        golden_signal(
+            number("samples") as usize,
+            number("rate_hz"),
+            number("seed"),
+        )
+    };
+    let golden = &goldens["conditioning"];
+    let voice = run(&mut engine, vec![Pcm::new(signal(golden), RATE)]).unwrap();
+    let expected = numbers(&golden["mean_cond_latents"]);
+    assert_close(&voice.latents, &expected, 1e-4, "conditioning latents");
+
+    // The golden vector begins at 16 kHz, behind the resampler.
+    let golden = &goldens["speaker"];
+    let audio = signal(golden);
+    let embedding = super::run(
+        &mut engine.speaker_encoder,
+        "audio_16k",
+        "speaker_embedding",
+        &audio,
+    );
+    let expected = numbers(&golden["speaker_embedding"]);
+    assert_close(&embedding.unwrap(), &expected, 1e-4, "speaker embedding");
 }
