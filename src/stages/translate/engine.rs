@@ -382,3 +382,6 @@ fn start(
         .collect::<Result<Vec<_>, ModelError>>()?;
     model.start(&sentences, beams, max_new_tokens)
 }
+
+#[cfg(test)]
+mod tests;
