@@ -53,8 +53,15 @@ fn a_message_keeps_its_structure() {
     let mut engine = engine(TranslateOptions::default());
     let translation = run_one(&mut engine, request(text, "en", "fr")).expect("a translation");
     let mut rest = translation.text.as_str();
-    for kept in ["  - ", " 👩🏽‍🚀 ", "\n\n\n```\nlet a = 1;\n```\n", " https://a.b/c, @zoe.\r\n"] {
-        let at = rest.find(kept).unwrap_or_else(|| panic!("{kept:?} is lost"));
+    for kept in [
+        "  - ",
+        " 👩🏽‍🚀 ",
+        "\n\n\n```\nlet a = 1;\n```\n",
+        " https://a.b/c, @zoe.\r\n",
+    ] {
+        let at = rest
+            .find(kept)
+            .unwrap_or_else(|| panic!("{kept:?} is lost"));
         rest = &rest[at + kept.len()..];
     }
     assert_ne!(translation.text, text);
@@ -70,18 +77,28 @@ fn requests_that_share_batches_get_what_they_get_alone() {
         ("fr", "en", "Bonjour mon ami. Merci!"),
         ("en", "de", "Hello my friend, how are you today?"),
         ("en", "es", "Good morning."),
-        ("fr", "en", "Maison, eau, pain, café: la musique est très très grand."),
+        (
+            "fr",
+            "en",
+            "Maison, eau, pain, café: la musique est très très grand.",
+        ),
         ("fr", "it", "Demain à la gare."),
         ("en", "fr", "The weather is new."),
     ];
     for quality in [Quality::Basic, Quality::Premium] {
         let requests: Vec<_> = texts
             .iter()
-            .map(|(source, target, text)| Request { quality, ..request(text, source, target) })
+            .map(|(source, target, text)| Request {
+                quality,
+                ..request(text, source, target)
+            })
             .collect();
         let mut engine = engine(TranslateOptions::default());
         let together = run(&mut engine, requests.clone());
-        let alone: Vec<_> = requests.into_iter().map(|r| run_one(&mut engine, r)).collect();
+        let alone: Vec<_> = requests
+            .into_iter()
+            .map(|r| run_one(&mut engine, r))
+            .collect();
         for (together, alone) in together.iter().zip(&alone) {
             let together = together.as_ref().expect("a translation");
             let alone = alone.as_ref().expect("a translation");
@@ -94,7 +111,10 @@ fn requests_that_share_batches_get_what_they_get_alone() {
 
 #[test]
 fn a_pivot_is_two_translations_even_with_room_for_one_model() {
-    let options = TranslateOptions { max_loaded_models: 1, ..TranslateOptions::default() };
+    let options = TranslateOptions {
+        max_loaded_models: 1,
+        ..TranslateOptions::default()
+    };
     let mut engine = engine(options);
     let text = "Bonjour mon ami";
     let english = run_one(&mut engine, request(text, "fr", "en")).expect("a translation");
@@ -105,7 +125,10 @@ fn a_pivot_is_two_translations_even_with_room_for_one_model() {
     assert_eq!(pivot.text, german.text);
     assert_eq!(pivot.model, "fr-en+en-mul");
     assert_eq!(pivot.translated_chunks, 2);
-    assert_eq!(answers[1].as_ref().expect("a translation").text, english.text);
+    assert_eq!(
+        answers[1].as_ref().expect("a translation").text,
+        english.text
+    );
 }
 
 #[test]
@@ -126,7 +149,10 @@ fn what_needs_no_model_comes_back_as_it_is() {
 
 #[test]
 fn what_cannot_be_translated_says_why() {
-    let options = TranslateOptions { max_text_characters: 20, ..TranslateOptions::default() };
+    let options = TranslateOptions {
+        max_text_characters: 20,
+        ..TranslateOptions::default()
+    };
     let mut engine = engine(options);
     let expired = Deadline::after(Duration::ZERO);
     let answers = run(
@@ -134,7 +160,10 @@ fn what_cannot_be_translated_says_why() {
         vec![
             request("Bonjour", "fr", "ja"),
             request("Bonjour mon ami, bonjour", "fr", "en"),
-            Request { deadline: expired, ..request("Bonjour", "fr", "en") },
+            Request {
+                deadline: expired,
+                ..request("Bonjour", "fr", "en")
+            },
         ],
     );
     let reasons: Vec<_> = answers.iter().map(reason).collect();
@@ -159,22 +188,35 @@ fn a_cancelled_request_leaves_and_its_neighbours_go_on() {
     assert!(engine.step().is_empty());
     deadline.cancel();
     let first = engine.step();
-    assert_eq!(first.first().map(|(ticket, answer)| (*ticket, reason(answer))),
-        Some((Ticket(0), Some(Reason::Cancelled))));
+    assert_eq!(
+        first
+            .first()
+            .map(|(ticket, answer)| (*ticket, reason(answer))),
+        Some((Ticket(0), Some(Reason::Cancelled)))
+    );
     let mut rest = Vec::new();
     while !engine.is_idle() {
         rest.extend(engine.step());
     }
     let (ticket, outcome) = rest.pop().expect("an answer");
     assert_eq!((ticket, rest.len()), (Ticket(1), 0));
-    assert_eq!(outcome.expect("a translation").text, expected.expect("a translation").text);
+    assert_eq!(
+        outcome.expect("a translation").text,
+        expected.expect("a translation").text
+    );
 }
 
 #[test]
 fn a_short_text_does_not_wait_for_a_long_one() {
-    let options = TranslateOptions { max_batch_rows: 2, ..TranslateOptions::default() };
+    let options = TranslateOptions {
+        max_batch_rows: 2,
+        ..TranslateOptions::default()
+    };
     let mut engine = engine(options);
-    engine.join(Ticket(0), request(&"Bonjour mon ami.\n".repeat(20), "fr", "en"));
+    engine.join(
+        Ticket(0),
+        request(&"Bonjour mon ami.\n".repeat(20), "fr", "en"),
+    );
     assert!(engine.step().is_empty());
     engine.join(Ticket(1), request("Merci.", "fr", "en"));
     let mut order = Vec::new();
@@ -195,7 +237,8 @@ fn a_model_that_cannot_be_loaded_fails_only_its_requests() {
         std::fs::create_dir(&directory).expect("a directory");
         for file in std::fs::read_dir(testing::fixture("marian").join(pair)).expect("files") {
             let file = file.expect("a file").path();
-            std::fs::copy(&file, directory.join(file.file_name().expect("a name"))).expect("a copy");
+            std::fs::copy(&file, directory.join(file.file_name().expect("a name")))
+                .expect("a copy");
         }
     }
     std::fs::write(models.path().join("fr-en/decoder.onnx"), "damaged").expect("a file");
@@ -214,8 +257,14 @@ fn a_model_that_cannot_be_loaded_fails_only_its_requests() {
 
 #[test]
 fn refused_outputs_fail_the_request() {
-    let output_limits = OutputLimits { min_confidence: 1.0, ..OutputLimits::default() };
-    let options = TranslateOptions { output_limits, ..TranslateOptions::default() };
+    let output_limits = OutputLimits {
+        min_confidence: 1.0,
+        ..OutputLimits::default()
+    };
+    let options = TranslateOptions {
+        output_limits,
+        ..TranslateOptions::default()
+    };
     let mut engine = engine(options);
     let outcome = run_one(&mut engine, request("Bonjour mon ami", "fr", "en"));
     assert_eq!(reason(&outcome), Some(Reason::BadOutput));

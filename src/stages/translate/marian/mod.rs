@@ -87,7 +87,8 @@ impl Marian {
             })?),
             None => None,
         };
-        self.tokenizer.encode(text, target_token_id, self.checkpoint.max_source_length)
+        self.tokenizer
+            .encode(text, target_token_id, self.checkpoint.max_source_length)
     }
 
     /// The text of a hypothesis.
@@ -203,9 +204,13 @@ mod tests {
     /// reference.
     fn decodes_as_the_reference(directory: &Path, pair: &str) {
         let routes = Routes::scan(directory).expect("pairs");
-        let installed = routes.pairs().iter().find(|p| &*p.name == pair).expect("the pair");
-        let mut model =
-            Marian::load(&testing::onnx(), &installed.directory, Precision::Fp32, 1).expect("a model");
+        let installed = routes
+            .pairs()
+            .iter()
+            .find(|p| &*p.name == pair)
+            .expect("the pair");
+        let mut model = Marian::load(&testing::onnx(), &installed.directory, Precision::Fp32, 1)
+            .expect("a model");
         let goldens = goldens(pair);
         assert!(goldens.cases.len() >= 10 && goldens.searches.len() >= 3);
         for case in &goldens.cases {
@@ -222,7 +227,11 @@ mod tests {
                 let label = format!("{pair} {name}: {}", case.text);
                 let expected = GoldenOutput::deserialize(&case.outputs[name]).expect("an output");
                 assert_eq!(hypothesis.ids, expected.ids, "{label}");
-                assert_eq!(model.decode(hypothesis).expect("text"), expected.text, "{label}");
+                assert_eq!(
+                    model.decode(hypothesis).expect("text"),
+                    expected.text,
+                    "{label}"
+                );
                 if let Some(score) = expected.score {
                     // Another order of summation, and six digits in the file.
                     let own = hypothesis.log_prob / rules.length_divisor(hypothesis.ids.len());
@@ -248,7 +257,12 @@ mod tests {
         let onnx = testing::onnx();
         let directory = testing::fixture("marian/fr-en");
         let mut model = Marian::load(&onnx, &directory, Precision::Fp32, 1).expect("a model");
-        let sources: Vec<_> = goldens("fr-en").cases.into_iter().map(|case| case.ids).take(5).collect();
+        let sources: Vec<_> = goldens("fr-en")
+            .cases
+            .into_iter()
+            .map(|case| case.ids)
+            .take(5)
+            .collect();
         let rules = SearchRules::new(&model.checkpoint, 4, 40);
         let all = decode(&mut model, &sources, &rules);
 
@@ -278,6 +292,9 @@ mod tests {
         let other = testing::fixture("marian/en-mul/vocab.json");
         std::fs::copy(other, directory.path().join("vocab.json")).expect("a copy");
         let loaded = Marian::load(&testing::onnx(), directory.path(), Precision::Fp32, 1);
-        assert!(matches!(loaded.err(), Some(ModelError::Inconsistent { .. })));
+        assert!(matches!(
+            loaded.err(),
+            Some(ModelError::Inconsistent { .. })
+        ));
     }
 }
