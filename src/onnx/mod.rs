@@ -3,6 +3,7 @@
 //! The library is loaded at run time, so that one binary serves CPU and CUDA: which of them is
 //! possible is a property of the library file.
 
+mod in_place;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -14,11 +15,15 @@ use ort::ep::CUDA;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
+pub use in_place::{InPlaceBinding, InPlaceSession};
+
 /// Why a session could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum OnnxError {
     /// The shared library is missing, too old, or not ONNX Runtime.
-    #[error("ONNX Runtime could not be loaded from {path}; run `make setup`, or set ORT_DYLIB_PATH to libonnxruntime.so (1.24 or later)")]
+    #[error(
+        "ONNX Runtime could not be loaded from {path}; run `make setup`, or set ORT_DYLIB_PATH to libonnxruntime.so (1.24 or later)"
+    )]
     Library {
         /// Where it was looked for.
         path: PathBuf,
@@ -27,7 +32,9 @@ pub enum OnnxError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The device that the configuration asks for cannot be used.
-    #[error("device `cuda` was asked for, but ONNX Runtime's CUDA provider did not start; use the library of onnxruntime-gpu with its CUDA packages, or set device = \"cpu\"")]
+    #[error(
+        "device `cuda` was asked for, but ONNX Runtime's CUDA provider did not start; use the library of onnxruntime-gpu with its CUDA packages, or set device = \"cpu\""
+    )]
     Cuda(#[source] ort::Error),
     /// A model file could not be made a session.
     #[error("{path} could not be loaded as an ONNX model")]
@@ -37,6 +44,18 @@ pub enum OnnxError {
         /// What ONNX Runtime said.
         #[source]
         source: ort::Error,
+    },
+    /// The memory that a session keeps for its whole life is not to be had.
+    #[error("{bytes} bytes for a key/value cache are not available; lower the number of slots")]
+    CacheMemory {
+        /// What was asked for.
+        bytes: usize,
+    },
+    /// A graph lacks an input or output that its kind has.
+    #[error("the graph has no {name:?}")]
+    MissingTensor {
+        /// Name of the input or output.
+        name: String,
     },
     /// A call that needs no model failed.
     #[error("ONNX Runtime refused a setting")]
@@ -94,6 +113,14 @@ impl Onnx {
     /// The device that sessions run on.
     pub fn device(&self) -> Device {
         self.device
+    }
+
+    /// The same library with sessions on another device.
+    pub fn on(&self, device: Device) -> Self {
+        Self {
+            environment: self.environment.clone(),
+            device,
+        }
     }
 
     /// Builds a session for one model file with `threads` threads inside an operator.

@@ -38,6 +38,43 @@ pub(crate) fn shared(file: &str) -> Option<PathBuf> {
     None
 }
 
+/// A file of golden vectors beside the bundled models.
+pub(crate) fn goldens(file: &str) -> serde_json::Value {
+    let path = fixture("goldens").join(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// A list of numbers in golden vectors.
+pub(crate) fn numbers(value: &serde_json::Value) -> Vec<f32> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+/// The test signal of the golden vectors: 0.4 sin(2π·a·n/rate·(1 + 0.5·n/count))
+/// + 0.2 sin(2π·2.7·a·n/rate), a = 110 + 30·seed Hz.
+pub(crate) fn golden_signal(count: usize, rate_hz: u32, seed: u32) -> Vec<f32> {
+    let base = 110.0 + 30.0 * f64::from(seed);
+    (0..count)
+        .map(|n| {
+            let turns = base * n as f64 / f64::from(rate_hz);
+            let glide = 1.0 + 0.5 * n as f64 / count as f64;
+            let tau = std::f64::consts::TAU;
+            (0.4 * (tau * turns * glide).sin() + 0.2 * (tau * 2.7 * turns).sin()) as f32
+        })
+        .collect()
+}
+
+/// Compares with golden vectors, whose floats may differ on other processors and library versions.
+pub(crate) fn assert_close(actual: &[f32], expected: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(actual.len(), expected.len(), "{what}");
+    let difference = actual
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    assert!(difference <= tolerance, "{what}: off by {difference}");
+}
+
 /// The root of the repository.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

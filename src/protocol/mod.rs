@@ -24,8 +24,8 @@ pub use event::{
 pub use frames::Frames;
 pub use request::{
     AudioProcessRequest, AudioSource, AudioSourceError, ExistingVoice, MobileTranscription,
-    ModelType, Problem, Rejection, Request, RequestError, RequestIds, RequestKind, RequestedLanguage,
-    StoryTextRequest, TargetLanguages, TranscriptionRequest, TranslationRequest, VoiceCloneHints,
-    parse,
+    ModelType, Problem, Rejection, Request, RequestError, RequestIds, RequestKind,
+    RequestedLanguage, StoryTextRequest, TargetLanguages, TranscriptionRequest, TranslationRequest,
+    VoiceCloneHints, parse,
 };
 pub use timestamp::Timestamp;

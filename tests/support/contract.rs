@@ -79,7 +79,7 @@ const UNIT_INTERVAL: &[&str] = &[
     clippy::disallowed_methods,
     reason = "tests find optional data by the environment"
 )]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+#[allow(clippy::print_stderr, reason = "a skipped test says so")]
 pub fn examples_folder() -> Option<PathBuf> {
     let shared = std::env::var_os("TRANSLATOR_SHARED_DIR").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"),

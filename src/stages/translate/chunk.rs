@@ -74,7 +74,9 @@ enum Strength {
 impl Strength {
     fn of(c: char) -> Option<Self> {
         match c {
-            '.' | '!' | '?' | '…' | '。' | '！' | '？' | '؟' | '।' | '۔' => Some(Self::Sentence),
+            '.' | '!' | '?' | '…' | '。' | '！' | '？' | '؟' | '।' | '۔' => {
+                Some(Self::Sentence)
+            }
             ';' | ':' | '；' | '：' | '؛' => Some(Self::Clause),
             ',' | '，' | '、' | '،' => Some(Self::Comma),
             c if c.is_whitespace() => Some(Self::Space),
@@ -101,24 +103,45 @@ mod tests {
 
     #[test]
     fn the_strongest_boundary_that_fits_is_taken() {
-        assert_eq!(split("Un. Deux, trois quatre", 22), ["Un. Deux, trois quatre"]);
-        assert_eq!(split("Un. Deux, trois quatre", 12), ["Un. ", "Deux, ", "trois quatre"]);
-        assert_eq!(split("un deux; trois, quatre", 16), ["un deux; ", "trois, quatre"]);
-        assert_eq!(split("un deux, trois quatre", 16), ["un deux, ", "trois quatre"]);
+        assert_eq!(
+            split("Un. Deux, trois quatre", 22),
+            ["Un. Deux, trois quatre"]
+        );
+        assert_eq!(
+            split("Un. Deux, trois quatre", 12),
+            ["Un. ", "Deux, ", "trois quatre"]
+        );
+        assert_eq!(
+            split("un deux; trois, quatre", 16),
+            ["un deux; ", "trois, quatre"]
+        );
+        assert_eq!(
+            split("un deux, trois quatre", 16),
+            ["un deux, ", "trois quatre"]
+        );
         assert_eq!(split("un deux trois", 9), ["un deux ", "trois"]);
         assert_eq!(split("« Oui ! » Non !", 12), ["« Oui ! ", "» Non !"]);
     }
 
     #[test]
     fn numbers_and_words_stay_whole() {
-        assert_eq!(split("pi vaut 3.14159 à 10:30", 16), ["pi vaut 3.14159 ", "à 10:30"]);
+        assert_eq!(
+            split("pi vaut 3.14159 à 10:30", 16),
+            ["pi vaut 3.14159 ", "à 10:30"]
+        );
         assert_eq!(split("anticonstitution", 6), ["antico", "nstitu", "tion"]);
-        assert_eq!(split("e\u{301}e\u{301}e\u{301}", 3), ["e\u{301}", "e\u{301}", "e\u{301}"]);
+        assert_eq!(
+            split("e\u{301}e\u{301}e\u{301}", 3),
+            ["e\u{301}", "e\u{301}", "e\u{301}"]
+        );
     }
 
     #[test]
     fn scripts_without_spaces_are_cut_at_their_marks() {
-        assert_eq!(split("你好。今天天气很好，我们走吧", 9), ["你好。", "今天天气很好，", "我们走吧"]);
+        assert_eq!(
+            split("你好。今天天气很好，我们走吧", 9),
+            ["你好。", "今天天气很好，", "我们走吧"]
+        );
     }
 
     proptest! {

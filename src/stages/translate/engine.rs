@@ -8,12 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::TranslateOptions;
 use super::error::{ModelError, TranslateError};
 use super::job::{Job, Progress, Request, Search, Sentence, Slot, Translation};
 use super::marian::{Cohort, Hypothesis, Marian};
 use super::models::Models;
 use super::route::{Leg, Pair, Route, Routes};
-use super::TranslateOptions;
 use crate::onnx::Onnx;
 use crate::stages::{Engine, Ticket};
 
@@ -76,7 +76,8 @@ impl TranslateEngine {
         let route = if request.text.trim().is_empty() {
             Route::Same
         } else {
-            self.routes.route(request.source_language, request.target_language)?
+            self.routes
+                .route(request.source_language, request.target_language)?
         };
         let (job, sentences) = Job::new(request, route, &self.options);
         if sentences.is_empty() {
@@ -93,12 +94,13 @@ impl TranslateEngine {
         let Some(leg) = self.jobs.get(&ticket).and_then(Job::leg) else {
             return;
         };
-        self.waiting.extend(sentences.into_iter().map(|sentence| Waiting {
-            ticket,
-            leg: leg.clone(),
-            characters: sentence.text.chars().count(),
-            sentence,
-        }));
+        self.waiting
+            .extend(sentences.into_iter().map(|sentence| Waiting {
+                ticket,
+                leg: leg.clone(),
+                characters: sentence.text.chars().count(),
+                sentence,
+            }));
     }
 
     /// Lets the requests go whose time is over.
@@ -235,7 +237,11 @@ impl TranslateEngine {
             }
             Err(error) => {
                 let failed = self.cohorts.remove(0);
-                let tickets = failed.members.into_iter().map(|(ticket, _)| ticket).collect();
+                let tickets = failed
+                    .members
+                    .into_iter()
+                    .map(|(ticket, _)| ticket)
+                    .collect();
                 self.fail_run(&pair, tickets, error, answers);
             }
         }
@@ -325,7 +331,10 @@ impl Waiting {
 }
 
 fn busy_pairs(cohorts: &[Running]) -> Vec<Arc<str>> {
-    cohorts.iter().map(|running| Arc::clone(&running.pair.name)).collect()
+    cohorts
+        .iter()
+        .map(|running| Arc::clone(&running.pair.name))
+        .collect()
 }
 
 fn running_tickets(cohorts: &[Running]) -> BTreeSet<Ticket> {
@@ -382,3 +391,6 @@ fn start(
         .collect::<Result<Vec<_>, ModelError>>()?;
     model.start(&sentences, beams, max_new_tokens)
 }
+
+#[cfg(test)]
+mod tests;

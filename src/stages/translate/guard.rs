@@ -22,9 +22,10 @@ pub enum BadOutput {
 
 /// Limits beyond which an output is refused.
 ///
-/// The default values only refuse what no translation looks like: between any two languages of the
-/// gateway's list a sentence's length changes by less than a factor of 5, and a run of one unit that
-/// is both longer than a minute's laughter and most of the text comes from a decoder in a loop.
+/// The least confidence is that of the service this daemon replaces. The other values are chosen far
+/// beyond what a translation may need, to refuse only decoders in a loop: a unit that follows itself
+/// nine times, for more characters than laughter takes and for most of the text; or a sentence many
+/// times longer or shorter than its source.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OutputLimits {
     /// Least geometric mean of the tokens' probabilities, in 0..1; 0 turns the check off.
@@ -42,7 +43,7 @@ pub struct OutputLimits {
 impl Default for OutputLimits {
     fn default() -> Self {
         Self {
-            min_confidence: 0.0,
+            min_confidence: 0.1,
             max_repeats: 8,
             max_repeated_characters: 160,
             max_growth: 8,
@@ -83,8 +84,7 @@ pub fn check(
     {
         return Err(BadOutput::Length);
     }
-    // Not `<`: a NaN must not pass.
-    if !(confidence >= limits.min_confidence) {
+    if confidence.is_nan() || confidence < limits.min_confidence {
         return Err(BadOutput::Confidence);
     }
     Ok(())
@@ -128,9 +128,15 @@ mod tests {
     fn translations_pass() {
         for (source, output) in [
             ("Bonjour", "Good morning to all of you"),
-            ("ha ha ha ha ha ha ha ha ha ha ha", "ha ha ha ha ha ha ha ha ha ha ha"),
+            (
+                "ha ha ha ha ha ha ha ha ha ha ha",
+                "ha ha ha ha ha ha ha ha ha ha ha",
+            ),
             ("[sic] dit-il [sic]", "[sic] he says [sic]"),
-            ("今天天气很好我们一起去公园散步吧", "The weather is lovely today, let us go for a walk in the park"),
+            (
+                "今天天气很好我们一起去公园散步吧",
+                "The weather is lovely today, let us go for a walk in the park",
+            ),
         ] {
             assert_eq!(checked(source, output), Ok(()), "{source}");
         }
@@ -145,16 +151,31 @@ mod tests {
             (String::new(), BadOutput::Empty),
             (" \n".to_owned(), BadOutput::Empty),
             ("[translation error]".to_owned(), BadOutput::Bracketed),
-            ("I will be late ".to_owned() + &"of the ".repeat(40), BadOutput::Repetition),
+            (
+                "I will be late ".to_owned() + &"of the ".repeat(40),
+                BadOutput::Repetition,
+            ),
             ("!".repeat(400), BadOutput::Repetition),
-            (("a b c d e f g h i j k ".repeat(2) + source).repeat(6), BadOutput::Length),
+            (
+                ("a b c d e f g h i j k ".repeat(2) + source).repeat(6),
+                BadOutput::Length,
+            ),
         ] {
             assert_eq!(checked(source, &output), Err(expected));
         }
         assert_eq!(checked(&source.repeat(4), "I"), Err(BadOutput::Length));
-        let strict = OutputLimits { min_confidence: 0.1, ..OutputLimits::default() };
-        assert_eq!(check("oui", "yes", 0.09, &strict), Err(BadOutput::Confidence));
-        assert_eq!(check("oui", "yes", f32::NAN, &strict), Err(BadOutput::Confidence));
+        let strict = OutputLimits {
+            min_confidence: 0.1,
+            ..OutputLimits::default()
+        };
+        assert_eq!(
+            check("oui", "yes", 0.09, &strict),
+            Err(BadOutput::Confidence)
+        );
+        assert_eq!(
+            check("oui", "yes", f32::NAN, &strict),
+            Err(BadOutput::Confidence)
+        );
         assert_eq!(check("oui", "yes", 0.1, &strict), Ok(()));
     }
 }

@@ -153,9 +153,15 @@ struct Piece {
 impl Job {
     /// Prepares a request that has a route; also returns the sentences of its first leg, of which
     /// there are none when nothing has to be translated.
-    pub fn new(request: Request, route: Route, options: &TranslateOptions) -> (Self, Vec<Sentence>) {
+    pub fn new(
+        request: Request,
+        route: Route,
+        options: &TranslateOptions,
+    ) -> (Self, Vec<Sentence>) {
         let structure = structure::parse(&request.text);
-        let prose: Vec<String> = prose_of(&request.text, &structure).map(str::to_owned).collect();
+        let prose: Vec<String> = prose_of(&request.text, &structure)
+            .map(str::to_owned)
+            .collect();
         let mut job = Self {
             text: request.text,
             structure,
@@ -291,7 +297,11 @@ impl Job {
         let target = self.leg().map_or(source, |leg| leg.target_language);
         let mut prose = vec![String::new(); self.chunks.last().map_or(0, |chunk| chunk.prose + 1)];
         let mut previous: Option<(usize, &Piece)> = None;
-        for (chunk, piece) in self.chunks.iter().flat_map(|c| c.pieces.iter().map(move |p| (c, p))) {
+        for (chunk, piece) in self
+            .chunks
+            .iter()
+            .flat_map(|c| c.pieces.iter().map(move |p| (c, p)))
+        {
             let text = &mut prose[chunk.prose];
             if let Some((_, before)) = previous.filter(|(prose, _)| *prose == chunk.prose) {
                 text.push_str(&joint(before, piece, source, target));
@@ -304,7 +314,9 @@ impl Job {
 
     fn bad_output(&self, source: BadOutput) -> TranslateError {
         TranslateError::BadOutput {
-            pair: self.leg().map_or_else(|| Arc::from(""), |leg| Arc::clone(&leg.pair.name)),
+            pair: self
+                .leg()
+                .map_or_else(|| Arc::from(""), |leg| Arc::clone(&leg.pair.name)),
             source,
         }
     }
@@ -345,7 +357,7 @@ fn joint(left: &Piece, right: &Piece, source: Language, target: Language) -> Str
     // A word that was cut because of its length stays whole.
     let is_inside_word = writes_spaces(source) && left.text.ends_with(char::is_alphanumeric);
     match (gap.as_str(), writes_spaces(target)) {
-        ("", true) if !is_inside_word => " ".to_owned(),
+        ("", true) if !is_inside_word && structure::has_letters(&right.text) => " ".to_owned(),
         (" ", false) => String::new(),
         _ => gap,
     }
@@ -386,3 +398,6 @@ fn prose_of<'t>(text: &'t str, structure: &'t Structure) -> impl Iterator<Item =
         Part::Verbatim(_) => None,
     })
 }
+
+#[cfg(test)]
+mod tests;

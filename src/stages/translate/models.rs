@@ -45,7 +45,10 @@ impl Models {
     pub fn has_room_for(&self, pair: &str, busy: &[Arc<str>]) -> bool {
         self.position(pair).is_some()
             || self.loaded.len() < self.capacity
-            || self.loaded.iter().any(|loaded| !busy.contains(&loaded.name))
+            || self
+                .loaded
+                .iter()
+                .any(|loaded| !busy.contains(&loaded.name))
     }
 
     /// The checkpoint of a pair, loaded if it is not there, in place of one that is not in `busy`.

@@ -113,7 +113,13 @@ impl Routes {
                 ),
             }
         }
-        pairs.sort_by_key(|pair| (pair.targets.len(), pair.source_languages.len(), pair.name.clone()));
+        pairs.sort_by_key(|pair| {
+            (
+                pair.targets.len(),
+                pair.source_languages.len(),
+                pair.name.clone(),
+            )
+        });
         Ok(Self {
             pairs: pairs.into(),
         })
@@ -184,7 +190,10 @@ fn read_pair(directory: &Path) -> Result<Pair, ModelError> {
             .collect(),
         (None, Some(language)) => BTreeMap::from([(language, None)]),
         (None, None) if !languages.target_languages.is_empty() => {
-            parsed(&languages.target_languages).into_iter().map(|l| (l, None)).collect()
+            parsed(&languages.target_languages)
+                .into_iter()
+                .map(|l| (l, None))
+                .collect()
         }
         (None, None) => targets_of_vocabulary(&directory.join("vocab.json"))?,
     };
@@ -207,7 +216,10 @@ fn read_pair(directory: &Path) -> Result<Pair, ModelError> {
 }
 
 fn parsed(codes: &[String]) -> Vec<Language> {
-    codes.iter().filter_map(|code| Language::parse(code)).collect()
+    codes
+        .iter()
+        .filter_map(|code| Language::parse(code))
+        .collect()
 }
 
 /// The target tokens of a vocabulary (`>>fra<<`, `>>zho_Hans<<`) by language; of several tokens for
@@ -223,7 +235,9 @@ fn targets_of_vocabulary(
     let mut targets = BTreeMap::new();
     for token in tokens {
         if let Some(language) = Language::parse(token.trim_matches(['>', '<'])) {
-            targets.entry(language).or_insert_with(|| Some(token.into()));
+            targets
+                .entry(language)
+                .or_insert_with(|| Some(token.into()));
         }
     }
     Ok(targets)
@@ -255,7 +269,13 @@ mod tests {
         let legs: Vec<String> = route
             .legs()
             .iter()
-            .map(|leg| format!("{}{}", leg.pair.name, leg.target_token.as_deref().unwrap_or("")))
+            .map(|leg| {
+                format!(
+                    "{}{}",
+                    leg.pair.name,
+                    leg.target_token.as_deref().unwrap_or("")
+                )
+            })
             .collect();
         Some(legs.join(" "))
     }
@@ -269,7 +289,10 @@ mod tests {
                 "en-mul",
                 &[
                     ("decoder.onnx", ""),
-                    ("metadata.json", r#"{"target_tokens": {"de": ">>deu<<", "es": ">>spa<<"}}"#),
+                    (
+                        "metadata.json",
+                        r#"{"target_tokens": {"de": ">>deu<<", "es": ">>spa<<"}}"#,
+                    ),
                 ],
             ),
         ]);
@@ -290,25 +313,37 @@ mod tests {
                 "mul-en",
                 &[
                     ("onnx/decoder_model_merged.onnx", ""),
-                    ("metadata.json", r#"{"source_languages": ["es", "it", "no code"]}"#),
+                    (
+                        "metadata.json",
+                        r#"{"source_languages": ["es", "it", "no code"]}"#,
+                    ),
                 ],
             ),
             (
                 "en-roa",
                 &[
                     ("onnx/decoder_model_merged.onnx", ""),
-                    ("vocab.json", r#"{"a": 0, ">>fra<<": 1, ">>por_BR<<": 2, ">>por<<": 3, ">>xxx<<": 4}"#),
+                    (
+                        "vocab.json",
+                        r#"{"a": 0, ">>fra<<": 1, ">>por_BR<<": 2, ">>por<<": 3, ">>xxx<<": 4}"#,
+                    ),
                 ],
             ),
         ]);
-        assert_eq!(route(&routes, "it", "fr").as_deref(), Some("mul-en en-roa>>fra<<"));
+        assert_eq!(
+            route(&routes, "it", "fr").as_deref(),
+            Some("mul-en en-roa>>fra<<")
+        );
         assert_eq!(route(&routes, "en", "pt").as_deref(), Some("en-roa>>por<<"));
     }
 
     #[test]
     fn what_is_no_model_is_left_out() {
         let (_root, routes) = installed(&[
-            ("fr-en", &[("decoder.onnx", ""), ("metadata.json", "{not json")]),
+            (
+                "fr-en",
+                &[("decoder.onnx", ""), ("metadata.json", "{not json")],
+            ),
             ("en-fr", &[("vocab.json", "{}")]),
             ("mul-en", &[("decoder.onnx", "")]),
             ("readme", &[("decoder.onnx", "")]),

@@ -128,7 +128,10 @@ impl Fence {
     /// The line's first mark, how many of it follow each other, and what comes after them.
     fn marks(line: &str) -> Option<(char, usize, &str)> {
         let unindented = line.trim_start_matches(' ');
-        let mark = unindented.chars().next().filter(|c| matches!(c, '`' | '~'))?;
+        let mark = unindented
+            .chars()
+            .next()
+            .filter(|c| matches!(c, '`' | '~'))?;
         let rest = unindented.trim_start_matches(mark);
         let is_indented_code = line.len() - unindented.len() > 3;
         (!is_indented_code).then_some((mark, unindented.len() - rest.len(), rest))
@@ -308,7 +311,10 @@ mod tests {
 
     #[test]
     fn lines_and_their_spaces_are_kept() {
-        assert_eq!(marked("a b\n\n\n  c d  \r\ne"), "⟨a b⟩\n\n\n  ⟨c d⟩  \r\n⟨e⟩");
+        assert_eq!(
+            marked("a b\n\n\n  c d  \r\ne"),
+            "⟨a b⟩\n\n\n  ⟨c d⟩  \r\n⟨e⟩"
+        );
         assert_eq!(marked("a\tb\u{2028}c"), "⟨a⟩\t⟨b⟩\u{2028}⟨c⟩");
         assert_eq!(marked(" \n\t\n"), " \n\t\n");
         assert_eq!(marked(""), "");
@@ -375,7 +381,11 @@ mod tests {
 
     #[test]
     fn hostile_texts_take_linear_time() {
-        for text in ["` `` ".repeat(20_000), "@a-".repeat(30_000), "a.".repeat(50_000)] {
+        for text in [
+            "` `` ".repeat(20_000),
+            "@a-".repeat(30_000),
+            "a.".repeat(50_000),
+        ] {
             let covered: usize = parse(&text).parts.iter().map(|p| p.range().len()).sum();
             assert_eq!(covered, text.len());
         }

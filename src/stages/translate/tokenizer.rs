@@ -219,7 +219,9 @@ mod tests {
     #[test]
     fn typed_special_tokens_stay_text() {
         let tokenizer = Tokenizer::load(&testing::fixture("marian/en-mul")).expect("a tokenizer");
-        let target = tokenizer.target_token_id(">>fra<<").expect("a target token");
+        let target = tokenizer
+            .target_token_id(">>fra<<")
+            .expect("a target token");
         assert_eq!(tokenizer.target_token_id("</s>"), None);
         assert_eq!(tokenizer.target_token_id(">>xyz<<"), None);
         let specials = [tokenizer.eos_id(), tokenizer.pad_id(), target];
@@ -227,7 +229,10 @@ mod tests {
             let ids = tokenizer.encode(text, None, 512).expect("ids");
             let (eos, typed) = ids.split_last().expect("the end of sentence");
             assert_eq!(*eos, tokenizer.eos_id());
-            assert!(typed.iter().all(|id| !specials.contains(id)), "{text}: {ids:?}");
+            assert!(
+                typed.iter().all(|id| !specials.contains(id)),
+                "{text}: {ids:?}"
+            );
             let asked = tokenizer.encode(text, Some(target), 512).expect("ids");
             assert_eq!(asked.split_first(), Some((&target, ids.as_slice())));
         }
@@ -236,7 +241,9 @@ mod tests {
     #[test]
     fn long_texts_are_cut_before_the_end_of_sentence() {
         let tokenizer = Tokenizer::load(&testing::fixture("marian/fr-en")).expect("a tokenizer");
-        let ids = tokenizer.encode(&"bonjour ".repeat(50), None, 16).expect("ids");
+        let ids = tokenizer
+            .encode(&"bonjour ".repeat(50), None, 16)
+            .expect("ids");
         assert_eq!(ids.len(), 16);
         assert_eq!(ids.last(), Some(&tokenizer.eos_id()));
     }
@@ -246,7 +253,10 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let error = |name: &str, content: &str| {
             std::fs::write(directory.path().join(name), content).expect("a file");
-            Tokenizer::load(directory.path()).err().expect("an error").to_string()
+            Tokenizer::load(directory.path())
+                .err()
+                .expect("an error")
+                .to_string()
         };
         assert!(error("vocab.json", "[1]").contains("vocab.json"));
         assert!(error("vocab.json", r#"{"</s>": 0, "<unk>": 1}"#).contains("<pad>"));

@@ -114,9 +114,13 @@ fn a_giant_frame_costs_its_sender_the_connection_and_nobody_else() {
     let peer = push_to(intake.endpoint());
     peer.send("fits", 0).unwrap();
     assert_eq!(next_message(&received), ["fits"]);
-    // The sender reconnects, and is heard when it behaves.
-    giant.send("fits now", 0).unwrap();
-    assert_eq!(next_message(&received), ["fits now"]);
+    // The sender reconnects, and is heard when it behaves. What it sends before it knows that it was
+    // cut off is lost, so it repeats itself.
+    let heard = (0..200).any(|_| {
+        giant.send("fits now", zmq::DONTWAIT).unwrap_or_default();
+        received.recv_timeout(Duration::from_millis(100)).is_ok()
+    });
+    assert!(heard);
 }
 
 #[test]

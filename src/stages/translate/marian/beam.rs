@@ -67,7 +67,12 @@ impl BeamSearch {
     pub fn last_ids(&self) -> Vec<i64> {
         self.running
             .iter()
-            .map(|beam| beam.ids.last().copied().unwrap_or(self.rules.decoder_start_id))
+            .map(|beam| {
+                beam.ids
+                    .last()
+                    .copied()
+                    .unwrap_or(self.rules.decoder_start_id)
+            })
             .collect()
     }
 
@@ -138,7 +143,10 @@ impl BeamSearch {
     fn continue_with(&mut self, candidates: &[Candidate]) {
         let going_on = candidates.iter().filter(|c| !c.stops).map(|c| (c, c.score));
         // Reached only where a vocabulary is hardly larger than the number of beams.
-        let stopped = candidates.iter().filter(|c| c.stops).map(|c| (c, IMPOSSIBLE));
+        let stopped = candidates
+            .iter()
+            .filter(|c| c.stops)
+            .map(|c| (c, IMPOSSIBLE));
         self.running = going_on
             .chain(stopped)
             .filter_map(|(candidate, score)| {

@@ -42,9 +42,7 @@ impl ExportedGraphs {
     ) -> Result<Self, ModelError> {
         let names = |prefix: &str| -> Vec<String> {
             (0..checkpoint.layers)
-                .flat_map(|layer| {
-                    ["key", "value"].map(|kind| format!("{prefix}_{kind}_{layer}"))
-                })
+                .flat_map(|layer| ["key", "value"].map(|kind| format!("{prefix}_{kind}_{layer}")))
                 .collect()
         };
         let present_names = names("present");
@@ -68,7 +66,11 @@ impl ExportedGraphs {
     pub(super) fn encode(&mut self, batch: &SourceBatch) -> Result<DecoderState, ModelError> {
         let shape = [batch.sentences(), batch.source_length];
         let rows = batch.sentence_of_row.len();
-        let row_idx = batch.sentence_of_row.iter().map(|sentence| *sentence as i64).collect();
+        let row_idx = batch
+            .sentence_of_row
+            .iter()
+            .map(|sentence| *sentence as i64)
+            .collect();
         let mut outputs = self.encoder.run(ort::inputs![
             "input_ids" => ids_tensor(&shape, batch.ids.clone())?,
             "attention_mask" => ids_tensor(&shape, batch.mask.clone())?,
@@ -111,9 +113,21 @@ impl ExportedGraphs {
             "top_k" => ids_tensor(&[1], vec![continuations as i64])?,
         ];
         let kept = |name: &'_ String, value| (name.clone().into(), SessionInputValue::from(value));
-        inputs.extend(self.past_names.iter().zip(&state.past).map(|(n, v)| kept(n, v)));
-        inputs.extend(self.cross_names.iter().zip(&state.from_encoder).map(|(n, v)| kept(n, v)));
-        let mut outputs = self.decoder.run_with_options(inputs, &self.decoder_outputs)?;
+        inputs.extend(
+            self.past_names
+                .iter()
+                .zip(&state.past)
+                .map(|(n, v)| kept(n, v)),
+        );
+        inputs.extend(
+            self.cross_names
+                .iter()
+                .zip(&state.from_encoder)
+                .map(|(n, v)| kept(n, v)),
+        );
+        let mut outputs = self
+            .decoder
+            .run_with_options(inputs, &self.decoder_outputs)?;
 
         let log_probs = outputs
             .get("topk_logprobs")

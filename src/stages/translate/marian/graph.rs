@@ -22,7 +22,11 @@ pub struct SourceBatch {
 impl SourceBatch {
     /// Fills up `sentences` with `pad_id` and gives each of them `beams` rows.
     pub fn new(sentences: &[&[i64]], beams: usize, pad_id: i64) -> Self {
-        let source_length = sentences.iter().map(|ids| ids.len()).max().unwrap_or_default();
+        let source_length = sentences
+            .iter()
+            .map(|ids| ids.len())
+            .max()
+            .unwrap_or_default();
         let filled = |value_of: fn(i64) -> i64, filling: i64| -> Vec<i64> {
             sentences
                 .iter()

@@ -22,7 +22,10 @@ impl GreedySearch {
 
     /// What the decoder is fed next.
     pub fn last_id(&self) -> i64 {
-        self.ids.last().copied().unwrap_or(self.rules.decoder_start_id)
+        self.ids
+            .last()
+            .copied()
+            .unwrap_or(self.rules.decoder_start_id)
     }
 
     /// Takes the best continuation; `Some` when the sentence is done.

@@ -14,8 +14,8 @@ use super::graph::{DecoderState, SourceBatch, empty_past, gather_rows, ids_tenso
 use super::metadata::Checkpoint;
 use super::search::Continuations;
 use crate::onnx::Onnx;
-use crate::stages::translate::error::ModelError;
 use crate::stages::translate::Precision;
+use crate::stages::translate::error::ModelError;
 
 /// The two sessions and the names of their tensors.
 pub struct MergedGraphs {
@@ -122,7 +122,9 @@ impl MergedGraphs {
                 .map(|_| empty_past(rows, self.heads, self.head_dim))
                 .collect::<Result<_, _>>()?;
             for _ in 0..self.encoder_cache.len() {
-                state.from_encoder.push(empty_past(rows, self.heads, self.head_dim)?);
+                state
+                    .from_encoder
+                    .push(empty_past(rows, self.heads, self.head_dim)?);
             }
         } else if !is_identity(parents, state.past.first()) {
             for value in &mut state.past {
@@ -141,11 +143,20 @@ impl MergedGraphs {
         if self.takes_hidden_states {
             inputs.push((HIDDEN_STATES.into(), hidden_states.into()));
         }
-        let named = |names: &CacheNames, value| {
-            (names.past.clone().into(), SessionInputValue::from(value))
-        };
-        inputs.extend(self.decoder_cache.iter().zip(&state.past).map(|(n, v)| named(n, v)));
-        inputs.extend(self.encoder_cache.iter().zip(encoder_past).map(|(n, v)| named(n, v)));
+        let named =
+            |names: &CacheNames, value| (names.past.clone().into(), SessionInputValue::from(value));
+        inputs.extend(
+            self.decoder_cache
+                .iter()
+                .zip(&state.past)
+                .map(|(n, v)| named(n, v)),
+        );
+        inputs.extend(
+            self.encoder_cache
+                .iter()
+                .zip(encoder_past)
+                .map(|(n, v)| named(n, v)),
+        );
         let mut outputs = self.decoder.run(inputs)?;
 
         let logits = outputs.get("logits").ok_or(ModelError::Output("logits"))?;
@@ -157,12 +168,23 @@ impl MergedGraphs {
             .ok_or(ModelError::Output("logits"))?;
 
         let mut take = |names: &CacheNames| -> Result<DynValue, ModelError> {
-            outputs.remove(&names.present).ok_or(ModelError::Output("present.…"))
+            outputs
+                .remove(&names.present)
+                .ok_or(ModelError::Output("present.…"))
         };
-        let past: Vec<_> = self.decoder_cache.iter().map(&mut take).collect::<Result<_, _>>()?;
+        let past: Vec<_> = self
+            .decoder_cache
+            .iter()
+            .map(&mut take)
+            .collect::<Result<_, _>>()?;
         // Later steps give the encoder's part as placeholders: it is kept from the first.
         let cross = if is_first {
-            Some(self.encoder_cache.iter().map(&mut take).collect::<Result<Vec<_>, _>>()?)
+            Some(
+                self.encoder_cache
+                    .iter()
+                    .map(&mut take)
+                    .collect::<Result<Vec<_>, _>>()?,
+            )
         } else {
             None
         };
@@ -193,7 +215,10 @@ fn is_identity(parents: &[usize], past: Option<&DynValue>) -> bool {
         .and_then(|value| value.try_extract_tensor::<f32>().ok())
         .and_then(|(shape, _)| shape.first().copied());
     usize::try_from(past_rows.unwrap_or_default()).is_ok_and(|rows| rows == parents.len())
-        && parents.iter().enumerate().all(|(row, parent)| row == *parent)
+        && parents
+            .iter()
+            .enumerate()
+            .all(|(row, parent)| row == *parent)
 }
 
 /// The best `per_row` tokens of each row of logits [rows, vocab_size], after log-softmax, without
@@ -208,10 +233,15 @@ fn best_tokens(
     let mut log_probs = Vec::new();
     for row in logits.chunks_exact(vocab_size.max(1)) {
         let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let log_sum = row.iter().map(|logit| (logit - max).exp()).sum::<f32>().ln();
+        let log_sum = row
+            .iter()
+            .map(|logit| (logit - max).exp())
+            .sum::<f32>()
+            .ln();
         let mut best: Vec<(f32, i64)> = Vec::with_capacity(per_row + 1);
         for (id, logit) in (0_i64..).zip(row) {
-            let is_better = best.len() < per_row || best.last().is_some_and(|worst| *logit > worst.0);
+            let is_better =
+                best.len() < per_row || best.last().is_some_and(|worst| *logit > worst.0);
             if is_better && !suppressed_ids.contains(&id) {
                 let rank = best.partition_point(|(other, _)| other >= logit);
                 best.insert(rank, (*logit, id));
@@ -240,6 +270,9 @@ mod tests {
         assert_eq!(ids(1), [2, 0]);
         // Suppressed tokens take part in the softmax, as in the reference: ln(e^5 / (3 + e^5 + e^9)).
         let first = best.row(1).next().map(|c| c.log_prob);
-        assert!(first.is_some_and(|p| (p - -4.018_518).abs() < 1e-5), "{first:?}");
+        assert!(
+            first.is_some_and(|p| (p - -4.018_518).abs() < 1e-5),
+            "{first:?}"
+        );
     }
 }

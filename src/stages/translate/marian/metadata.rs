@@ -164,7 +164,10 @@ impl Checkpoint {
         let pad_id = needed(first.pad_token_id.or(second.pad_token_id), "pad_token_id")?;
         let heads = config.decoder_attention_heads;
         if heads == 0 || !config.d_model.is_multiple_of(heads) {
-            return Err(ModelError::inconsistent(&path, "d_model is no multiple of the heads"));
+            return Err(ModelError::inconsistent(
+                &path,
+                "d_model is no multiple of the heads",
+            ));
         }
         let max_length = first.max_length.or(second.max_length);
         Self {
@@ -181,15 +184,24 @@ impl Checkpoint {
             forced_eos_id: first.forced_eos_token_id.or(second.forced_eos_token_id),
             suppressed_ids: single_ids(
                 &path,
-                first.bad_words_ids.or(second.bad_words_ids).unwrap_or_default(),
+                first
+                    .bad_words_ids
+                    .or(second.bad_words_ids)
+                    .unwrap_or_default(),
             )?,
             max_source_length: DEFAULT_MAX_LENGTH.min(config.max_position_embeddings),
             max_length: max_length
                 .unwrap_or(DEFAULT_MAX_LENGTH)
                 .min(config.max_position_embeddings),
             num_beams: first.num_beams.or(second.num_beams).unwrap_or(1),
-            length_penalty: first.length_penalty.or(second.length_penalty).unwrap_or(1.0),
-            early_stopping: first.early_stopping.or(second.early_stopping).unwrap_or_default(),
+            length_penalty: first
+                .length_penalty
+                .or(second.length_penalty)
+                .unwrap_or(1.0),
+            early_stopping: first
+                .early_stopping
+                .or(second.early_stopping)
+                .unwrap_or_default(),
         }
         .validated(&path)
     }
@@ -205,15 +217,30 @@ impl Checkpoint {
             ((1..=64).contains(&self.heads), "the number of heads"),
             ((1..=1024).contains(&self.head_dim), "the width of a head"),
             // Beam search looks at two continuations for each beam.
-            ((2 * MAX_BEAMS..10_000_000).contains(&self.vocab_size), "the size of the vocabulary"),
+            (
+                (2 * MAX_BEAMS..10_000_000).contains(&self.vocab_size),
+                "the size of the vocabulary",
+            ),
             (ids.into_iter().all(is_id), "a special id"),
-            ((2..=65_536).contains(&self.max_source_length), "the longest source"),
-            ((2..=65_536).contains(&self.max_length), "the longest output"),
-            ((1..=MAX_BEAMS).contains(&self.num_beams), "the number of beams"),
+            (
+                (2..=65_536).contains(&self.max_source_length),
+                "the longest source",
+            ),
+            (
+                (2..=65_536).contains(&self.max_length),
+                "the longest output",
+            ),
+            (
+                (1..=MAX_BEAMS).contains(&self.num_beams),
+                "the number of beams",
+            ),
             (self.length_penalty.is_finite(), "the length penalty"),
         ];
         match checks.iter().find(|(holds, _)| !holds) {
-            Some((_, what)) => Err(ModelError::inconsistent(path, format!("{what} is out of range"))),
+            Some((_, what)) => Err(ModelError::inconsistent(
+                path,
+                format!("{what} is out of range"),
+            )),
             None => Ok(self),
         }
     }

@@ -87,7 +87,8 @@ impl Marian {
             })?),
             None => None,
         };
-        self.tokenizer.encode(text, target_token_id, self.checkpoint.max_source_length)
+        self.tokenizer
+            .encode(text, target_token_id, self.checkpoint.max_source_length)
     }
 
     /// The text of a hypothesis.
@@ -123,54 +124,65 @@ impl Marian {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::onnx::testing;
+    use std::collections::BTreeMap;
+
     use serde::Deserialize;
 
-    /// What transformers 4.57 `generate` made of a sentence with the weights of the fixtures; ids as
-    /// it returns them, the start included.
+    use super::*;
+    use crate::domain::Language;
+    use crate::onnx::testing;
+    use crate::stages::translate::Routes;
+
+    /// What transformers 4.57 `generate` made of sentences with the weights of the fixtures, each of
+    /// them decoded alone.
     #[derive(Deserialize)]
-    struct Golden {
-        pair: String,
-        text: String,
-        target_token: Option<String>,
-        source_ids: Vec<i64>,
-        outputs: std::collections::BTreeMap<String, GoldenOutput>,
+    struct Goldens {
+        searches: BTreeMap<String, GoldenSearch>,
+        cases: Vec<GoldenCase>,
     }
 
+    /// Settings of `generate`; what is absent is the checkpoint's.
+    #[derive(Deserialize)]
+    struct GoldenSearch {
+        num_beams: usize,
+        length_penalty: Option<f32>,
+        early_stopping: Option<EarlyStopping>,
+        max_length: Option<usize>,
+    }
+
+    #[derive(Deserialize)]
+    struct GoldenCase {
+        text: String,
+        /// Language that a multilingual model is asked for.
+        target: Option<String>,
+        /// Source ids, with target token and end of sentence.
+        ids: Vec<i64>,
+        #[serde(flatten)]
+        outputs: BTreeMap<String, serde_json::Value>,
+    }
+
+    /// Ids without the start, with the end of sentence.
     #[derive(Deserialize)]
     struct GoldenOutput {
         ids: Vec<i64>,
+        text: String,
         score: Option<f32>,
     }
 
-    fn goldens(pair: &str) -> Vec<Golden> {
-        let file = testing::fixture("marian/goldens.jsonl");
-        let goldens: Vec<Golden> = std::fs::read_to_string(file)
-            .expect("goldens")
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("a golden line"))
-            .filter(|golden: &Golden| golden.pair == pair)
-            .collect();
-        assert!(!goldens.is_empty());
-        goldens
+    fn goldens(pair: &str) -> Goldens {
+        let path = testing::fixture(&format!("goldens/marian-{pair}.json"));
+        metadata::read_json(&path).expect("goldens")
     }
 
-    /// The settings that the goldens were made with, by their name there.
-    fn rules(checkpoint: &Checkpoint, name: &str) -> SearchRules {
-        let rules = |beams| SearchRules::new(checkpoint, beams, usize::MAX - 1);
-        match name {
-            "greedy" => rules(1),
-            "beams4" => rules(4),
-            "beams6" => SearchRules {
-                length_penalty: 0.6,
-                early_stopping: EarlyStopping::Always,
-                ..rules(6)
-            },
-            "never" => SearchRules { early_stopping: EarlyStopping::Never, ..rules(4) },
-            "penalty" => SearchRules { length_penalty: 2.0, ..rules(3) },
-            "short" => SearchRules { max_length: 9, ..rules(4) },
-            other => panic!("unknown settings {other}"),
+    impl GoldenSearch {
+        fn rules(&self, checkpoint: &Checkpoint) -> SearchRules {
+            let rules = SearchRules::new(checkpoint, self.num_beams, usize::MAX - 1);
+            SearchRules {
+                length_penalty: self.length_penalty.unwrap_or(rules.length_penalty),
+                early_stopping: self.early_stopping.unwrap_or(rules.early_stopping),
+                max_length: self.max_length.unwrap_or(rules.max_length),
+                ..rules
+            }
         }
     }
 
@@ -189,29 +201,41 @@ mod tests {
     }
 
     /// All sentences of a pair in one batch, with every setting: the ids must be those of the
-    /// reference, which decoded each sentence alone.
-    fn ids_are_those_of_the_reference(directory: &Path, pair: &str) {
-        let mut model = Marian::load(&testing::onnx(), &directory.join(pair), Precision::Fp32, 1)
+    /// reference.
+    fn decodes_as_the_reference(directory: &Path, pair: &str) {
+        let routes = Routes::scan(directory).expect("pairs");
+        let installed = routes
+            .pairs()
+            .iter()
+            .find(|p| &*p.name == pair)
+            .expect("the pair");
+        let mut model = Marian::load(&testing::onnx(), &installed.directory, Precision::Fp32, 1)
             .expect("a model");
         let goldens = goldens(pair);
-        for golden in &goldens {
-            let ids = model.encode(&golden.text, golden.target_token.as_deref()).expect("ids");
-            assert_eq!(ids, golden.source_ids);
+        assert!(goldens.cases.len() >= 10 && goldens.searches.len() >= 3);
+        for case in &goldens.cases {
+            let target = case.target.as_deref().and_then(Language::parse);
+            let token = target.and_then(|target| installed.targets.get(&target)?.clone());
+            let ids = model.encode(&case.text, token.as_deref()).expect("ids");
+            assert_eq!(ids, case.ids, "{pair}: {}", case.text);
         }
-        let sources: Vec<_> = goldens.iter().map(|g| g.source_ids.clone()).collect();
-        let settings: Vec<&String> = goldens.iter().flat_map(|g| g.outputs.keys()).collect();
-        let settings: std::collections::BTreeSet<_> = settings.into_iter().collect();
-        for name in settings {
-            let rules = rules(&model.checkpoint, name);
+        let sources: Vec<_> = goldens.cases.iter().map(|case| case.ids.clone()).collect();
+        for (name, search) in &goldens.searches {
+            let rules = search.rules(&model.checkpoint);
             let hypotheses = decode(&mut model, &sources, &rules);
-            for (index, (golden, hypothesis)) in goldens.iter().zip(&hypotheses).enumerate() {
-                let Some(expected) = golden.outputs.get(name) else { continue };
-                let label = format!("{pair} {name} sentence {index}");
-                assert_eq!(hypothesis.ids, expected.ids[1..], "{label}");
+            for (case, hypothesis) in goldens.cases.iter().zip(&hypotheses) {
+                let label = format!("{pair} {name}: {}", case.text);
+                let expected = GoldenOutput::deserialize(&case.outputs[name]).expect("an output");
+                assert_eq!(hypothesis.ids, expected.ids, "{label}");
+                assert_eq!(
+                    model.decode(hypothesis).expect("text"),
+                    expected.text,
+                    "{label}"
+                );
                 if let Some(score) = expected.score {
-                    // Sums of up to 127 log-probabilities in f32, in another order.
+                    // Another order of summation, and six digits in the file.
                     let own = hypothesis.log_prob / rules.length_divisor(hypothesis.ids.len());
-                    assert!((own - score).abs() < 1e-4 * score.abs().max(1.0), "{label}: {own} {score}");
+                    assert!((own - score).abs() < 1e-4, "{label}: {own} for {score}");
                 }
             }
         }
@@ -219,13 +243,13 @@ mod tests {
 
     #[test]
     fn exported_graphs_decode_as_the_reference() {
-        ids_are_those_of_the_reference(&testing::fixture("marian"), "fr-en");
-        ids_are_those_of_the_reference(&testing::fixture("marian"), "en-mul");
+        decodes_as_the_reference(&testing::fixture("marian"), "fr-en");
+        decodes_as_the_reference(&testing::fixture("marian"), "en-mul");
     }
 
     #[test]
     fn merged_graphs_decode_as_the_reference() {
-        ids_are_those_of_the_reference(&testing::fixture("marian-merged"), "fr-en");
+        decodes_as_the_reference(&testing::fixture("marian-merged"), "fr-en");
     }
 
     #[test]
@@ -233,7 +257,12 @@ mod tests {
         let onnx = testing::onnx();
         let directory = testing::fixture("marian/fr-en");
         let mut model = Marian::load(&onnx, &directory, Precision::Fp32, 1).expect("a model");
-        let sources: Vec<_> = goldens("fr-en").into_iter().map(|g| g.source_ids).take(5).collect();
+        let sources: Vec<_> = goldens("fr-en")
+            .cases
+            .into_iter()
+            .map(|case| case.ids)
+            .take(5)
+            .collect();
         let rules = SearchRules::new(&model.checkpoint, 4, 40);
         let all = decode(&mut model, &sources, &rules);
 
@@ -263,6 +292,9 @@ mod tests {
         let other = testing::fixture("marian/en-mul/vocab.json");
         std::fs::copy(other, directory.path().join("vocab.json")).expect("a copy");
         let loaded = Marian::load(&testing::onnx(), directory.path(), Precision::Fp32, 1);
-        assert!(matches!(loaded.err(), Some(ModelError::Inconsistent { .. })));
+        assert!(matches!(
+            loaded.err(),
+            Some(ModelError::Inconsistent { .. })
+        ));
     }
 }

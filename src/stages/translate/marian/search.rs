@@ -31,7 +31,10 @@ impl SearchRules {
     pub fn new(checkpoint: &Checkpoint, beams: usize, max_new_tokens: usize) -> Self {
         Self {
             beams: beams.max(1),
-            max_length: checkpoint.max_length.min(max_new_tokens.saturating_add(1)).max(2),
+            max_length: checkpoint
+                .max_length
+                .min(max_new_tokens.saturating_add(1))
+                .max(2),
             length_penalty: checkpoint.length_penalty,
             early_stopping: checkpoint.early_stopping,
             decoder_start_id: checkpoint.decoder_start_id,
@@ -128,7 +131,9 @@ pub struct Hypothesis {
 impl Hypothesis {
     /// Geometric mean of the ids' probabilities, in 0..1.
     pub fn confidence(&self) -> f32 {
-        (self.log_prob / self.ids.len().max(1) as f32).exp().min(1.0)
+        (self.log_prob / self.ids.len().max(1) as f32)
+            .exp()
+            .min(1.0)
     }
 }
 

@@ -1,0 +1,135 @@
+//! The whole path against coqui-tts on the bundled model: text ids, greedy codes, latents, waveform.
+
+use serde_json::Value;
+
+use super::gpt::{GptBatch, NextCode, Prediction};
+use super::metadata::XttsMetadata;
+use super::sampler::{Sampler, Sampling, SamplingHints};
+use super::text::TextEncoder;
+use super::vocoder::Vocoder;
+use crate::domain::Language;
+use crate::onnx::testing::{assert_close, fixture, goldens, numbers, onnx};
+
+/// A text of the goldens on its way.
+struct Spoken {
+    case: usize,
+    sampler: Sampler,
+    codes: Vec<u32>,
+    latents: Vec<f32>,
+}
+
+impl Spoken {
+    /// Keeps latent and code; true when the code is the stop code.
+    fn take(&mut self, prediction: &Prediction<'_>, metadata: &XttsMetadata) -> bool {
+        let code = self.sampler.choose(prediction.logits).unwrap();
+        self.codes.push(code);
+        self.latents.extend_from_slice(prediction.latent);
+        code == metadata.stop_audio_id
+    }
+}
+
+fn ids(case: &Value) -> Vec<i64> {
+    serde_json::from_value(case["ids"].clone()).unwrap()
+}
+
+/// Decodes all cases greedily in one batch.
+fn decode(metadata: &XttsMetadata, cases: &[Value], voice: &[f32]) -> Vec<Spoken> {
+    let file = fixture("xtts/gpt_batched.onnx");
+    let mut gpt = GptBatch::load(&onnx(), &file, metadata, cases.len(), 1).unwrap();
+    let greedy = SamplingHints {
+        temperature: Some(0.0),
+        ..Default::default()
+    };
+    let sampling = Sampling::new(&metadata.sampling, greedy);
+    let mut rows: Vec<Spoken> = Vec::new();
+    let mut done = Vec::new();
+    for (case, golden) in cases.iter().enumerate() {
+        let mut row = Spoken {
+            case,
+            sampler: Sampler::new(metadata, sampling, [0; 32], 0),
+            codes: Vec::new(),
+            latents: Vec::new(),
+        };
+        let prediction = gpt.join([0; 32], voice, &ids(golden)).unwrap();
+        assert!(!row.take(&prediction, metadata));
+        rows.push(row);
+    }
+    while !rows.is_empty() {
+        let next: Vec<_> = rows
+            .iter()
+            .map(|row| NextCode {
+                code: *row.codes.last().unwrap(),
+                position: row.codes.len(),
+            })
+            .collect();
+        let predictions = gpt.step(&next).unwrap();
+        let ended: Vec<bool> = rows
+            .iter_mut()
+            .zip(predictions.iter())
+            .map(|(row, prediction)| row.take(&prediction, metadata))
+            .collect();
+        for row in (0..rows.len()).rev().filter(|row| ended[*row]) {
+            gpt.leave(row);
+            done.push(rows.swap_remove(row));
+        }
+    }
+    done.sort_by_key(|spoken| spoken.case);
+    done
+}
+
+#[test]
+fn speech_is_that_of_the_reference() {
+    let directory = fixture("xtts");
+    let metadata = XttsMetadata::read(&directory).unwrap();
+    let goldens = goldens("xtts.json");
+    let cases = goldens["cases"].as_array().unwrap();
+    assert!(!cases.is_empty());
+    let voice = numbers(&goldens["conditioning"]["mean_cond_latents"]);
+    let speaker = numbers(&goldens["speaker"]["speaker_embedding"]);
+    let vocoder_file = directory.join("vocoder_frames.onnx");
+    let mut vocoder = Vocoder::load(&onnx(), &vocoder_file, &metadata, 1).unwrap();
+
+    for (spoken, golden) in decode(&metadata, cases, &voice).into_iter().zip(cases) {
+        let text = golden["text"].as_str().unwrap();
+        let codes: Vec<u32> = serde_json::from_value(golden["codes"].clone()).unwrap();
+        assert_eq!(spoken.codes, codes, "{text}");
+        // The reference computes latents in a second pass over the whole sequence.
+        for (step, latent) in golden["latents"].as_object().unwrap() {
+            let start = step.parse::<usize>().unwrap() * metadata.width;
+            let ours = &spoken.latents[start..start + metadata.width];
+            assert_close(
+                ours,
+                &numbers(latent),
+                1e-4,
+                &format!("latent {step} of {text}"),
+            );
+        }
+
+        let mut waveform = vocoder.begin(spoken.latents);
+        while !vocoder.advance(&mut waveform, &speaker).unwrap() {}
+        let samples = waveform.into_samples();
+        assert_eq!(
+            samples.len() as u64,
+            golden["samples"].as_u64().unwrap(),
+            "{text}"
+        );
+        let start = numbers(&golden["wav_start"]);
+        assert_close(&samples[..start.len()], &start, 1e-4, text);
+        let middle = numbers(&golden["wav_middle"]["values"]);
+        let from = golden["wav_middle"]["from"].as_u64().unwrap() as usize;
+        assert_close(&samples[from..from + middle.len()], &middle, 1e-4, text);
+        let power = samples.iter().map(|x| f64::from(x * x)).sum::<f64>() / samples.len() as f64;
+        let rms = golden["wav_rms"].as_f64().unwrap();
+        assert!((power.sqrt() - rms).abs() < 1e-4, "{text}");
+    }
+}
+
+#[test]
+fn text_ids_are_those_of_the_reference() {
+    let encoder = TextEncoder::load(&fixture("xtts/vocab.json")).unwrap();
+    for case in goldens("xtts.json")["cases"].as_array().unwrap() {
+        let language = Language::parse(case["language"].as_str().unwrap()).unwrap();
+        let text = case["text"].as_str().unwrap();
+        assert_eq!(encoder.encode(text, language).unwrap(), ids(case), "{text}");
+    }
+}

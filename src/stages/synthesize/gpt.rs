@@ -1,0 +1,415 @@
+//! The autoregressive part: one ragged batch of rows that join and leave at any step.
+//!
+//! Every row has a slot of the key/value cache, active rows always the first ones, so that a step is
+//! a view of the first n slots and copies nothing. Attention is ONNX Runtime's GroupQueryAttention,
+//! which knows the length of each row (`seqlens_k`, the length after the call minus one) and never
+//! reads beyond it: what an earlier row left there does no harm.
+//!
+//! A prompt is `total_sequence_length` = past + new positions, and with a past for one row only; in a
+//! step any other value but 1 will do.
+
+use std::ops::Range;
+use std::path::Path;
+
+use ort::value::Tensor;
+use sha2::{Digest, Sha256};
+
+use super::SynthesizeError;
+use super::metadata::XttsMetadata;
+use crate::domain::voice::Conditioning;
+use crate::onnx::{Device, InPlaceBinding, InPlaceSession, Onnx, OnnxError};
+
+/// Voices whose prefix is kept; one takes 7.9 MB with XTTS v2.
+const KEPT_VOICES: usize = 8;
+
+/// Tells voices apart.
+pub(super) type VoiceKey = [u8; 32];
+
+/// The key under which the prefix of a voice is kept.
+pub(super) fn voice_key(conditioning: &Conditioning) -> VoiceKey {
+    let mut hash = Sha256::new();
+    for value in conditioning.latents.iter() {
+        hash.update(value.to_le_bytes());
+    }
+    hash.finalize().into()
+}
+
+/// What the model says about the next code of one row.
+pub(super) struct Prediction<'a> {
+    /// [audio_vocab_size]
+    pub(super) logits: &'a [f32],
+    /// [width]; the vocoder's input for the code that is chosen now.
+    pub(super) latent: &'a [f32],
+}
+
+/// The code that a row goes on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NextCode {
+    pub(super) code: u32,
+    /// Codes of the row so far, this one included: its audio position.
+    pub(super) position: usize,
+}
+
+/// The decoder with its slots.
+pub(super) struct GptBatch {
+    session: InPlaceSession,
+    metadata: XttsMetadata,
+    /// Length of each active row, in positions; row i has slot i.
+    lengths: Vec<usize>,
+    slots: usize,
+    /// Positions of a slot.
+    capacity: usize,
+    /// The binding for n rows, made when n rows first run.
+    steps: Vec<Option<Step>>,
+    prefixes: Vec<(VoiceKey, Prefix)>,
+    /// The last call for a single row, whose outputs `join` hands out.
+    joined: Option<InPlaceBinding>,
+}
+
+/// Inputs and outputs of a step for n rows, rewritten in place.
+struct Step {
+    binding: InPlaceBinding,
+    ids: Tensor<i64>,
+    pos: Tensor<i64>,
+    seqlens_k: Tensor<i32>,
+}
+
+/// The first cond_len positions of every cache: [caches][heads, cond_len, head_dim].
+type Prefix = Vec<Vec<f32>>;
+
+/// Outputs in the order of [`bind`].
+const LOGITS: usize = 0;
+const LATENT: usize = 1;
+
+impl GptBatch {
+    /// Loads the graph and allocates `slots` rows of cache, each for the longest unit there can be.
+    ///
+    /// The graph runs on the processor whatever the device: its attention and its int8 products have
+    /// no CUDA kernels.
+    pub(super) fn load(
+        onnx: &Onnx,
+        path: &Path,
+        metadata: &XttsMetadata,
+        slots: usize,
+        threads: usize,
+    ) -> Result<Self, OnnxError> {
+        if onnx.device() == Device::Cuda {
+            tracing::warn!(
+                "the synthesis decoder runs on the processor: its attention has no CUDA kernel"
+            );
+        }
+        let session = onnx.on(Device::Cpu).session(path, threads)?;
+        let caches: Vec<_> = (0..metadata.layers)
+            .flat_map(|layer| {
+                ["key", "value"].map(|kind| {
+                    (
+                        format!("past_{kind}_{layer}"),
+                        format!("present_{kind}_{layer}"),
+                    )
+                })
+            })
+            .collect();
+        let capacity = metadata.max_positions();
+        let row_shape = [metadata.heads, capacity, metadata.head_dim];
+        Ok(Self {
+            session: InPlaceSession::new(session, &caches, slots, row_shape)?,
+            metadata: metadata.clone(),
+            lengths: Vec::with_capacity(slots),
+            slots,
+            capacity,
+            steps: (0..=slots).map(|_| None).collect(),
+            prefixes: Vec::new(),
+            joined: None,
+        })
+    }
+
+    /// Rows that there can be.
+    pub(super) fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Active rows.
+    pub(super) fn rows(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// Rows that may join.
+    pub(super) fn vacancies(&self) -> usize {
+        self.slots - self.rows()
+    }
+
+    /// Lets all rows leave.
+    pub(super) fn clear(&mut self) {
+        self.lengths.clear();
+    }
+
+    /// Puts a row behind the others and predicts its first code.
+    ///
+    /// `latents` are the voice's, [cond_len, width], `text_ids` the text's without start and stop.
+    ///
+    /// # Panics
+    /// No slot is vacant, or `latents` or `text_ids` are not of the sizes that the metadata allow.
+    pub(super) fn join(
+        &mut self,
+        voice: VoiceKey,
+        latents: &[f32],
+        text_ids: &[i64],
+    ) -> Result<Prediction<'_>, OnnxError> {
+        assert!(self.vacancies() > 0, "no vacant slot");
+        assert_eq!(latents.len(), self.metadata.cond_len * self.metadata.width);
+        assert!(
+            text_ids.len() <= self.metadata.max_text_ids,
+            "text too long"
+        );
+        let slot = self.rows();
+        match self.prefixes.iter().position(|(key, _)| *key == voice) {
+            Some(kept) => {
+                let entry = self.prefixes.remove(kept);
+                self.write_prefix(slot, &entry.1);
+                self.prefixes.push(entry);
+            }
+            None => {
+                self.prompt(slot, latents, &[], &[], 0)?;
+                let prefix = self.read_prefix(slot);
+                if self.prefixes.len() == KEPT_VOICES {
+                    self.prefixes.remove(0);
+                }
+                self.prefixes.push((voice, prefix));
+            }
+        }
+
+        let metadata = &self.metadata;
+        let text = std::iter::once(metadata.start_text_id)
+            .chain(text_ids.iter().copied())
+            .chain([metadata.stop_text_id]);
+        let ids: Vec<i64> = text
+            .chain([metadata.text_vocab_size as i64 + i64::from(metadata.start_audio_id)])
+            .collect();
+        let text_len = ids.len() as i64 - 1;
+        let positions: Vec<i64> = (0..text_len)
+            .chain([metadata.text_positions as i64])
+            .collect();
+        let past = metadata.cond_len;
+        let binding = self.prompt(slot, &[], &ids, &positions, past)?;
+        self.lengths.push(past + ids.len());
+        let binding = self.joined.insert(binding);
+        Ok(Prediction {
+            logits: binding.output(LOGITS),
+            latent: binding.output(LATENT),
+        })
+    }
+
+    /// Runs several positions of the row in `slot`, after `past` positions that are there already.
+    fn prompt(
+        &mut self,
+        slot: usize,
+        latents: &[f32],
+        ids: &[i64],
+        positions: &[i64],
+        past: usize,
+    ) -> Result<InPlaceBinding, OnnxError> {
+        let width = self.metadata.width;
+        let new = latents.len() / width + ids.len();
+        let total = (past + new) as i32;
+        let latents = Tensor::from_array(([1, latents.len() / width, width], latents.to_vec()))?;
+        let ids = Tensor::from_array(([1, ids.len()], ids.to_vec()))?;
+        let pos = Tensor::from_array(([1, positions.len()], positions.to_vec()))?;
+        let last_index = Tensor::from_array(([1, 1], vec![new as i64 - 1]))?;
+        let seqlens_k = Tensor::from_array(([1], vec![total - 1]))?;
+        let mut binding = bind(
+            &mut self.session,
+            &self.metadata,
+            slot..slot + 1,
+            [&latents.upcast_ref(), &ids.upcast_ref(), &pos.upcast_ref()],
+            &last_index,
+            &seqlens_k,
+            total,
+        )?;
+        self.session.run(&mut binding)?;
+        Ok(binding)
+    }
+
+    /// Feeds every row its code, in the order of the rows, and predicts the next ones.
+    ///
+    /// # Panics
+    /// There is not one code for each row, or a row is full.
+    pub(super) fn step(&mut self, codes: &[NextCode]) -> Result<StepPredictions<'_>, OnnxError> {
+        let rows = self.rows();
+        assert!(rows > 0 && codes.len() == rows, "one code for each row");
+        assert!(
+            self.lengths.iter().all(|length| *length < self.capacity),
+            "row is full"
+        );
+        let mut step = match self.steps[rows].take() {
+            Some(step) => step,
+            None => self.bind_step(rows)?,
+        };
+        let metadata = &self.metadata;
+        let ids = step.ids.extract_tensor_mut().1;
+        let pos = step.pos.extract_tensor_mut().1;
+        let seqlens_k = step.seqlens_k.extract_tensor_mut().1;
+        for (row, next) in codes.iter().enumerate() {
+            ids[row] = metadata.text_vocab_size as i64 + i64::from(next.code);
+            pos[row] = (metadata.text_positions + next.position) as i64;
+            // The total after this call, minus one.
+            seqlens_k[row] = self.lengths[row] as i32;
+        }
+        self.session.run(&mut step.binding)?;
+        for length in &mut self.lengths {
+            *length += 1;
+        }
+        let step = self.steps[rows].insert(step);
+        Ok(StepPredictions {
+            logits: step.binding.output(LOGITS),
+            latents: step.binding.output(LATENT),
+            vocab: metadata.audio_vocab_size,
+            width: metadata.width,
+        })
+    }
+
+    fn bind_step(&mut self, rows: usize) -> Result<Step, OnnxError> {
+        let latents = Tensor::<f32>::from_array(([rows, 0, self.metadata.width], Vec::new()))?;
+        let ids = Tensor::from_array(([rows, 1], vec![0i64; rows]))?;
+        let pos = Tensor::from_array(([rows, 1], vec![0i64; rows]))?;
+        let last_index = Tensor::from_array(([rows, 1], vec![0i64; rows]))?;
+        let seqlens_k = Tensor::from_array(([rows], vec![0i32; rows]))?;
+        let binding = bind(
+            &mut self.session,
+            &self.metadata,
+            0..rows,
+            [&latents.upcast_ref(), &ids.upcast_ref(), &pos.upcast_ref()],
+            &last_index,
+            &seqlens_k,
+            // Any value but 1 says the same in a step.
+            self.capacity as i32,
+        )?;
+        Ok(Step {
+            binding,
+            ids,
+            pos,
+            seqlens_k,
+        })
+    }
+
+    /// Lets `row` leave; the last row takes its place and its number.
+    ///
+    /// # Panics
+    /// There is no such row.
+    pub(super) fn leave(&mut self, row: usize) {
+        let last = self.rows() - 1;
+        let length = self.lengths[last];
+        self.lengths.swap_remove(row);
+        if row == last {
+            return;
+        }
+        for cache in 0..self.session.cache_count() {
+            for head in 0..self.metadata.heads {
+                let source = self.positions(last, head, length);
+                let target = self.positions(row, head, length).start;
+                self.session.cache_mut(cache).copy_within(source, target);
+            }
+        }
+    }
+
+    /// Where the first `length` positions of a head are inside a cache.
+    fn positions(&self, slot: usize, head: usize, length: usize) -> Range<usize> {
+        let start = (slot * self.metadata.heads + head) * self.capacity * self.metadata.head_dim;
+        start..start + length * self.metadata.head_dim
+    }
+
+    fn read_prefix(&mut self, slot: usize) -> Prefix {
+        let ranges = self.prefix_ranges(slot);
+        (0..self.session.cache_count())
+            .map(|cache| {
+                let memory = self.session.cache_mut(cache);
+                ranges
+                    .iter()
+                    .flat_map(|range| memory[range.clone()].iter().copied())
+                    .collect()
+            })
+            .collect()
+    }
+
+    fn write_prefix(&mut self, slot: usize, prefix: &Prefix) {
+        let ranges = self.prefix_ranges(slot);
+        for (cache, values) in prefix.iter().enumerate() {
+            let memory = self.session.cache_mut(cache);
+            let heads = values.chunks_exact(values.len() / ranges.len());
+            for (range, head) in ranges.iter().zip(heads) {
+                memory[range.clone()].copy_from_slice(head);
+            }
+        }
+    }
+
+    fn prefix_ranges(&self, slot: usize) -> Vec<Range<usize>> {
+        (0..self.metadata.heads)
+            .map(|head| self.positions(slot, head, self.metadata.cond_len))
+            .collect()
+    }
+}
+
+/// What the model says about the next code of every row.
+pub(super) struct StepPredictions<'a> {
+    logits: &'a [f32],
+    latents: &'a [f32],
+    vocab: usize,
+    width: usize,
+}
+
+impl<'a> StepPredictions<'a> {
+    /// The rows' predictions, in the order of the rows.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Prediction<'a>> + use<'a> {
+        self.logits
+            .chunks_exact(self.vocab)
+            .zip(self.latents.chunks_exact(self.width))
+            .map(|(logits, latent)| Prediction { logits, latent })
+    }
+}
+
+/// Checks that a voice was made for this model.
+pub(super) fn check_conditioning(
+    metadata: &XttsMetadata,
+    conditioning: &Conditioning,
+) -> Result<(), SynthesizeError> {
+    let (latents, speaker) = (
+        conditioning.latents.len(),
+        conditioning.speaker_embedding.len(),
+    );
+    if latents == metadata.cond_len * metadata.width && speaker == metadata.speaker_dim {
+        Ok(())
+    } else {
+        Err(SynthesizeError::ForeignConditioning { latents, speaker })
+    }
+}
+
+/// Binds one call: `tokens` are cond_latents [B, C, width], ids [B, S] and pos [B, S].
+fn bind(
+    session: &mut InPlaceSession,
+    metadata: &XttsMetadata,
+    slots: Range<usize>,
+    [latents, ids, pos]: [&ort::value::DynTensor; 3],
+    last_index: &Tensor<i64>,
+    seqlens_k: &Tensor<i32>,
+    total_sequence_length: i32,
+) -> Result<InPlaceBinding, OnnxError> {
+    let rows = slots.len();
+    let total = Tensor::from_array(((), vec![total_sequence_length]))?;
+    session.bind(
+        slots,
+        &[
+            ("cond_latents", latents),
+            ("ids", ids),
+            ("pos", pos),
+            ("last_index", &last_index.upcast_ref()),
+            ("seqlens_k", &seqlens_k.upcast_ref()),
+            ("total_sequence_length", &total.upcast_ref()),
+        ],
+        &[
+            ("logits", &[rows, metadata.audio_vocab_size]),
+            ("latent", &[rows, metadata.width]),
+        ],
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::*;
+use crate::onnx::testing::{fixture, onnx};
+use crate::stages::synthesize::options::Precision;
+use crate::stages::synthesize::sampler::{Sampler, Sampling, SamplingHints};
+
+/// A row of the test: who joins when, with which text, for how many codes.
+struct Plan {
+    joins_at: usize,
+    text_len: usize,
+    codes: usize,
+    voice: u8,
+}
+
+/// Rows of all lengths that join and leave at different steps.
+const PLANS: [Plan; 6] = [
+    Plan {
+        joins_at: 0,
+        text_len: 3,
+        codes: 25,
+        voice: 0,
+    },
+    Plan {
+        joins_at: 0,
+        text_len: 122,
+        codes: 9,
+        voice: 1,
+    },
+    Plan {
+        joins_at: 0,
+        text_len: 40,
+        codes: 40,
+        voice: 0,
+    },
+    Plan {
+        joins_at: 7,
+        text_len: 17,
+        codes: 30,
+        voice: 2,
+    },
+    Plan {
+        joins_at: 12,
+        text_len: 80,
+        codes: 5,
+        voice: 1,
+    },
+    Plan {
+        joins_at: 20,
+        text_len: 1,
+        codes: 33,
+        voice: 0,
+    },
+];
+
+#[derive(Default, PartialEq, Debug)]
+struct Trace {
+    codes: Vec<u32>,
+    logits: Vec<f32>,
+    latents: Vec<f32>,
+}
+
+struct Active {
+    plan: usize,
+    sampler: Sampler,
+    next: NextCode,
+}
+
+fn load(precision: Precision, slots: usize) -> GptBatch {
+    let directory = fixture("xtts");
+    let metadata = XttsMetadata::read(&directory).unwrap();
+    let file: PathBuf = directory.join(match precision {
+        Precision::Fp32 => "gpt_batched.onnx",
+        Precision::Int8r => "gpt_batched.int8r.onnx",
+    });
+    GptBatch::load(&onnx(), &file, &metadata, slots, 1).unwrap()
+}
+
+fn latents(metadata: &XttsMetadata, voice: u8) -> Vec<f32> {
+    let phase = f32::from(voice);
+    (0..metadata.cond_len * metadata.width)
+        .map(|i| (i as f32 * 0.37 + phase).sin())
+        .collect()
+}
+
+fn text(metadata: &XttsMetadata, plan: usize, len: usize) -> Vec<i64> {
+    let letters = metadata.text_vocab_size as i64 - 3;
+    (0..len as i64)
+        .map(|i| 3 + (i * 7 + plan as i64 * 5) % letters)
+        .collect()
+}
+
+/// Decodes the given plans in one batch, greedily and without stopping.
+fn decode(gpt: &mut GptBatch, plans: &[usize]) -> BTreeMap<usize, Trace> {
+    let metadata = gpt.metadata.clone();
+    let greedy = SamplingHints {
+        temperature: Some(0.0),
+        ..Default::default()
+    };
+    let mut traces: BTreeMap<usize, Trace> = BTreeMap::new();
+    let mut active: Vec<Active> = Vec::new();
+    for step in 0.. {
+        for plan in plans
+            .iter()
+            .copied()
+            .filter(|plan| PLANS[*plan].joins_at == step)
+        {
+            let sampling = Sampling::new(&metadata.sampling, greedy);
+            let mut row = Active {
+                plan,
+                sampler: Sampler::new(&metadata, sampling, [0; 32], 0),
+                next: NextCode {
+                    code: 0,
+                    position: 0,
+                },
+            };
+            let voice = PLANS[plan].voice;
+            let ids = text(&metadata, plan, PLANS[plan].text_len);
+            let prediction = gpt
+                .join([voice; 32], &latents(&metadata, voice), &ids)
+                .unwrap();
+            record(&mut row, &mut traces, &prediction);
+            active.push(row);
+        }
+        if active.is_empty() && step > 20 {
+            return traces;
+        }
+        if !active.is_empty() {
+            let codes: Vec<_> = active.iter().map(|row| row.next).collect();
+            let predictions = gpt.step(&codes).unwrap();
+            for (row, prediction) in active.iter_mut().zip(predictions.iter()) {
+                record(row, &mut traces, &prediction);
+            }
+        }
+        for index in (0..active.len()).rev() {
+            if traces[&active[index].plan].codes.len() >= PLANS[active[index].plan].codes {
+                gpt.leave(index);
+                active.swap_remove(index);
+            }
+        }
+    }
+    unreachable!("the loop ends by itself")
+}
+
+fn record(row: &mut Active, traces: &mut BTreeMap<usize, Trace>, prediction: &Prediction<'_>) {
+    let code = row.sampler.choose(prediction.logits).unwrap();
+    row.next = NextCode {
+        code,
+        position: row.next.position + 1,
+    };
+    let trace = traces.entry(row.plan).or_default();
+    trace.codes.push(code);
+    trace.logits.extend_from_slice(prediction.logits);
+    trace.latents.extend_from_slice(prediction.latent);
+}
+
+fn greatest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
+}
+
+#[test]
+fn int8_rows_do_not_depend_on_their_neighbours_to_the_bit() {
+    let together = decode(&mut load(Precision::Int8r, 6), &[0, 1, 2, 3, 4, 5]);
+    for plan in 0..PLANS.len() {
+        let alone = decode(&mut load(Precision::Int8r, 1), &[plan]);
+        assert_eq!(together[&plan], alone[&plan], "row {plan}");
+    }
+}
+
+#[test]
+fn float_rows_do_not_depend_on_their_neighbours() {
+    let together = decode(&mut load(Precision::Fp32, 6), &[0, 1, 2, 3, 4, 5]);
+    for plan in 0..PLANS.len() {
+        let alone = decode(&mut load(Precision::Fp32, 1), &[plan]);
+        assert_eq!(together[&plan].codes, alone[&plan].codes, "row {plan}");
+        // Matrix products sum in another order for another number of rows.
+        assert!(greatest_difference(&together[&plan].logits, &alone[&plan].logits) < 1e-4);
+        assert!(greatest_difference(&together[&plan].latents, &alone[&plan].latents) < 1e-4);
+    }
+}
+
+#[test]
+fn a_kept_voice_gives_the_same_as_a_new_one() {
+    let mut gpt = load(Precision::Fp32, 2);
+    let first = decode(&mut gpt, &[2]);
+    // The prefix is in the cache now, and other rows have used the slot since.
+    decode(&mut gpt, &[1]);
+    assert_eq!(gpt.prefixes.len(), 2);
+    assert_eq!(decode(&mut gpt, &[2]), first);
+    assert_eq!(gpt.prefixes.len(), 2);
+}
+
+#[test]
+fn the_text_and_the_voice_matter() {
+    let traces = decode(&mut load(Precision::Fp32, 6), &[0, 1, 2, 3, 4, 5]);
+    assert_ne!(traces[&0].codes[..5], traces[&1].codes[..5]);
+    let mut gpt = load(Precision::Fp32, 1);
+    let metadata = gpt.metadata.clone();
+    let ids = text(&metadata, 0, 10);
+    let mut logits = |voice: u8| {
+        let logits = gpt
+            .join([voice; 32], &latents(&metadata, voice), &ids)
+            .unwrap()
+            .logits
+            .to_vec();
+        gpt.leave(0);
+        logits
+    };
+    assert!(greatest_difference(&logits(0), &logits(1)) > 1e-3);
+}
+
+#[test]
+fn the_longest_text_and_the_most_codes_fit_into_a_slot() {
+    let mut gpt = load(Precision::Fp32, 1);
+    let metadata = gpt.metadata.clone();
+    let ids = text(&metadata, 0, metadata.max_text_ids);
+    gpt.join([0; 32], &latents(&metadata, 0), &ids).unwrap();
+    for position in 1..metadata.max_codes {
+        let next = NextCode {
+            code: (position % 100) as u32,
+            position,
+        };
+        let predictions = gpt.step(&[next]).unwrap();
+        assert!(
+            predictions
+                .iter()
+                .all(|p| p.logits.iter().all(|logit| logit.is_finite()))
+        );
+    }
+}
+
+#[test]
+fn old_voices_are_forgotten() {
+    let mut gpt = load(Precision::Fp32, 1);
+    let metadata = gpt.metadata.clone();
+    for voice in 0..KEPT_VOICES as u8 + 3 {
+        gpt.join([voice; 32], &latents(&metadata, voice), &[5])
+            .unwrap();
+        gpt.leave(0);
+    }
+    let kept: Vec<u8> = gpt.prefixes.iter().map(|(key, _)| key[0]).collect();
+    assert_eq!(kept, (3..KEPT_VOICES as u8 + 3).collect::<Vec<_>>());
+}

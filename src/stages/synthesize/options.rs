@@ -1,0 +1,97 @@
+//! What an operator may choose about synthesis.
+
+use std::path::Path;
+
+use super::metadata::XttsMetadata;
+use super::sampler::SamplingHints;
+
+/// The number format of the decoder's weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// 32-bit floats: for comparison with the reference.
+    Fp32,
+    /// 8-bit integers with one activation scale for each row: a third of the time on a processor,
+    /// and results that do not depend on the neighbours in the batch, to the bit.
+    Int8r,
+}
+
+impl Precision {
+    fn decoder_file(self) -> &'static str {
+        match self {
+            Self::Fp32 => "gpt_batched.onnx",
+            Self::Int8r => "gpt_batched.int8r.onnx",
+        }
+    }
+}
+
+/// Settings of [`XttsEngine`](super::XttsEngine).
+#[derive(Debug, Clone)]
+pub struct SynthesizeOptions {
+    /// Threads inside an operator.
+    pub threads: usize,
+    /// Units that are decoded together.
+    pub slots: usize,
+    /// Memory for the key/value cache; fewer slots are made when it does not hold `slots`. A slot of
+    /// XTTS v2 takes 255 MB.
+    pub max_cache_bytes: usize,
+    /// `None`: int8r where the model has it, else fp32.
+    pub precision: Option<Precision>,
+    /// In place of the model's own defaults.
+    pub sampling: SamplingHints,
+}
+
+impl Default for SynthesizeOptions {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            slots: 16,
+            // Eight slots of XTTS v2: beyond eight rows a step gains nothing on a small machine.
+            max_cache_bytes: 2 << 30,
+            precision: None,
+            sampling: SamplingHints::default(),
+        }
+    }
+}
+
+impl SynthesizeOptions {
+    /// The file of the decoder in the model's directory.
+    pub(super) fn decoder_file(&self, directory: &Path) -> &'static str {
+        let int8r_exists = || directory.join(Precision::Int8r.decoder_file()).is_file();
+        let precision = match self.precision {
+            Some(precision) => precision,
+            None if int8r_exists() => Precision::Int8r,
+            None => Precision::Fp32,
+        };
+        precision.decoder_file()
+    }
+
+    /// Slots for which the memory is enough; at least one.
+    pub(super) fn slots_within_memory(&self, metadata: &XttsMetadata) -> usize {
+        let slot_bytes = metadata.max_positions() * metadata.cache_bytes_per_position();
+        let affordable = self.max_cache_bytes / slot_bytes.max(1);
+        self.slots.min(affordable).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stages::synthesize::metadata::tests::xtts_v2;
+
+    #[test]
+    fn memory_bounds_the_slots() {
+        let metadata = xtts_v2();
+        let slots = |max_cache_bytes, slots| {
+            let options = SynthesizeOptions {
+                slots,
+                max_cache_bytes,
+                ..Default::default()
+            };
+            options.slots_within_memory(&metadata)
+        };
+        assert_eq!(slots(2 << 30, 16), 8);
+        assert_eq!(slots(2 << 30, 4), 4);
+        assert_eq!(slots(16 << 30, 16), 16);
+        assert_eq!(slots(1, 16), 1);
+    }
+}

@@ -1,0 +1,159 @@
+use serde::Deserialize;
+
+use super::*;
+use crate::onnx::testing::{root, shared};
+use crate::stages::synthesize::metadata::tests::xtts_v2;
+
+/// What the processors of the reference's generate call leave of one row of logits.
+#[derive(Deserialize)]
+struct Golden {
+    id: String,
+    logits: Vec<f32>,
+    history: Vec<u32>,
+    by_repetition_penalty: std::collections::BTreeMap<String, Expected>,
+}
+
+#[derive(Deserialize)]
+struct Expected {
+    after_top_k: usize,
+    greedy: u32,
+    survivors: Vec<(u32, f64)>,
+}
+
+fn sampler(hints: SamplingHints, seed: u8) -> Sampler {
+    let metadata = xtts_v2();
+    let sampling = Sampling::new(&metadata.sampling, hints);
+    Sampler::new(&metadata, sampling, [seed; 32], 0)
+}
+
+fn compare_with_reference(lines: &str) -> usize {
+    let mut compared = 0;
+    for line in lines.lines() {
+        let golden: Golden = serde_json::from_str(line).unwrap();
+        for (penalty, expected) in &golden.by_repetition_penalty {
+            let id = format!("{} with penalty {penalty}", golden.id);
+            let mut sampler = sampler(
+                SamplingHints {
+                    repetition_penalty: penalty.parse().ok(),
+                    ..Default::default()
+                },
+                0,
+            );
+            sampler.seen.fill(false);
+            golden
+                .history
+                .iter()
+                .for_each(|code| sampler.mark_seen(*code));
+
+            assert_eq!(
+                sampler.likeliest(&golden.logits),
+                Some(expected.greedy),
+                "{id}"
+            );
+            assert_eq!(
+                sampler.distribute(&golden.logits, 0.75),
+                expected.after_top_k,
+                "{id}"
+            );
+            let mut survivors: Vec<_> = sampler
+                .candidates
+                .iter()
+                .map(|c| (c.code, c.probability))
+                .collect();
+            let mut expected = expected.survivors.clone();
+            survivors.sort_by_key(|survivor| survivor.0);
+            expected.sort_by_key(|survivor| survivor.0);
+            assert_eq!(survivors.len(), expected.len(), "{id}");
+            for (ours, theirs) in survivors.iter().zip(&expected) {
+                assert_eq!(ours.0, theirs.0, "{id}");
+                // The reference computes in single precision.
+                assert!(
+                    (ours.1 - theirs.1).abs() < 2e-6,
+                    "{id}: {ours:?} against {theirs:?}"
+                );
+            }
+            compared += 1;
+        }
+    }
+    compared
+}
+
+#[test]
+fn the_choice_is_that_of_the_reference() {
+    let bundled = root().join("tests/fixtures/xtts-sampler.jsonl");
+    assert_eq!(
+        compare_with_reference(&std::fs::read_to_string(bundled).unwrap()),
+        16
+    );
+}
+
+#[test]
+fn the_choice_is_that_of_the_reference_in_all_goldens() {
+    let Some(goldens) = shared("goldens/xtts-sampler.jsonl") else {
+        return;
+    };
+    assert_eq!(
+        compare_with_reference(&std::fs::read_to_string(goldens).unwrap()),
+        40
+    );
+}
+
+#[test]
+fn draws_follow_the_probabilities_and_the_seed() {
+    let mut logits = vec![f32::NEG_INFINITY; 1026];
+    logits[7] = 3.0f32.ln() * 0.75;
+    logits[9] = 0.0;
+    let draws = |seed| {
+        let hints = SamplingHints {
+            top_p: Some(1.0),
+            repetition_penalty: Some(1.0),
+            ..Default::default()
+        };
+        let mut sampler = sampler(hints, seed);
+        (0..4000)
+            .map(|_| sampler.choose(&logits).unwrap())
+            .collect::<Vec<_>>()
+    };
+    let first = draws(1);
+    let sevens = first.iter().filter(|code| **code == 7).count();
+    // Expected 3000; six standard deviations are 164.
+    assert!((2836..3164).contains(&sevens), "{sevens}");
+    assert!(first.iter().all(|code| [7, 9].contains(code)));
+    assert_eq!(first, draws(1));
+    assert_ne!(first, draws(2));
+}
+
+#[test]
+fn logits_that_are_no_numbers_are_never_chosen() {
+    let mut logits = vec![f32::NAN; 1026];
+    for temperature in [0.0, 0.75] {
+        let hints = SamplingHints {
+            temperature: Some(temperature),
+            ..Default::default()
+        };
+        assert_eq!(sampler(hints, 0).choose(&logits), None);
+    }
+    logits[500] = -40.0;
+    assert_eq!(
+        sampler(SamplingHints::default(), 0).choose(&logits),
+        Some(500)
+    );
+}
+
+#[test]
+fn hints_out_of_range_are_moved_into_it() {
+    let defaults = xtts_v2().sampling;
+    let wild = SamplingHints {
+        temperature: Some(f32::NAN),
+        top_k: Some(0),
+        top_p: Some(-3.0),
+        repetition_penalty: Some(f32::INFINITY),
+    };
+    let expected = Sampling {
+        temperature: Some(0.75),
+        top_k: 1,
+        top_p: 0.0,
+        repetition_penalty: 5.0,
+    };
+    assert_eq!(Sampling::new(&defaults, wild), expected);
+}

@@ -1,0 +1,271 @@
+//! The engine on the bundled pairs: fr-en, and en-mul to fr, es, de, it, pt.
+
+use std::time::Duration;
+
+use super::*;
+use crate::domain::{Deadline, Language};
+use crate::error::Reason;
+use crate::onnx::testing;
+use crate::stages::StageError;
+use crate::stages::translate::{OutputLimits, Quality};
+
+fn engine(options: TranslateOptions) -> TranslateEngine {
+    let routes = Routes::scan(&testing::fixture("marian")).expect("the bundled pairs");
+    TranslateEngine::new(testing::onnx(), routes, options)
+}
+
+fn request(text: &str, source: &str, target: &str) -> Request {
+    Request {
+        text: text.to_owned(),
+        source_language: Language::parse(source).expect("a code"),
+        target_language: Language::parse(target).expect("a code"),
+        quality: Quality::Basic,
+        deadline: Deadline::none(),
+    }
+}
+
+type Outcome = Result<Translation, TranslateError>;
+
+/// Runs requests together until all are answered; the answers in the order of the requests.
+fn run(engine: &mut TranslateEngine, requests: Vec<Request>) -> Vec<Outcome> {
+    for (ticket, request) in (0..).zip(requests) {
+        assert!(engine.vacancies() > 0);
+        engine.join(Ticket(ticket), request);
+    }
+    let mut answers = BTreeMap::new();
+    while !engine.is_idle() {
+        answers.extend(engine.step());
+    }
+    answers.into_values().collect()
+}
+
+fn run_one(engine: &mut TranslateEngine, request: Request) -> Outcome {
+    run(engine, vec![request]).pop().expect("an answer")
+}
+
+fn reason(outcome: &Outcome) -> Option<Reason> {
+    outcome.as_ref().err().map(StageError::reason)
+}
+
+#[test]
+fn a_message_keeps_its_structure() {
+    let text = "  - Hello my friend 👩🏽‍🚀 how are you?\n\n\n```\nlet a = 1;\n```\nSee https://a.b/c, @zoe.\r\n";
+    let mut engine = engine(TranslateOptions::default());
+    let translation = run_one(&mut engine, request(text, "en", "fr")).expect("a translation");
+    let mut rest = translation.text.as_str();
+    for kept in [
+        "  - ",
+        " 👩🏽‍🚀 ",
+        "\n\n\n```\nlet a = 1;\n```\n",
+        " https://a.b/c, @zoe.\r\n",
+    ] {
+        let at = rest
+            .find(kept)
+            .unwrap_or_else(|| panic!("{kept:?} is lost"));
+        rest = &rest[at + kept.len()..];
+    }
+    assert_ne!(translation.text, text);
+    assert_eq!(translation.emojis_count, 1);
+    assert_eq!(translation.segments_count, 3);
+    assert_eq!(translation.model, "en-mul");
+    assert!(translation.confidence > 0.0 && translation.confidence <= 1.0);
+}
+
+#[test]
+fn requests_that_share_batches_get_what_they_get_alone() {
+    let texts = [
+        ("fr", "en", "Bonjour mon ami. Merci!"),
+        ("en", "de", "Hello my friend, how are you today?"),
+        ("en", "es", "Good morning."),
+        (
+            "fr",
+            "en",
+            "Maison, eau, pain, café: la musique est très très grand.",
+        ),
+        ("fr", "it", "Demain à la gare."),
+        ("en", "fr", "The weather is new."),
+    ];
+    for quality in [Quality::Basic, Quality::Premium] {
+        let requests: Vec<_> = texts
+            .iter()
+            .map(|(source, target, text)| Request {
+                quality,
+                ..request(text, source, target)
+            })
+            .collect();
+        let mut engine = engine(TranslateOptions::default());
+        let together = run(&mut engine, requests.clone());
+        let alone: Vec<_> = requests
+            .into_iter()
+            .map(|r| run_one(&mut engine, r))
+            .collect();
+        for (together, alone) in together.iter().zip(&alone) {
+            let together = together.as_ref().expect("a translation");
+            let alone = alone.as_ref().expect("a translation");
+            assert_eq!(together.text, alone.text);
+            // Rows of one matrix product may be summed in another order than a single row.
+            assert!((together.confidence - alone.confidence).abs() < 1e-4);
+        }
+    }
+}
+
+#[test]
+fn a_pivot_is_two_translations_even_with_room_for_one_model() {
+    let options = TranslateOptions {
+        max_loaded_models: 1,
+        ..TranslateOptions::default()
+    };
+    let mut engine = engine(options);
+    let text = "Bonjour mon ami";
+    let english = run_one(&mut engine, request(text, "fr", "en")).expect("a translation");
+    let german = run_one(&mut engine, request(&english.text, "en", "de")).expect("a translation");
+    let both = vec![request(text, "fr", "de"), request(text, "fr", "en")];
+    let answers = run(&mut engine, both);
+    let pivot = answers[0].as_ref().expect("a translation");
+    assert_eq!(pivot.text, german.text);
+    assert_eq!(pivot.model, "fr-en+en-mul");
+    assert_eq!(pivot.translated_chunks, 2);
+    assert_eq!(
+        answers[1].as_ref().expect("a translation").text,
+        english.text
+    );
+}
+
+#[test]
+fn what_needs_no_model_comes_back_as_it_is() {
+    let mut engine = engine(TranslateOptions::default());
+    for (text, source, target) in [
+        ("Bonjour 👋", "fr", "fr"),
+        (" \n\t", "fr", "ja"),
+        ("", "fr", "en"),
+        ("🎉 12:30 `code`\n@zoe", "fr", "en"),
+    ] {
+        let translation = run_one(&mut engine, request(text, source, target)).expect("the text");
+        assert_eq!(translation.text, text);
+        assert_eq!(translation.translated_chunks, 0);
+        assert_eq!(translation.model, "");
+    }
+}
+
+#[test]
+fn what_cannot_be_translated_says_why() {
+    let options = TranslateOptions {
+        max_text_characters: 20,
+        ..TranslateOptions::default()
+    };
+    let mut engine = engine(options);
+    let expired = Deadline::after(Duration::ZERO);
+    let answers = run(
+        &mut engine,
+        vec![
+            request("Bonjour", "fr", "ja"),
+            request("Bonjour mon ami, bonjour", "fr", "en"),
+            Request {
+                deadline: expired,
+                ..request("Bonjour", "fr", "en")
+            },
+        ],
+    );
+    let reasons: Vec<_> = answers.iter().map(reason).collect();
+    assert_eq!(
+        reasons,
+        [
+            Some(Reason::UnsupportedLanguage),
+            Some(Reason::TextTooLong),
+            Some(Reason::DeadlineExceeded),
+        ]
+    );
+}
+
+#[test]
+fn a_cancelled_request_leaves_and_its_neighbours_go_on() {
+    let mut engine = engine(TranslateOptions::default());
+    let expected = run_one(&mut engine, request("Bonjour mon ami", "fr", "en"));
+    let cancelled = request("Bonjour mon ami. Demain à la gare, merci!", "fr", "en");
+    let deadline = cancelled.deadline.clone();
+    engine.join(Ticket(0), cancelled);
+    engine.join(Ticket(1), request("Bonjour mon ami", "fr", "en"));
+    assert!(engine.step().is_empty());
+    deadline.cancel();
+    let first = engine.step();
+    assert_eq!(
+        first
+            .first()
+            .map(|(ticket, answer)| (*ticket, reason(answer))),
+        Some((Ticket(0), Some(Reason::Cancelled)))
+    );
+    let mut rest = Vec::new();
+    while !engine.is_idle() {
+        rest.extend(engine.step());
+    }
+    let (ticket, outcome) = rest.pop().expect("an answer");
+    assert_eq!((ticket, rest.len()), (Ticket(1), 0));
+    assert_eq!(
+        outcome.expect("a translation").text,
+        expected.expect("a translation").text
+    );
+}
+
+#[test]
+fn a_short_text_does_not_wait_for_a_long_one() {
+    let options = TranslateOptions {
+        max_batch_rows: 2,
+        ..TranslateOptions::default()
+    };
+    let mut engine = engine(options);
+    engine.join(
+        Ticket(0),
+        request(&"Bonjour mon ami.\n".repeat(20), "fr", "en"),
+    );
+    assert!(engine.step().is_empty());
+    engine.join(Ticket(1), request("Merci.", "fr", "en"));
+    let mut order = Vec::new();
+    while !engine.is_idle() {
+        for (ticket, outcome) in engine.step() {
+            assert!(outcome.is_ok());
+            order.push(ticket);
+        }
+    }
+    assert_eq!(order, [Ticket(1), Ticket(0)]);
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_fails_only_its_requests() {
+    let models = tempfile::tempdir().expect("a directory");
+    for pair in ["fr-en", "en-mul"] {
+        let directory = models.path().join(pair);
+        std::fs::create_dir(&directory).expect("a directory");
+        for file in std::fs::read_dir(testing::fixture("marian").join(pair)).expect("files") {
+            let file = file.expect("a file").path();
+            std::fs::copy(&file, directory.join(file.file_name().expect("a name")))
+                .expect("a copy");
+        }
+    }
+    std::fs::write(models.path().join("fr-en/decoder.onnx"), "damaged").expect("a file");
+    let routes = Routes::scan(models.path()).expect("routes");
+    let mut engine = TranslateEngine::new(testing::onnx(), routes, TranslateOptions::default());
+    let requests = vec![
+        request("Bonjour", "fr", "en"),
+        request("Hello my friend.", "en", "fr"),
+        request("Bonjour", "fr", "de"),
+    ];
+    let answers = run(&mut engine, requests);
+    assert_eq!(reason(&answers[0]), Some(Reason::ModelUnavailable));
+    assert!(answers[1].is_ok());
+    assert_eq!(reason(&answers[2]), Some(Reason::ModelUnavailable));
+}
+
+#[test]
+fn refused_outputs_fail_the_request() {
+    let output_limits = OutputLimits {
+        min_confidence: 1.0,
+        ..OutputLimits::default()
+    };
+    let options = TranslateOptions {
+        output_limits,
+        ..TranslateOptions::default()
+    };
+    let mut engine = engine(options);
+    let outcome = run_one(&mut engine, request("Bonjour mon ami", "fr", "en"));
+    assert_eq!(reason(&outcome), Some(Reason::BadOutput));
+}
