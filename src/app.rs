@@ -421,16 +421,8 @@ type LoadError = Box<dyn std::error::Error + Send + Sync>;
 impl Models {
     fn of(settings: &Settings) -> Result<Self, AppError> {
         let models = &settings.models;
-        let library = models
-            .onnxruntime_library
-            .clone()
-            .unwrap_or_else(Self::usual_library);
-        let device = match models.device {
-            DeviceChoice::Cpu => Device::Cpu,
-            DeviceChoice::Cuda => Device::Cuda,
-            DeviceChoice::Auto if has_cuda(&library) => Device::Cuda,
-            DeviceChoice::Auto => Device::Cpu,
-        };
+        let library = onnxruntime_library(settings);
+        let device = device(settings, &library);
         let found = Self {
             directory: models.path.clone(),
             accepted_licences: models.accept_licenses.clone(),
@@ -449,16 +441,6 @@ impl Models {
         }
         tracing::info!(device = ?device, library = %found.library.display(), "onnx runtime");
         Ok(found)
-    }
-
-    /// Where `make setup` puts the library, else wherever the system's loader finds it.
-    fn usual_library() -> PathBuf {
-        let local = PathBuf::from(".local/onnxruntime/libonnxruntime.so");
-        if local.exists() {
-            local
-        } else {
-            PathBuf::from("libonnxruntime.so")
-        }
     }
 
     fn onnx(&self) -> Result<Onnx, OnnxError> {
@@ -535,6 +517,30 @@ impl Models {
             };
             Ok(XttsEngine::load(&models.onnx()?, &folder, options)?)
         })
+    }
+}
+
+/// The library that is configured, else where `make setup` puts it, else wherever the system's loader
+/// finds it.
+pub(crate) fn onnxruntime_library(settings: &Settings) -> PathBuf {
+    if let Some(library) = &settings.models.onnxruntime_library {
+        return library.clone();
+    }
+    let local = PathBuf::from(".local/onnxruntime/libonnxruntime.so");
+    if local.exists() {
+        local
+    } else {
+        PathBuf::from("libonnxruntime.so")
+    }
+}
+
+/// What the settings mean on this machine with this library.
+pub(crate) fn device(settings: &Settings, library: &Path) -> Device {
+    match settings.models.device {
+        DeviceChoice::Cpu => Device::Cpu,
+        DeviceChoice::Cuda => Device::Cuda,
+        DeviceChoice::Auto if has_cuda(library) => Device::Cuda,
+        DeviceChoice::Auto => Device::Cpu,
     }
 }
 

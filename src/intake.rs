@@ -249,16 +249,21 @@ impl Receiver {
 
 impl Candidate<'_> {
     fn job(&self) -> NewJob {
-        let mut frames = self.frames.iter();
-        let json = frames.next().map(Bytes::as_ref).unwrap_or_default();
-        NewJob {
-            key: self.request.dedup_key(),
-            kind: self.request.kind().as_str().to_owned(),
-            lane: self.lane.as_str().to_owned(),
-            task_id: self.task_id.clone(),
-            // Parsed as JSON, so it is UTF-8.
-            request: String::from_utf8_lossy(json).into_owned(),
-            frames: frames.cloned().collect(),
-        }
+        new_job(&self.request, self.lane, self.task_id.clone(), &self.frames)
+    }
+}
+
+/// What the ledger keeps of a request that came as `frames`.
+pub fn new_job(request: &Request, lane: Lane, task_id: String, frames: &[Bytes]) -> NewJob {
+    let mut frames = frames.iter();
+    let json = frames.next().map(Bytes::as_ref).unwrap_or_default();
+    NewJob {
+        key: request.dedup_key(),
+        kind: request.kind().as_str().to_owned(),
+        lane: lane.as_str().to_owned(),
+        task_id,
+        // Parsed as JSON, so it is UTF-8.
+        request: String::from_utf8_lossy(json).into_owned(),
+        frames: frames.cloned().collect(),
     }
 }

@@ -1,3 +1,10 @@
 //! The `translator` binary: argv to command to exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use meeshy_translator::commands::{self, Cli};
+
+fn main() -> ExitCode {
+    commands::run(Cli::parse())
+}

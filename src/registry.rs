@@ -97,15 +97,31 @@ pub enum Engine {
     Vad,
 }
 
-impl std::fmt::Display for Engine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl Engine {
+    /// All kinds, in the order of a job.
+    pub const ALL: [Self; 5] = [
+        Self::Vad,
+        Self::Whisper,
+        Self::Marian,
+        Self::Openvoice,
+        Self::Xtts,
+    ];
+
+    /// The kind's name in manifests, and of its folder.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Whisper => "whisper",
             Self::Marian => "marian",
             Self::Openvoice => "openvoice",
             Self::Xtts => "xtts",
             Self::Vad => "vad",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
     }
 }
 
@@ -222,6 +238,11 @@ impl Registry {
             .filter(move |model| model.engine == engine)
     }
 
+    /// True unless the model's licence has to be accepted first.
+    pub fn may_use(&self, model: &Model) -> bool {
+        !model.requires_acceptance || self.accepted_licences.contains(&model.licence)
+    }
+
     /// The folder of an engine, after checking that its models are intact and may be used.
     ///
     /// Reads every byte of files that `checked` does not know yet.
@@ -238,7 +259,7 @@ impl Registry {
             return Err(RegistryError::NotInstalled(engine));
         }
         for model in models {
-            if model.requires_acceptance && !self.accepted_licences.contains(&model.licence) {
+            if !self.may_use(model) {
                 return Err(RegistryError::Licence {
                     id: model.id.clone(),
                     licence: model.licence.clone(),
@@ -324,23 +345,16 @@ impl CheckedFiles {
     pub fn check(&self, path: &Path, expected: &ModelFile) -> Result<(), Problem> {
         let unreadable = |e: std::io::Error| Problem::Unreadable(e.kind());
         let facts = std::fs::metadata(path).map_err(unreadable)?;
-        if facts.len() != expected.size_bytes {
-            return Err(Problem::Size {
-                expected: expected.size_bytes,
-                actual: facts.len(),
-            });
-        }
         let found = CheckedFile {
             size_bytes: facts.len(),
             modified: facts.modified().map_err(unreadable)?,
             sha256: expected.sha256.clone(),
         };
-        if self.lock().get(path) == Some(&found) {
+        let is_known = facts.len() == expected.size_bytes && self.lock().get(path) == Some(&found);
+        if is_known {
             return Ok(());
         }
-        if sha256_of(path).map_err(unreadable)? != expected.sha256 {
-            return Err(Problem::Hash);
-        }
+        verify(path, expected, |_| {})?;
         self.lock().insert(path.to_owned(), found);
         self.keep();
         Ok(())
@@ -364,18 +378,44 @@ impl CheckedFiles {
     }
 }
 
-/// SHA-256 of a file in lower-case hexadecimal.
+/// Checks one file against its manifest entry by reading all of it; `progress` is told of bytes read.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn verify(
+    path: &Path,
+    expected: &ModelFile,
+    progress: impl FnMut(u64),
+) -> Result<(), Problem> {
+    let unreadable = |e: std::io::Error| Problem::Unreadable(e.kind());
+    let actual = std::fs::metadata(path).map_err(unreadable)?.len();
+    if actual != expected.size_bytes {
+        return Err(Problem::Size {
+            expected: expected.size_bytes,
+            actual,
+        });
+    }
+    if sha256_of(path, progress).map_err(unreadable)? != expected.sha256 {
+        return Err(Problem::Hash);
+    }
+    Ok(())
+}
+
+/// SHA-256 of a file in lower-case hexadecimal; `progress` is told of bytes read.
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn sha256_of(path: &Path) -> std::io::Result<String> {
+pub fn sha256_of(path: &Path, mut progress: impl FnMut(u64)) -> std::io::Result<String> {
     let mut file = std::fs::File::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer)? {
             0 => break,
-            read => hasher.update(&buffer[..read]),
+            read => {
+                hasher.update(&buffer[..read]);
+                progress(read as u64);
+            }
         }
     }
     Ok(hasher

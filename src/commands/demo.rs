@@ -1,0 +1,287 @@
+//! `demo`: a daemon as it comes, and a voice message through its sockets.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use super::answer::Answer;
+use super::client::Address;
+use super::healthcheck::get;
+use super::request::{self, Recording};
+use super::submit::{stem, submit};
+use super::{CommandError, block_on, say};
+use crate::config::{Settings, process_environment};
+use crate::domain::Language;
+use crate::registry::Registry;
+
+/// The tiny models that come with the project.
+const FIXTURE_MODELS: &str = "models/fixtures";
+
+/// The voice message that is sent.
+const SAMPLE: &str = "models/fixtures/audio/voice_message.wav";
+
+/// Languages that it is translated into.
+const TARGETS: [&str; 2] = ["fr", "es"];
+
+/// Time for loading models; real ones are read and checked byte by byte the first time.
+const START_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Time for the whole answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(900);
+
+/// Time for the daemon to stop after SIGTERM.
+const STOP_PATIENCE: Duration = Duration::from_secs(40);
+
+/// How often a starting daemon is asked whether it is ready.
+const READY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Variables of this environment that the daemon gets. All others would change its settings.
+const KEPT_VARIABLES: [&str; 7] = [
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "ORT_DYLIB_PATH",
+];
+
+const NOISE_BANNER: &str = "\
+┌──────────────────────────────────────────────────────────────────────────────┐
+│ These tiny models have random weights: their output is noise. To hear real   │
+│ speech, put real models into models/ (or MODELS_PATH): README, \"Models and   │
+│ licences\", tells which. `translator models list` shows what is installed.    │
+└──────────────────────────────────────────────────────────────────────────────┘";
+
+const EXAMPLES: &str = "\
+Examples:
+  translator demo
+  MODELS_PATH=/models translator demo --output speech
+
+Run it in the project's folder. The models of the settings are used where there are any, else the
+tiny ones in models/fixtures.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct DemoArgs {
+    /// Folder for the speech and the daemon's log
+    #[arg(long, value_name = "DIR", default_value = "outputs/demo")]
+    output: PathBuf,
+}
+
+pub(super) fn run(settings: &Settings, args: &DemoArgs) -> Result<ExitCode, CommandError> {
+    let sample = Path::new(SAMPLE);
+    if !sample.is_file() {
+        return Err(CommandError::NoSample(sample.to_owned()));
+    }
+    let models = models(settings);
+    if models.are_fixtures {
+        say(NOISE_BANNER);
+    }
+    say(format_args!("models: {}", models.directory.display()));
+    std::fs::create_dir_all(&args.output)
+        .map_err(|source| CommandError::path(&args.output, source))?;
+    let scratch = tempfile::tempdir()
+        .map_err(|source| CommandError::io("the temporary folder", source))?;
+    block_on(async {
+        let mut daemon = Daemon::start(settings, &models, &args.output, scratch.path())?;
+        let result = tokio::select! {
+            result = carry(&mut daemon, settings, sample, &args.output) => result,
+            _ = tokio::signal::ctrl_c() => Err(CommandError::Interrupted),
+        };
+        let stopped = daemon.stop().await;
+        let answer = result?;
+        stopped?;
+        say(format_args!("\nThe daemon has stopped; its log is {}. You can listen to:", daemon.log.display()));
+        for translated in answer.translated().values() {
+            if let Some(speech) = &translated.speech {
+                say(format_args!("  {}", speech.file.display()));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+struct Models {
+    directory: PathBuf,
+    are_fixtures: bool,
+}
+
+/// The models of the settings where there are any, else the bundled ones.
+fn models(settings: &Settings) -> Models {
+    let models = &settings.models;
+    match Registry::open(&models.path, &models.accept_licenses) {
+        Ok(registry) => Models {
+            directory: models.path.clone(),
+            are_fixtures: registry.manifest().fixture,
+        },
+        Err(_) => Models {
+            directory: PathBuf::from(FIXTURE_MODELS),
+            are_fixtures: true,
+        },
+    }
+}
+
+/// Waits for the daemon and carries the sample through it.
+async fn carry(
+    daemon: &mut Daemon,
+    settings: &Settings,
+    sample: &Path,
+    output: &Path,
+) -> Result<Answer, CommandError> {
+    daemon.wait_until_ready().await?;
+    let recording = Recording::read(sample, settings.zmq.max_message_bytes)?;
+    let targets: Vec<Language> = TARGETS.into_iter().filter_map(Language::parse).collect();
+    say(format_args!("sending {} to be heard in {}", sample.display(), TARGETS.join(" and ")));
+    let outgoing = request::audio_process(&recording, &targets, None, "demo", true);
+    let answer = Answer::to(&outgoing.message_id, &targets, output, &stem(sample));
+    submit(&daemon.address, outgoing, answer, ANSWER_PATIENCE).await
+}
+
+/// A daemon in a process of its own, on free ports and with nothing of an earlier run.
+struct Daemon {
+    process: Child,
+    address: Address,
+    http_port: u16,
+    log: PathBuf,
+}
+
+impl Daemon {
+    fn start(
+        settings: &Settings,
+        models: &Models,
+        output: &Path,
+        scratch: &Path,
+    ) -> Result<Self, CommandError> {
+        let [pull_port, pub_port, http_port] =
+            free_ports().map_err(|source| CommandError::io("a free port", source))?;
+        let log = output.join("daemon.log");
+        let stderr = File::create(&log).map_err(|source| CommandError::path(&log, source))?;
+        let program = std::env::current_exe()
+            .map_err(|source| CommandError::io("this program's own file", source))?;
+        let kept = process_environment().filter(|(name, _)| KEPT_VARIABLES.contains(&name.as_str()));
+        let process = Command::new(program)
+            .arg("serve")
+            .env_clear()
+            .envs(kept)
+            .env("TRANSLATOR_ZMQ_BIND_ADDRESS", "127.0.0.1")
+            .env("TRANSLATOR_HTTP_BIND_ADDRESS", "127.0.0.1")
+            .env("TRANSLATOR_ZMQ_PULL_PORT", pull_port.to_string())
+            .env("TRANSLATOR_ZMQ_PUB_PORT", pub_port.to_string())
+            .env("HTTP_PORT", http_port.to_string())
+            .env("TRANSLATOR_DATA_DIR", scratch.join("data"))
+            .env("OUTPUT_DIR", scratch.join("speech"))
+            .env("MODELS_PATH", &models.directory)
+            .env("TRANSLATOR_ACCEPT_LICENSES", settings.models.accept_licenses.join(","))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|source| CommandError::io("the daemon's process", source))?;
+        Ok(Self {
+            process,
+            address: Address {
+                host: "127.0.0.1".to_owned(),
+                pull_port,
+                pub_port,
+            },
+            http_port,
+            log,
+        })
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<(), CommandError> {
+        let started = Instant::now();
+        let mut failure = "it does not answer".to_owned();
+        while started.elapsed() < START_PATIENCE {
+            if let Ok(Some(status)) = self.process.try_wait() {
+                failure = status.to_string();
+                break;
+            }
+            if self.ask("/ready").await.is_some() {
+                let elapsed = started.elapsed().as_secs_f64();
+                let Address { pull_port, pub_port, .. } = &self.address;
+                say(format_args!(
+                    "daemon ready after {elapsed:.1} s: requests on {pull_port}, events on {pub_port}, http on {}",
+                    self.http_port
+                ));
+                return Ok(());
+            }
+            if let Some(reason) = self.ask("/health").await.as_deref().and_then(failed_engine) {
+                failure = reason;
+                break;
+            }
+            sleep(READY_INTERVAL).await;
+        }
+        Err(CommandError::NotReady {
+            reason: failure,
+            log: self.log.clone(),
+        })
+    }
+
+    async fn ask(&self, path: &str) -> Option<String> {
+        let url = format!("http://127.0.0.1:{}{path}", self.http_port);
+        tokio::task::spawn_blocking(move || get(&url).ok()).await.ok()?
+    }
+
+    /// Asks the daemon to stop, as an operator would, and waits for it.
+    async fn stop(&mut self) -> Result<(), CommandError> {
+        let refused = |source| CommandError::io("the daemon's process", source);
+        if let Some(pid) = self.process.id() {
+            // std can only kill; every POSIX shell can send SIGTERM.
+            let pid = pid.to_string();
+            let kill = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &pid]).status();
+            kill.await.map_err(refused)?;
+        }
+        match timeout(STOP_PATIENCE, self.process.wait()).await {
+            Ok(waited) => waited.map(drop).map_err(refused),
+            Err(_) => self.process.kill().await.map_err(refused),
+        }
+    }
+}
+
+/// What an engine says that could not load, from the body of `/health`.
+fn failed_engine(health: &str) -> Option<String> {
+    let health: serde_json::Value = serde_json::from_str(health).ok()?;
+    let engines = health.pointer("/components/translation_models")?.as_object()?;
+    engines.iter().find_map(|(engine, status)| {
+        let reason = status.as_str()?.strip_prefix("failed: ")?;
+        Some(format!("{engine}: {reason}"))
+    })
+}
+
+/// Ports that nobody uses at this moment.
+fn free_ports() -> std::io::Result<[u16; 3]> {
+    // All are held until the last is found, so that they differ.
+    let [a, b, c] = [(); 3].map(|()| TcpListener::bind(("127.0.0.1", 0)));
+    let (a, b, c) = (a?, b?, c?);
+    Ok([a.local_addr()?.port(), b.local_addr()?.port(), c.local_addr()?.port()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_ports_differ() {
+        let [a, b, c] = free_ports().unwrap();
+        assert!(a != b && b != c && a != c);
+    }
+
+    #[test]
+    fn an_engine_that_cannot_load_is_named() {
+        let health = |status: &str| {
+            serde_json::json!({"components": {"translation_models": {"embed": "ready", "xtts": status}}}).to_string()
+        };
+        assert_eq!(failed_engine(&health("failed: no file")).as_deref(), Some("xtts: no file"));
+        assert_eq!(failed_engine(&health("loading")), None);
+        assert_eq!(failed_engine("no json"), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! `models list`: what is installed and what it covers.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::{Output, say_json};
+use crate::commands::{CommandError, human_bytes, say};
+use crate::domain::Language;
+use crate::registry::{Engine, Model, Registry};
+use crate::stages::synthesize::XttsMetadata;
+use crate::stages::translate::{Route, Routes};
+
+#[derive(Serialize)]
+struct Listing {
+    directory: String,
+    fixture: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+    models: Vec<Entry>,
+    translations: Vec<Translations>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    engine: Engine,
+    id: String,
+    languages: String,
+    size_bytes: u64,
+    licence: String,
+    /// False: the licence has to be accepted in the settings first.
+    usable: bool,
+}
+
+/// Where texts of one language can go.
+#[derive(Serialize)]
+struct Translations {
+    source: Language,
+    direct: Vec<Language>,
+    through_english: Vec<Language>,
+}
+
+pub(super) fn run(registry: &Registry, output: &Output) -> Result<ExitCode, CommandError> {
+    let manifest = registry.manifest();
+    let spoken = XttsMetadata::read(&registry.directory().join("xtts")).ok();
+    let routes = Routes::scan(&registry.directory().join("marian")).unwrap_or_default();
+    let entry = |model: &Model| Entry {
+        engine: model.engine,
+        id: model.id.clone(),
+        languages: languages(model, spoken.as_ref()),
+        size_bytes: model.size_bytes(),
+        licence: model.licence.clone(),
+        usable: registry.may_use(model),
+    };
+    let listing = Listing {
+        directory: registry.directory().display().to_string(),
+        fixture: manifest.fixture,
+        note: manifest.note.clone(),
+        models: Engine::ALL
+            .into_iter()
+            .flat_map(|engine| registry.models(engine).map(entry))
+            .collect(),
+        translations: translations(&routes),
+    };
+    if output.json {
+        say_json(&listing)?;
+    } else {
+        print(&listing);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn languages(model: &Model, spoken: Option<&XttsMetadata>) -> String {
+    match model.engine {
+        Engine::Whisper => {
+            let is_english = model
+                .files
+                .iter()
+                .all(|file| file.path.to_string_lossy().contains(".en."));
+            if is_english { "en" } else { "multilingual" }.to_owned()
+        }
+        Engine::Marian => {
+            let source = model.source.as_deref().unwrap_or("?");
+            format!("{source} \u{2192} {}", model.targets.join(" "))
+        }
+        Engine::Xtts => spoken.map_or_else(
+            || "unknown".to_owned(),
+            |spoken| {
+                let languages = spoken.languages.iter().filter(|language| spoken.speaks(**language));
+                join(languages)
+            },
+        ),
+        Engine::Openvoice | Engine::Vad => "any".to_owned(),
+    }
+}
+
+fn translations(routes: &Routes) -> Vec<Translations> {
+    let sources: BTreeSet<Language> = routes
+        .pairs()
+        .iter()
+        .flat_map(|pair| pair.source_languages.iter().copied())
+        .collect();
+    let targets: BTreeSet<Language> = routes
+        .pairs()
+        .iter()
+        .flat_map(|pair| pair.targets.keys().copied())
+        .collect();
+    sources
+        .into_iter()
+        .map(|source| {
+            let reached = |wanted: fn(&Route) -> bool| {
+                let is_reached = |target: &Language| {
+                    routes.route(source, *target).is_ok_and(|route| wanted(&route))
+                };
+                targets.iter().copied().filter(is_reached).collect()
+            };
+            Translations {
+                source,
+                direct: reached(|route| matches!(route, Route::Direct(_))),
+                through_english: reached(|route| matches!(route, Route::Pivot(_))),
+            }
+        })
+        .collect()
+}
+
+fn print(listing: &Listing) {
+    say(format_args!("models in {}", listing.directory));
+    if listing.fixture {
+        say("These are tiny models for tests: what they say means nothing.");
+    }
+    if let Some(note) = &listing.note {
+        say(format_args!("note: {note}"));
+    }
+    let width = listing.models.iter().map(|model| model.id.len()).max().unwrap_or_default();
+    say(format_args!("\n{:<10} {:<width$} {:>11}  {:<14} LANGUAGES", "ENGINE", "ID", "SIZE", "LICENCE"));
+    for model in &listing.models {
+        say(format_args!(
+            "{:<10} {:<width$} {:>11}  {:<14} {}{}",
+            model.engine,
+            model.id,
+            human_bytes(model.size_bytes).to_string(),
+            model.licence,
+            model.languages,
+            if model.usable { "" } else { "  (accept its licence first: accept_licenses under [models])" },
+        ));
+    }
+    if !listing.translations.is_empty() {
+        say("\nTranslations");
+    }
+    for from in &listing.translations {
+        let mut ways = Vec::new();
+        if !from.direct.is_empty() {
+            ways.push(join(&from.direct));
+        }
+        if !from.through_english.is_empty() {
+            ways.push(format!("through English {}", join(&from.through_english)));
+        }
+        say(format_args!("  {} \u{2192} {}", from.source, ways.join("; ")));
+    }
+}
+
+fn join<'a>(languages: impl IntoIterator<Item = &'a Language>) -> String {
+    let codes: Vec<&str> = languages.into_iter().map(Language::as_str).collect();
+    codes.join(" ")
+}
