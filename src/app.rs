@@ -456,7 +456,7 @@ impl Models {
     }
 
     fn default_voice(&self) -> PathBuf {
-        self.directory.join("xtts").join("default_voice.wav")
+        self.directory.join("xtts").join("default_voice.ogg")
     }
 
     fn transcribe(&self, settings: &Settings) -> std::io::Result<EngineHandle<WhisperEngine>> {

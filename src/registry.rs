@@ -305,7 +305,7 @@ impl Registry {
 
     /// The recording that the default voice is made from.
     pub fn default_voice(&self) -> PathBuf {
-        self.directory.join("xtts").join("default_voice.wav")
+        self.directory.join("xtts").join("default_voice.ogg")
     }
 }
 

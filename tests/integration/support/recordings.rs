@@ -7,7 +7,7 @@ use super::skip;
 
 /// The bundled voice message, a made-up voice.
 pub fn bundled() -> Vec<u8> {
-    let path = super::daemon::fixture_models().join("audio/voice_message.wav");
+    let path = super::daemon::fixture_models().join("audio/voice_message.ogg");
     std::fs::read(path).unwrap()
 }
 
