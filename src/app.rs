@@ -115,6 +115,7 @@ pub fn build(
         directory: settings.voices_dir(),
         default_voice: models.default_voice(),
         max_age: days(settings.voices.max_age_days),
+        min_duration_ms: settings.voices.min_duration_ms,
         ..VoiceOptions::default()
     };
     let pipeline = Pipeline {
@@ -154,6 +155,7 @@ pub async fn serve(
     let ledger = Ledger::open(&settings.data_dir)?;
     let publish = PublishSocket::bind(&PublishOptions {
         endpoint: endpoint(&settings.zmq.bind_address, settings.zmq.pub_port),
+        send_queue_length: i32::try_from(settings.zmq.publish_high_water_mark).unwrap_or(i32::MAX),
         ..PublishOptions::default()
     })?;
     let pub_endpoint = publish.endpoint().to_owned();
@@ -264,10 +266,10 @@ pub async fn serve(
     Ok(())
 }
 
-/// Runs what blocks a thread for a moment, at the end of the daemon's life.
+/// Runs what blocks a thread for a moment.
 async fn blocking(work: impl FnOnce() + Send + 'static) {
     if tokio::task::spawn_blocking(work).await.is_err() {
-        tracing::error!("a thread panicked while stopping");
+        tracing::error!("a thread that was waited for panicked");
     }
 }
 
@@ -319,17 +321,27 @@ async fn housekeeping(ledger: Ledger, settings: Settings, stopping: watch::Recei
         finished_ms: i64::from(settings.ledger.retention_hours) * 3_600_000,
         quarantined_ms: i64::from(settings.ledger.failed_retention_days) * 86_400_000,
     };
+    let speech_age = settings
+        .output
+        .retention_days
+        .map(|count| days(count.get()));
     let mut purge = tokio::time::interval(PURGE_INTERVAL);
     let mut backlog = tokio::time::interval(BACKLOG_INTERVAL);
     let work = async {
         loop {
             tokio::select! {
-                _ = purge.tick() => match ledger.purge(retention).await {
+                _ = purge.tick() => {
+                    if let Some(age) = speech_age {
+                        let folder = settings.output.path.join("translated");
+                        blocking(move || delete_older(&folder, age)).await;
+                    }
+                    match ledger.purge(retention).await {
                     Ok(purged) if purged.jobs > 0 => {
                         tracing::info!(jobs = purged.jobs, blobs = purged.blobs, "old jobs deleted");
                     }
                     Ok(_) => {}
                     Err(error) => tracing::warn!(error = %error_chain(&error), "old jobs could not be deleted"),
+                    }
                 },
                 _ = backlog.tick() => match ledger.counts().await {
                     Ok(counts) => {
@@ -344,6 +356,29 @@ async fn housekeeping(ledger: Ledger, settings: Settings, stopping: watch::Recei
     tokio::select! {
         () = work => {}
         () = stopped(stopping) => {}
+    }
+}
+
+/// Deletes files below `folder` that were last written longer than `age` ago.
+fn delete_older(folder: &Path, age: Duration) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let Ok(facts) = entry.metadata() else {
+            continue;
+        };
+        let is_old = facts
+            .modified()
+            .is_ok_and(|modified| modified.elapsed().is_ok_and(|elapsed| elapsed > age));
+        if facts.is_dir() {
+            delete_older(&entry.path(), age);
+        } else if is_old
+            && facts.is_file()
+            && let Err(error) = std::fs::remove_file(entry.path())
+        {
+            tracing::warn!(%error, "old speech file could not be deleted");
+        }
     }
 }
 
@@ -407,6 +442,7 @@ fn pipeline_options(settings: &Settings) -> PipelineOptions {
             Unsupported::Related => UnspokenLanguage::Related,
         },
         max_spoken_languages: speech.max_eager_languages,
+        translate_budget: Duration::from_secs(settings.translate.timeout_secs),
         synthesize_budget: Duration::from_secs(speech.timeout_secs),
         model_patience: Duration::from_secs(settings.jobs.model_wait_secs),
     }
@@ -474,7 +510,6 @@ impl Models {
                 threads: threads(transcribe.threads),
                 beam_size: transcribe.beam_size as usize,
                 use_gpu: cfg!(feature = "cuda") && models.device == Device::Cuda,
-                ..WhisperOptions::default()
             };
             Ok(WhisperEngine::load(&file, options)?)
         })

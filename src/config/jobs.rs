@@ -18,8 +18,6 @@ pub struct JobSettings {
     pub drain_secs: u64,
     /// For models that are still loading.
     pub model_wait_secs: u64,
-    /// Attempts that took the process down.
-    pub max_attempts: u32,
 }
 
 impl JobSettings {
@@ -42,6 +40,5 @@ impl JobSettings {
         problems.within("jobs.deadline_secs", self.deadline_secs, 1..=86_400);
         problems.within("jobs.drain_secs", self.drain_secs, 0..=3_600);
         problems.within("jobs.model_wait_secs", self.model_wait_secs, 0..=3_600);
-        problems.within("jobs.max_attempts", self.max_attempts, 1..=100);
     }
 }

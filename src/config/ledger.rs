@@ -10,8 +10,6 @@ pub struct LedgerSettings {
     pub retention_hours: u32,
     /// Failed jobs.
     pub failed_retention_days: u32,
-    /// Free disk space below which no more jobs are accepted.
-    pub min_free_bytes: u64,
 }
 
 impl LedgerSettings {

@@ -15,10 +15,8 @@ pub struct SynthesizeSettings {
     pub threads: Option<NonZeroUsize>,
     /// Sentences that are spoken together.
     pub slots: usize,
-    /// For one sentence.
+    /// For the speech of one language.
     pub timeout_secs: u64,
-    /// Longest text of one pass.
-    pub max_segment_characters: usize,
     /// What becomes of languages without a voice.
     pub unsupported: Unsupported,
     /// Languages of one job that get speech.
@@ -53,11 +51,6 @@ impl SynthesizeSettings {
     pub(super) fn validate(&self, problems: &mut Problems) {
         problems.within("synthesize.slots", self.slots, 1..=256);
         problems.within("synthesize.timeout_secs", self.timeout_secs, 1..=3_600);
-        problems.within(
-            "synthesize.max_segment_characters",
-            self.max_segment_characters,
-            20..=10_000,
-        );
         problems.within(
             "synthesize.max_eager_languages",
             self.max_eager_languages,

@@ -101,7 +101,7 @@ fn a_value_of_the_wrong_type_names_its_key_and_file() {
 #[test]
 fn all_problems_are_told_at_once() {
     let error = from_file(
-        "[zmq]\npub_port = 5555\n[jobs]\nmax_attempts = 0\n[synthesize]\nbitrate_kbps = 63\n\
+        "[zmq]\npub_port = 5555\n[jobs]\nmax_queued_audio = 0\n[synthesize]\nbitrate_kbps = 63\n\
          [mongo]\nurl = \"postgres://user:secret@host\"\n[audio]\nallowed_url_hosts = [\"https://x\"]",
     )
     .unwrap_err();
@@ -113,7 +113,7 @@ fn all_problems_are_told_at_once() {
         keys,
         [
             "zmq.pub_port",
-            "jobs.max_attempts",
+            "jobs.max_queued_audio",
             "audio.allowed_url_hosts",
             "synthesize.bitrate_kbps",
             "mongo.url",

@@ -19,12 +19,8 @@ pub struct TranslateSettings {
     pub max_characters: usize,
     /// When the language of a text can't be detected.
     pub default_detect_language: Language,
-    /// For one language of one text of ordinary length.
+    /// For each started 500 characters of one text in one language.
     pub timeout_secs: u64,
-    /// Translations remembered; 0 remembers none.
-    pub cache_entries: usize,
-    /// How long they are remembered.
-    pub cache_ttl_secs: u64,
 }
 
 impl TranslateSettings {
@@ -41,15 +37,5 @@ impl TranslateSettings {
             1..=10_000_000,
         );
         problems.within("translate.timeout_secs", self.timeout_secs, 1..=3_600);
-        problems.within(
-            "translate.cache_entries",
-            self.cache_entries,
-            0..=10_000_000,
-        );
-        problems.within(
-            "translate.cache_ttl_secs",
-            self.cache_ttl_secs,
-            1..=31_536_000,
-        );
     }
 }

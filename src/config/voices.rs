@@ -12,7 +12,7 @@ pub struct VoiceSettings {
     pub path: Option<PathBuf>,
     /// An older voice is improved.
     pub max_age_days: u32,
-    /// A shorter recording does not make a voice by itself.
+    /// Until so much of a speaker was heard, every recording improves the voice.
     pub min_duration_ms: u64,
 }
 

@@ -14,7 +14,7 @@ pub struct ZmqSettings {
     pub pub_port: u16,
     /// Largest message that is read.
     pub max_message_bytes: u64,
-    /// Events that wait for one subscriber.
+    /// Events that wait in memory for one subscriber.
     pub publish_high_water_mark: u32,
 }
 
@@ -37,7 +37,7 @@ impl ZmqSettings {
         problems.within(
             "zmq.publish_high_water_mark",
             self.publish_high_water_mark,
-            1..=10_000_000,
+            1..=1_000_000,
         );
     }
 }

@@ -66,10 +66,13 @@ fn event_ref(row: &Row<'_>) -> rusqlite::Result<EventRef> {
     })
 }
 
+/// The JSON of an event, and where its binary frames lie.
+type StoredFrames = (Vec<u8>, Vec<BlobRef>);
+
 pub(super) fn frames(
     connection: &Connection,
     event_id: i64,
-) -> Result<Option<(Vec<u8>, Vec<BlobRef>)>, LedgerError> {
+) -> Result<Option<StoredFrames>, LedgerError> {
     let body = connection
         .prepare_cached("SELECT body FROM events WHERE id = ?1")?
         .query_row([event_id], |row| row.get(0))

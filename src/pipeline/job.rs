@@ -23,6 +23,11 @@ use crate::observe::metrics::STAGE_DURATION;
 use crate::protocol::{Event, Timestamp};
 use crate::stages::Engine;
 
+/// Characters that one translate budget is meant for.
+const CHARACTERS_PER_BUDGET: usize = 500;
+/// Most budgets that a long text gets.
+const MAX_BUDGETS: usize = 8;
+
 /// One attempt at a job.
 pub(super) struct Job {
     pub(super) pipeline: Arc<Pipeline>,
@@ -180,6 +185,18 @@ impl Job {
         };
         self.tell(stage, language, step);
         result
+    }
+
+    /// When the translation of a text has to be done: longer texts get more time.
+    pub(super) fn translate_deadline(&self, text: &str) -> Deadline {
+        let shares = text
+            .chars()
+            .count()
+            .div_ceil(CHARACTERS_PER_BUDGET)
+            .clamp(1, MAX_BUDGETS);
+        let budget = self.pipeline.options.translate_budget;
+        self.deadline
+            .at_most(budget.saturating_mul(u32::try_from(shares).unwrap_or(1)))
     }
 
     /// Runs one request in an engine, once its model is loaded.

@@ -91,6 +91,8 @@ pub struct PipelineOptions {
     pub unspoken_language: UnspokenLanguage,
     /// Languages that one job speaks at most; the first of the request.
     pub max_spoken_languages: usize,
+    /// Time for the translation of each started 500 characters into one language.
+    pub translate_budget: Duration,
     /// Time for the speech of one language.
     pub synthesize_budget: Duration,
     /// Time that a job waits for a model to be loaded.

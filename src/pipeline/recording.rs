@@ -12,7 +12,7 @@ use crate::domain::{Language, Pcm, Transcript, TranscriptSource};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::observe::metrics::AUDIO_DECODED;
 use crate::protocol::{AudioSource, MobileTranscription};
-use crate::stages::decode::{decode, resample};
+use crate::stages::decode::{decode, quality_warnings, resample};
 use crate::stages::detect::detect_language;
 use crate::stages::transcribe::{SAMPLE_RATE_HZ, TranscribeRequest};
 
@@ -67,11 +67,14 @@ pub(super) async fn decoded(job: &Job, sources: &[AudioSource]) -> Result<Pcm, J
         let work = move || -> Result<Pcm, JobFailure> {
             let max_bytes = options.decode_limits.max_bytes as u64;
             let recording = first_readable(&sources, &options.recording, max_bytes)?;
-            decode(&recording, &options.decode_limits, &deadline)
-                .map(|decoded| decoded.pcm)
-                .map_err(|error| {
+            let decoded =
+                decode(&recording, &options.decode_limits, &deadline).map_err(|error| {
                     JobFailure::of_stage(Stage::Decode, ErrorCode::TranscriptionFailed, &error)
-                })
+                })?;
+            for warning in quality_warnings(&decoded.pcm) {
+                tracing::info!(?warning, "recording is of poor quality");
+            }
+            Ok(decoded.pcm)
         };
         let pcm = off_thread(Stage::Decode, work).await?;
         metrics::counter!(AUDIO_DECODED).increment(pcm.duration_ms() / 1000);
@@ -232,9 +235,13 @@ pub(super) async fn transcript(
     let code = ErrorCode::TranscriptionFailed;
     let transcript = job
         .stage(Stage::Transcribe, None, code, async {
-            let pcm = resample(pcm, SAMPLE_RATE_HZ).map_err(|error| {
-                JobFailure::new(Stage::Transcribe, code, Reason::Internal, error.to_string())
-            })?;
+            let pcm = pcm.clone();
+            let resampled = move || {
+                resample(&pcm, SAMPLE_RATE_HZ).map_err(|error| {
+                    JobFailure::new(Stage::Transcribe, code, Reason::Internal, error.to_string())
+                })
+            };
+            let pcm = off_thread(Stage::Transcribe, resampled).await?;
             let request = TranscribeRequest {
                 pcm,
                 language_hint: hints.user_language,

@@ -105,7 +105,7 @@ async fn translation(
                 source_language: transcript.language,
                 target_language: language,
                 quality: quality_of(request.model_type),
-                deadline: job.deadline.clone(),
+                deadline: job.translate_deadline(&transcript.text),
             };
             let engine = &job.pipeline.engines.translate;
             job.engine(Stage::Translate, code, engine, translate).await

@@ -234,7 +234,7 @@ async fn translate(
                 source_language: source,
                 target_language: target,
                 quality: quality_of(model_type),
-                deadline: job.deadline.clone(),
+                deadline: job.translate_deadline(text),
             };
             let engine = &job.pipeline.engines.translate;
             job.engine(Stage::Translate, code, engine, request).await

@@ -18,6 +18,9 @@ use crate::error::Reason;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
+/// Requests that left an engine's batch, with what became of them.
+pub type Finished<E> = Vec<(Ticket, Result<<E as Engine>::Output, <E as Engine>::Error>)>;
+
 /// A model with a running batch: requests join and leave it between any two steps.
 ///
 /// One thread owns an engine, so nothing here locks. A request carries its own
@@ -41,7 +44,9 @@ pub trait Engine {
     fn is_idle(&self) -> bool;
 
     /// Advances the batch once and returns the requests that are done.
-    fn step(&mut self) -> Vec<(Ticket, Result<Self::Output, Self::Error>)>;
+    fn step(&mut self) -> Finished<Self>
+    where
+        Self: Sized;
 }
 
 /// An error of one stage, as the rest of the daemon sees it.

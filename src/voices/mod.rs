@@ -20,7 +20,7 @@ use crate::domain::voice::Conditioning;
 use crate::domain::{Deadline, Pcm};
 use crate::engine::{EngineError, EngineHandle, error_chain};
 use crate::error::Reason;
-use crate::stages::decode::{DecodeError, DecodeLimits, ResampleError, decode, resample};
+use crate::stages::decode::{DecodeError, DecodeLimits, decode, resample_sinc};
 use crate::stages::embed::{EmbedError, EmbedRequest, OpenVoiceEngine};
 use crate::stages::synthesize::{ConditioningEngine, ConditioningRequest, SynthesizeError};
 
@@ -42,6 +42,8 @@ pub struct VoiceOptions {
     pub default_voice: PathBuf,
     /// Age at which a voice is improved with the recording at hand.
     pub max_age: Duration,
+    /// Speech of the user that makes a whole voice; until then every recording improves it.
+    pub min_duration_ms: u64,
     /// Quality below which a younger voice is improved too.
     pub early_improvement_quality: f32,
     /// Least cosine similarity between a voice and a recording that may improve it.
@@ -54,6 +56,7 @@ impl Default for VoiceOptions {
             directory: PathBuf::from("data/voices"),
             default_voice: PathBuf::from("models/xtts/default_voice.ogg"),
             max_age: Duration::from_secs(30 * 86_400),
+            min_duration_ms: 10_000,
             early_improvement_quality: 0.5,
             same_speaker_similarity: 0.8,
         }
@@ -69,9 +72,6 @@ pub enum VoiceError {
     /// The conditioning failed.
     #[error("the voice could not be conditioned")]
     Condition(#[source] EngineError<SynthesizeError>),
-    /// The reference audio could not be resampled.
-    #[error("the reference audio could not be prepared")]
-    Reference(#[from] ResampleError),
     /// The default voice's recording could not be decoded.
     #[error("the default voice could not be decoded")]
     Decode(#[from] DecodeError),
@@ -98,7 +98,7 @@ impl VoiceError {
         match self {
             Self::Embed(error) => error.reason(),
             Self::Condition(error) => error.reason(),
-            Self::Reference(_) | Self::Store(_) | Self::Panicked => Reason::Internal,
+            Self::Store(_) | Self::Panicked => Reason::Internal,
             Self::DefaultVoice { .. } | Self::Decode(_) => Reason::ModelUnavailable,
         }
     }
@@ -247,6 +247,7 @@ impl Voices {
     fn is_due(&self, metadata: &VoiceMetadata) -> bool {
         let age = OffsetDateTime::now_utc() - metadata.updated_at;
         age >= self.options.max_age
+            || metadata.total_duration_ms < self.options.min_duration_ms
             || metadata.quality_score < self.options.early_improvement_quality
     }
 
@@ -294,7 +295,7 @@ impl Voices {
 
     /// Hears both halves of a voice in one recording.
     async fn hear(&self, recording: &Pcm, deadline: &Deadline) -> Result<VoiceProfile, VoiceError> {
-        let reference = resample(recording, REFERENCE_SAMPLE_RATE_HZ)?;
+        let reference = reference(recording.clone()).await?;
         let embedding = self.embed.run(EmbedRequest {
             pcm: reference.clone(),
             deadline: deadline.clone(),
@@ -326,7 +327,7 @@ impl Voices {
         let conditioning = self
             .condition
             .run(ConditioningRequest {
-                references: vec![resample(&decoded.pcm, REFERENCE_SAMPLE_RATE_HZ)?],
+                references: vec![reference(decoded.pcm).await?],
                 deadline: deadline.clone(),
             })
             .await
@@ -381,6 +382,11 @@ fn chosen(voice: StoredVoice, is_news: bool) -> ChosenVoice {
 fn profile_id(user_id: &str) -> String {
     let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, user_id.as_bytes());
     format!("vp_{}", id.simple())
+}
+
+/// A recording at the rate at which voices are heard, by the filter that the models were trained with.
+async fn reference(recording: Pcm) -> Result<Pcm, VoiceError> {
+    blocking(move || resample_sinc(&recording, REFERENCE_SAMPLE_RATE_HZ)).await
 }
 
 /// Runs file access or a codec off the async threads.

@@ -4,4 +4,12 @@
 //! models. The gateway's part is played by libzmq through Python, MongoDB's by FerretDB. What a
 //! machine lacks is skipped with a line that says so, unless `REQUIRE_…=1` forbids it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on panics, says why it skips, and reads its switches itself"
+)]
+
 mod support;

@@ -212,9 +212,12 @@ fn existing(folder: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
+/// Free space that lets a daemon work for a while: a thousand recordings with their speech.
+const MIN_FREE_BYTES: u64 = 512 << 20;
+
 /// Whether the ledger has room.
 pub(super) fn disk(settings: &Settings) -> Check {
-    let (name, least) = ("disk space", settings.ledger.min_free_bytes);
+    let (name, least) = ("disk space", MIN_FREE_BYTES);
     let folder = existing(&settings.data_dir);
     let Some(free) = free_bytes(folder) else {
         let hint = "`df` did not tell";
@@ -229,7 +232,7 @@ pub(super) fn disk(settings: &Settings) -> Check {
         return Check::ok(name, detail);
     }
     let hint = format!(
-        "{} are asked for by min_free_bytes under [ledger]",
+        "{} are needed to accept recordings for a while: make room, or move data_dir",
         human_bytes(least)
     );
     Check::fail(name, detail, hint)

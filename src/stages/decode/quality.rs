@@ -81,7 +81,14 @@ mod tests {
     fn each_fault_is_named() {
         let tone = |n: usize| (n as f32 * 0.3).sin();
         // Words with pauses: loud and quiet by turns.
-        let speech = |n: usize| tone(n) * if n / 4000 % 2 == 0 { 0.3 } else { 0.01 };
+        let speech = |n: usize| {
+            tone(n)
+                * if (n / 4000).is_multiple_of(2) {
+                    0.3
+                } else {
+                    0.01
+                }
+        };
         assert_eq!(warnings_of(speech), []);
         assert_eq!(warnings_of(|n| speech(n) * 0.02), [QualityWarning::Quiet]);
         assert_eq!(

@@ -16,8 +16,6 @@ pub struct TextEncoder {
     tokenizer: Tokenizer,
     /// The control tokens by their content, such as `[STOP]` and `[en]`.
     control_ids: HashMap<String, i64>,
-    start_id: i64,
-    stop_id: i64,
     space_id: i64,
 }
 
@@ -94,8 +92,6 @@ impl TextEncoder {
                 })
         };
         Ok(Self {
-            start_id: id("[START]")?,
-            stop_id: id("[STOP]")?,
             space_id: id("[SPACE]")?,
             tokenizer,
             control_ids,
@@ -124,21 +120,6 @@ impl TextEncoder {
             ids.extend(encoding.get_ids().iter().copied().map(i64::from));
         }
         Ok(ids)
-    }
-
-    /// The id that goes before a text.
-    pub fn start_id(&self) -> i64 {
-        self.start_id
-    }
-
-    /// The id that goes after a text.
-    pub fn stop_id(&self) -> i64 {
-        self.stop_id
-    }
-
-    /// Whether the model was trained on a language.
-    pub fn has_language_tag(&self, language: Language) -> bool {
-        self.tag_id(language).is_some()
     }
 
     fn tag_id(&self, language: Language) -> Option<i64> {
@@ -217,7 +198,6 @@ mod tests {
     #[test]
     fn the_tag_comes_first_and_spaces_are_tokens() {
         let encoder = encoder(&CONTROL_TOKENS).unwrap();
-        assert_eq!((encoder.start_id(), encoder.stop_id()), (3, 0));
         assert_eq!(
             encoder.encode("en n", Language::ENGLISH).unwrap(),
             [4, 10, 2, 7]
@@ -246,7 +226,7 @@ mod tests {
     #[test]
     fn a_language_without_a_tag_is_refused() {
         let encoder = encoder(&CONTROL_TOKENS).unwrap();
-        assert!(!encoder.has_language_tag(Language::FRENCH));
+        assert!(encoder.tag_id(Language::FRENCH).is_none());
         let refused = encoder.encode("en", Language::FRENCH).unwrap_err();
         assert_eq!(refused.reason(), Reason::UnsupportedLanguage);
     }

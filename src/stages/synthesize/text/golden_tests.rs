@@ -106,7 +106,6 @@ fn ids_are_those_of_the_reference() {
         return;
     };
     let encoder = TextEncoder::load(&vocabulary).unwrap();
-    assert_eq!((encoder.start_id(), encoder.stop_id()), (261, 0));
     let mut compared = 0;
     for text in &texts {
         let language = language(&text.lang);
@@ -115,7 +114,7 @@ fn ids_are_those_of_the_reference() {
         };
         // That edition of the vocabulary has no tag for these three.
         if matches!(text.lang.as_str(), "hu" | "hi" | "ko") {
-            assert!(!encoder.has_language_tag(language), "{}", text.lang);
+            assert!(encoder.encode("a", language).is_err(), "{}", text.lang);
             assert!(matches!(
                 encoder.encode(cleaned, language),
                 Err(TextError::UnsupportedLanguage(_))
