@@ -98,7 +98,7 @@ pub fn build(
     let embed = models.embed().map_err(AppError::Thread)?;
     let condition = models.condition().map_err(AppError::Thread)?;
     let database = match &settings.mongo.url {
-        Some(_) if settings.mongo.write == MongoWrite::Seed => DatabaseStatus::Connected,
+        Some(_) if settings.mongo.write == MongoWrite::Seed => DatabaseStatus::Unknown,
         _ => DatabaseStatus::Disabled,
     };
     let health = Health::new(
@@ -170,7 +170,9 @@ pub async fn serve(
     let mut tasks = tokio::task::JoinSet::new();
     let router = http::router(Arc::clone(&core.health), metrics);
     tasks.spawn(serve_http(http_listener, router, stopping.clone()));
-    if let (Some(url), DatabaseStatus::Connected) = (&settings.mongo.url, core.health.database()) {
+    if let Some(url) = &settings.mongo.url
+        && core.health.database() != DatabaseStatus::Disabled
+    {
         let store = MongoStore::new(
             url.expose(),
             MongoOptions {

@@ -115,12 +115,9 @@ impl Reason {
         }
     }
 
-    /// True when the same work may succeed later.
+    /// True when the same work may succeed if it is done again at once.
     pub fn is_retryable(self) -> bool {
-        matches!(
-            self,
-            Self::ModelUnavailable | Self::Overloaded | Self::Internal
-        )
+        matches!(self, Self::Overloaded | Self::Internal)
     }
 }
 

@@ -70,6 +70,7 @@ async fn health_report(State(state): State<AppState>) -> Json<Value> {
     let sockets_ready = health.are_sockets_ready();
     let database = match health.database() {
         DatabaseStatus::Disabled => "disabled",
+        DatabaseStatus::Unknown => "connecting",
         DatabaseStatus::Connected => "connected",
         DatabaseStatus::Unreachable => "unreachable",
     };

@@ -12,6 +12,8 @@ use crate::engine::EngineStatus;
 pub enum DatabaseStatus {
     /// None is configured.
     Disabled,
+    /// Not tried yet.
+    Unknown,
     /// The last access succeeded.
     Connected,
     /// The last access failed; results wait in the outbox.

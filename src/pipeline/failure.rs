@@ -61,6 +61,16 @@ impl JobFailure {
         Self::new(stage, code, Reason::BadOutput, fault.to_string())
     }
 
+    /// The time for the whole job has passed, and no stage has noticed.
+    pub fn overdue() -> Self {
+        Self::new(
+            Stage::Intake,
+            ErrorCode::ProcessingFailed,
+            Reason::DeadlineExceeded,
+            "the job took too long",
+        )
+    }
+
     /// What is stored cannot be read as a request.
     pub fn unreadable_request() -> Self {
         Self::new(

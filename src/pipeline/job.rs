@@ -200,20 +200,30 @@ impl Job {
     }
 
     /// Runs one request in an engine, once its model is loaded.
+    ///
+    /// A crash of the engine may be a neighbour's fault, so the request gets a second chance.
     pub(super) async fn engine<E: Engine + 'static>(
         &self,
         stage: Stage,
         code: ErrorCode,
         engine: &EngineHandle<E>,
-        request: E::Request,
+        request: impl Fn() -> E::Request,
     ) -> Result<E::Output, JobFailure> {
         let patience = self.pipeline.options.model_patience;
-        let answer = if engine.ready_within(patience).await {
-            engine.run(request).await
-        } else {
-            Err(EngineError::Unavailable(engine.name()))
-        };
-        answer.map_err(|error| JobFailure::of_engine(stage, code, &error))
+        let mut may_be_innocent = true;
+        loop {
+            let answer = if engine.ready_within(patience).await {
+                engine.run(request()).await
+            } else {
+                Err(EngineError::Unavailable(engine.name()))
+            };
+            match answer {
+                Err(EngineError::Crashed(_)) if may_be_innocent => may_be_innocent = false,
+                answer => {
+                    return answer.map_err(|error| JobFailure::of_engine(stage, code, &error));
+                }
+            }
+        }
     }
 
     fn tell(&self, stage: Stage, language: Option<Language>, step: Step) {

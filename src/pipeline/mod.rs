@@ -47,6 +47,9 @@ use job::Job;
 pub use progress::Progress;
 pub use recording::RecordingOptions;
 
+/// Time that stages get to notice a deadline.
+const DEADLINE_GRACE: Duration = Duration::from_secs(5);
+
 /// The engines that a job passes through; those that hear voices belong to [`Voices`].
 #[derive(Clone)]
 pub struct Engines {
@@ -141,13 +144,22 @@ impl Pipeline {
     ) -> Result<Attempt, LedgerError> {
         let request = self.request_of(&record).await?;
         let job = Arc::new(Job::restore(Arc::clone(self), record, deadline).await?);
-        let outcome = match request {
-            Ok(Request::AudioProcess(request)) => audio::run(&job, *request).await,
-            Ok(Request::TranscriptionOnly(request)) => transcription::run(&job, request).await,
-            Ok(Request::Translation(request)) => text::run(&job, request).await,
-            Ok(Request::StoryText(request)) => text::run_story(&job, request).await,
-            // Neither is ever accepted into the ledger by this version.
-            Ok(Request::Ping) | Err(()) => Err(JobFailure::unreadable_request()),
+        let work = async {
+            match request {
+                Ok(Request::AudioProcess(request)) => audio::run(&job, *request).await,
+                Ok(Request::TranscriptionOnly(request)) => transcription::run(&job, request).await,
+                Ok(Request::Translation(request)) => text::run(&job, request).await,
+                Ok(Request::StoryText(request)) => text::run_story(&job, request).await,
+                // Neither is ever accepted into the ledger by this version.
+                Ok(Request::Ping) | Err(()) => Err(JobFailure::unreadable_request()),
+            }
+        };
+        // Stages end by themselves at the deadline; this catches one that hangs.
+        let outcome = match job.deadline.remaining() {
+            None => work.await,
+            Some(remaining) => tokio::time::timeout(remaining + DEADLINE_GRACE, work)
+                .await
+                .unwrap_or_else(|_| Err(JobFailure::overdue())),
         };
         match outcome {
             Ok(finish) => Ok(Attempt::Finished(finish)),

@@ -242,8 +242,8 @@ pub(super) async fn transcript(
                 })
             };
             let pcm = off_thread(Stage::Transcribe, resampled).await?;
-            let request = TranscribeRequest {
-                pcm,
+            let request = || TranscribeRequest {
+                pcm: pcm.clone(),
                 language_hint: hints.user_language,
                 declared_duration_ms: hints.claimed_duration_ms,
                 default_language,

@@ -100,7 +100,7 @@ async fn translation(
     let code = ErrorCode::TranslationFailed;
     let translation = job
         .stage(Stage::Translate, Some(language), code, async {
-            let translate = TranslateRequest {
+            let translate = || TranslateRequest {
                 text: transcript.text.clone(),
                 source_language: transcript.language,
                 target_language: language,
@@ -148,10 +148,11 @@ async fn synthesize(
     let options = &job.pipeline.options;
     let hints = request.voice_clone_hints;
     job.stage(Stage::Synthesize, Some(language), code, async {
-        let speak = SpeechRequest {
+        let conditioning = Arc::new(voice.conditioning);
+        let speak = || SpeechRequest {
             text: text.to_owned(),
             language: spoken_as(job, language),
-            conditioning: Arc::new(voice.conditioning),
+            conditioning: Arc::clone(&conditioning),
             seed: seed(seed_key, language),
             sampling: SamplingHints {
                 temperature: hints.temperature,

@@ -229,7 +229,7 @@ async fn translate(
     let code = ErrorCode::TranslationFailed;
     let translation = job
         .stage(Stage::Translate, Some(target), code, async {
-            let request = TranslateRequest {
+            let request = || TranslateRequest {
                 text: text.to_owned(),
                 source_language: source,
                 target_language: target,
