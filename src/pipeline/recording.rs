@@ -133,7 +133,8 @@ fn first_readable(
 
 /// Fetches an allow-listed URL; follows no redirect, since it could lead anywhere.
 fn fetch(url: &str, options: &RecordingOptions) -> Result<Bytes, SourceError> {
-    let uri: ureq::http::Uri = url.parse().map_err(|e| SourceError::Fetch(Box::new(e)))?;
+    // What is no URL names no host.
+    let uri: ureq::http::Uri = url.parse().map_err(|_| SourceError::HostNotAllowed)?;
     let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
     let is_allowed = uri.host().is_some_and(|host| {
         options
