@@ -16,12 +16,19 @@ const SHOWN_CHARACTERS: usize = 300;
 
 /// The events that answer a voice message or a text, as far as a person wants to know them.
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "type",
+    rename_all = "snake_case",
+    rename_all_fields = "camelCase"
+)]
 enum Event {
     TranscriptionReady {
         transcription: Transcription,
     },
-    #[serde(alias = "audio_translations_progressive", alias = "audio_translations_completed")]
+    #[serde(
+        alias = "audio_translations_progressive",
+        alias = "audio_translations_completed"
+    )]
     AudioTranslationReady {
         translated_audio: TranslatedAudio,
     },
@@ -89,7 +96,11 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&printable(&self.error))?;
         let details = [&self.error_code, &self.reason, &self.stage];
-        let details: Vec<String> = details.into_iter().flatten().map(|word| printable(word)).collect();
+        let details: Vec<String> = details
+            .into_iter()
+            .flatten()
+            .map(|word| printable(word))
+            .collect();
         if details.is_empty() {
             return Ok(());
         }
@@ -184,17 +195,24 @@ impl Answer {
 
     /// Takes a message; `None` for what belongs to other requests or came before.
     pub(super) fn take(&mut self, frames: &[Bytes]) -> Result<Option<Note>, CommandError> {
-        let Some(value) = frames.first().and_then(|json| serde_json::from_slice::<Value>(json).ok()) else {
+        let Some(value) = frames
+            .first()
+            .and_then(|json| serde_json::from_slice::<Value>(json).ok())
+        else {
             return Ok(None);
         };
         let text_at = |pointer| value.pointer(pointer).and_then(Value::as_str);
-        if text_at("/messageId").or_else(|| text_at("/result/messageId")) != Some(&self.message_id) {
+        if text_at("/messageId").or_else(|| text_at("/result/messageId")) != Some(&self.message_id)
+        {
             return Ok(None);
         }
         let kind = printable(text_at("/type").unwrap_or_default());
         // An event is published again when another subscriber comes.
         let language = text_at("/language").or_else(|| text_at("/targetLanguage"));
-        if !self.seen.insert(format!("{kind} {}", language.unwrap_or_default())) {
+        if !self
+            .seen
+            .insert(format!("{kind} {}", language.unwrap_or_default()))
+        {
             return Ok(None);
         }
         let event = Event::deserialize(&value)
@@ -219,23 +237,39 @@ impl Answer {
                 self.transcription = value.get("transcription").cloned();
                 for audio in translated_audios {
                     let name = format!("audio_{}", audio.target_language);
-                    let frame = binary_frames.get(&name).and_then(|frame| frames.get(frame.index));
+                    let frame = binary_frames
+                        .get(&name)
+                        .and_then(|frame| frames.get(frame.index));
                     // Most have come before, each in its own event.
-                    if let Some(bytes) = frame.filter(|_| !self.translated.contains_key(&audio.target_language)) {
+                    if let Some(bytes) =
+                        frame.filter(|_| !self.translated.contains_key(&audio.target_language))
+                    {
                         self.keep(audio, bytes)?;
                     }
                 }
                 self.state = self.at_completion(&transcription);
                 let languages = self.translated.len();
-                (format!("{languages} spoken, {} in the daemon", seconds(processing_time_ms)), None)
+                (
+                    format!(
+                        "{languages} spoken, {} in the daemon",
+                        seconds(processing_time_ms)
+                    ),
+                    None,
+                )
             }
-            Event::TranslationCompleted { target_language, result } => {
+            Event::TranslationCompleted {
+                target_language,
+                result,
+            } => {
                 let facts = format!(
                     "{} to {target_language}, {:.2} s in the daemon",
                     result.source_language, result.processing_time
                 );
                 let text = result.translated_text.clone();
-                let translated = Translated { text: result.translated_text, speech: None };
+                let translated = Translated {
+                    text: result.translated_text,
+                    speech: None,
+                };
                 self.translated.insert(target_language, translated);
                 if self.missing(None).is_empty() {
                     self.state = State::Complete;
@@ -281,7 +315,9 @@ impl Answer {
     fn keep(&mut self, spoken: TranslatedAudio, audio: &Bytes) -> Result<String, CommandError> {
         let language = spoken.target_language;
         if audio.is_empty() {
-            return Err(CommandError::BadEvent(format!("speech in {language} came without audio")));
+            return Err(CommandError::BadEvent(format!(
+                "speech in {language} came without audio"
+            )));
         }
         let file = self.write(&format!("{language}.mp3"), audio)?;
         let facts = format!(
@@ -415,7 +451,12 @@ mod tests {
         let audios: Vec<Value> = languages.iter().map(|code| spoken(code)).collect();
         let frames: serde_json::Map<String, Value> = languages
             .iter()
-            .map(|code| (format!("audio_{code}"), json!({"index": 1, "size": 9, "mimeType": "audio/mp3"})))
+            .map(|code| {
+                (
+                    format!("audio_{code}"),
+                    json!({"index": 1, "size": 9, "mimeType": "audio/mp3"}),
+                )
+            })
             .collect();
         let event = json!({
             "type": "audio_process_completed", "messageId": "m", "transcription": transcription(text),
@@ -425,7 +466,12 @@ mod tests {
     }
 
     fn answer(directory: &Path) -> Answer {
-        Answer::to("m", &[language("fr"), language("es"), language("en")], directory, "note")
+        Answer::to(
+            "m",
+            &[language("fr"), language("es"), language("en")],
+            directory,
+            "note",
+        )
     }
 
     #[test]
@@ -435,7 +481,10 @@ mod tests {
         assert!(answer.take(&translated("other", "fr")).unwrap().is_none());
         let note = answer.take(&translated("m", "fr")).unwrap().unwrap();
         assert!(note.to_string().contains("bonjour"), "{note}");
-        assert!(answer.take(&translated("m", "fr")).unwrap().is_none(), "a repeat");
+        assert!(
+            answer.take(&translated("m", "fr")).unwrap().is_none(),
+            "a repeat"
+        );
         assert_eq!(*answer.state(), State::Open);
         // Spanish comes with the last event only: its own was lost.
         answer.take(&completed("hello", &["fr", "es"])).unwrap();
@@ -443,7 +492,8 @@ mod tests {
         let file = std::fs::read(directory.path().join("note.es.mp3")).unwrap();
         assert_eq!(file, b"mp3 bytes");
         let [_, translations] = answer.write_texts().unwrap();
-        let translations: Value = serde_json::from_slice(&std::fs::read(translations).unwrap()).unwrap();
+        let translations: Value =
+            serde_json::from_slice(&std::fs::read(translations).unwrap()).unwrap();
         assert_eq!(translations["fr"]["text"], "bonjour");
     }
 
@@ -452,7 +502,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut partial = answer(directory.path());
         partial.take(&completed("hello", &["fr"])).unwrap();
-        assert_eq!(*partial.state(), State::Failed("nothing was spoken in es".to_owned()));
+        assert_eq!(
+            *partial.state(),
+            State::Failed("nothing was spoken in es".to_owned())
+        );
 
         let mut silent = answer(directory.path());
         silent.take(&completed(" ", &[])).unwrap();
@@ -460,7 +513,10 @@ mod tests {
 
         let mut failed = answer(directory.path());
         failed.take(&completed("hello", &[])).unwrap();
-        assert_eq!(*failed.state(), State::Ending("nothing was spoken in fr, es".to_owned()));
+        assert_eq!(
+            *failed.state(),
+            State::Ending("nothing was spoken in fr, es".to_owned())
+        );
         let error = json!({
             "type": "audio_process_error", "messageId": "m", "error": "no voice",
             "errorCode": "tts_failed", "reason": "unsupported_language", "stage": "synthesize",
@@ -473,7 +529,12 @@ mod tests {
     #[test]
     fn a_text_is_complete_with_its_last_language() {
         let directory = tempfile::tempdir().unwrap();
-        let mut answer = Answer::to("m", &[language("fr"), language("es")], directory.path(), "note");
+        let mut answer = Answer::to(
+            "m",
+            &[language("fr"), language("es")],
+            directory.path(),
+            "note",
+        );
         for (code, state) in [("fr", State::Open), ("es", State::Complete)] {
             let event = json!({
                 "type": "translation_completed", "taskId": "t", "targetLanguage": code,
@@ -504,12 +565,18 @@ mod tests {
             "type": "audio_translation_ready", "messageId": "m", "language": "../x",
             "translatedAudio": spoken("../x"),
         });
-        assert!(answer.take(&message(language, b"x")).is_err(), "no language code");
+        assert!(
+            answer.take(&message(language, b"x")).is_err(),
+            "no language code"
+        );
     }
 
     #[test]
     fn a_text_cannot_command_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\nc"), "a [2Jb c");
-        assert_eq!(printable(&"é".repeat(400)).chars().count(), SHOWN_CHARACTERS + 1);
+        assert_eq!(
+            printable(&"é".repeat(400)).chars().count(),
+            SHOWN_CHARACTERS + 1
+        );
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use zeromq::{PushSocket, Socket as _, SocketRecv as _, SocketSend as _, SubSocket, ZmqError, ZmqMessage};
+use zeromq::{
+    PushSocket, Socket as _, SocketRecv as _, SocketSend as _, SubSocket, ZmqError, ZmqMessage,
+};
 
 use super::{CommandError, request};
 
@@ -35,7 +37,11 @@ pub(super) struct Client {
 impl Client {
     /// Connects and subscribes; returns when events really arrive, which the answer to a ping shows.
     pub(super) async fn connect(address: &Address) -> Result<Self, CommandError> {
-        let Address { host, pull_port, pub_port } = address;
+        let Address {
+            host,
+            pull_port,
+            pub_port,
+        } = address;
         let nobody = || CommandError::NoDaemon {
             host: host.clone(),
             pull_port: *pull_port,
@@ -44,13 +50,17 @@ impl Client {
         let deadline = Instant::now() + PATIENCE;
         let connect = async {
             let mut subscription = SubSocket::new();
-            subscription.connect(&format!("tcp://{host}:{pub_port}")).await?;
+            subscription
+                .connect(&format!("tcp://{host}:{pub_port}"))
+                .await?;
             subscription.subscribe("").await?;
             let mut push = PushSocket::new();
             push.connect(&format!("tcp://{host}:{pull_port}")).await?;
             Ok::<_, ZmqError>(Self { push, subscription })
         };
-        let mut client = timeout_at(deadline, connect).await.map_err(|_| nobody())??;
+        let mut client = timeout_at(deadline, connect)
+            .await
+            .map_err(|_| nobody())??;
         while Instant::now() < deadline {
             client.send(request::ping()).await?;
             if timeout(PING_INTERVAL, client.pong()).await.is_ok() {
@@ -81,8 +91,9 @@ impl Client {
     async fn pong(&mut self) {
         loop {
             let frames = self.receive().await;
-            let event: Option<serde_json::Value> =
-                frames.first().and_then(|json| serde_json::from_slice(json).ok());
+            let event: Option<serde_json::Value> = frames
+                .first()
+                .and_then(|json| serde_json::from_slice(json).ok());
             if event.is_some_and(|event| event["type"] == "pong") {
                 return;
             }

@@ -87,8 +87,8 @@ pub(super) fn run(settings: &Settings, args: &DemoArgs) -> Result<ExitCode, Comm
     say(format_args!("models: {}", models.directory.display()));
     std::fs::create_dir_all(&args.output)
         .map_err(|source| CommandError::path(&args.output, source))?;
-    let scratch = tempfile::tempdir()
-        .map_err(|source| CommandError::io("the temporary folder", source))?;
+    let scratch =
+        tempfile::tempdir().map_err(|source| CommandError::io("the temporary folder", source))?;
     block_on(async {
         let mut daemon = Daemon::start(settings, &models, &args.output, scratch.path())?;
         let result = tokio::select! {
@@ -98,7 +98,10 @@ pub(super) fn run(settings: &Settings, args: &DemoArgs) -> Result<ExitCode, Comm
         let stopped = daemon.stop().await;
         let answer = result?;
         stopped?;
-        say(format_args!("\nThe daemon has stopped; its log is {}. You can listen to:", daemon.log.display()));
+        say(format_args!(
+            "\nThe daemon has stopped; its log is {}. You can listen to:",
+            daemon.log.display()
+        ));
         for translated in answer.translated().values() {
             if let Some(speech) = &translated.speech {
                 say(format_args!("  {}", speech.file.display()));
@@ -138,7 +141,11 @@ async fn carry(
     daemon.wait_until_ready().await?;
     let recording = Recording::read(sample, settings.zmq.max_message_bytes)?;
     let targets: Vec<Language> = TARGETS.into_iter().filter_map(Language::parse).collect();
-    say(format_args!("sending {} to be heard in {}", sample.display(), TARGETS.join(" and ")));
+    say(format_args!(
+        "sending {} to be heard in {}",
+        sample.display(),
+        TARGETS.join(" and ")
+    ));
     let outgoing = request::audio_process(&recording, &targets, None, "demo", true);
     let answer = Answer::to(&outgoing.message_id, &targets, output, &stem(sample));
     submit(&daemon.address, outgoing, answer, ANSWER_PATIENCE).await
@@ -165,7 +172,8 @@ impl Daemon {
         let stderr = File::create(&log).map_err(|source| CommandError::path(&log, source))?;
         let program = std::env::current_exe()
             .map_err(|source| CommandError::io("this program's own file", source))?;
-        let kept = process_environment().filter(|(name, _)| KEPT_VARIABLES.contains(&name.as_str()));
+        let kept =
+            process_environment().filter(|(name, _)| KEPT_VARIABLES.contains(&name.as_str()));
         let process = Command::new(program)
             .arg("serve")
             .env_clear()
@@ -178,7 +186,10 @@ impl Daemon {
             .env("TRANSLATOR_DATA_DIR", scratch.join("data"))
             .env("OUTPUT_DIR", scratch.join("speech"))
             .env("MODELS_PATH", &models.directory)
-            .env("TRANSLATOR_ACCEPT_LICENSES", settings.models.accept_licenses.join(","))
+            .env(
+                "TRANSLATOR_ACCEPT_LICENSES",
+                settings.models.accept_licenses.join(","),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)
@@ -207,7 +218,11 @@ impl Daemon {
             }
             if self.ask("/ready").await.is_some() {
                 let elapsed = started.elapsed().as_secs_f64();
-                let Address { pull_port, pub_port, .. } = &self.address;
+                let Address {
+                    pull_port,
+                    pub_port,
+                    ..
+                } = &self.address;
                 say(format_args!(
                     "daemon ready after {elapsed:.1} s: requests on {pull_port}, events on {pub_port}, http on {}",
                     self.http_port
@@ -228,7 +243,9 @@ impl Daemon {
 
     async fn ask(&self, path: &str) -> Option<String> {
         let url = format!("http://127.0.0.1:{}{path}", self.http_port);
-        tokio::task::spawn_blocking(move || get(&url).ok()).await.ok()?
+        tokio::task::spawn_blocking(move || get(&url).ok())
+            .await
+            .ok()?
     }
 
     /// Asks the daemon to stop, as an operator would, and waits for it.
@@ -237,7 +254,9 @@ impl Daemon {
         if let Some(pid) = self.process.id() {
             // std can only kill; every POSIX shell can send SIGTERM.
             let pid = pid.to_string();
-            let kill = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &pid]).status();
+            let kill = Command::new("sh")
+                .args(["-c", "kill -TERM \"$1\"", "sh", &pid])
+                .status();
             kill.await.map_err(refused)?;
         }
         match timeout(STOP_PATIENCE, self.process.wait()).await {
@@ -250,7 +269,9 @@ impl Daemon {
 /// What an engine says that could not load, from the body of `/health`.
 fn failed_engine(health: &str) -> Option<String> {
     let health: serde_json::Value = serde_json::from_str(health).ok()?;
-    let engines = health.pointer("/components/translation_models")?.as_object()?;
+    let engines = health
+        .pointer("/components/translation_models")?
+        .as_object()?;
     engines.iter().find_map(|(engine, status)| {
         let reason = status.as_str()?.strip_prefix("failed: ")?;
         Some(format!("{engine}: {reason}"))
@@ -262,7 +283,11 @@ fn free_ports() -> std::io::Result<[u16; 3]> {
     // All are held until the last is found, so that they differ.
     let [a, b, c] = [(); 3].map(|()| TcpListener::bind(("127.0.0.1", 0)));
     let (a, b, c) = (a?, b?, c?);
-    Ok([a.local_addr()?.port(), b.local_addr()?.port(), c.local_addr()?.port()])
+    Ok([
+        a.local_addr()?.port(),
+        b.local_addr()?.port(),
+        c.local_addr()?.port(),
+    ])
 }
 
 #[cfg(test)]
@@ -280,7 +305,10 @@ mod tests {
         let health = |status: &str| {
             serde_json::json!({"components": {"translation_models": {"embed": "ready", "xtts": status}}}).to_string()
         };
-        assert_eq!(failed_engine(&health("failed: no file")).as_deref(), Some("xtts: no file"));
+        assert_eq!(
+            failed_engine(&health("failed: no file")).as_deref(),
+            Some("xtts: no file")
+        );
         assert_eq!(failed_engine(&health("loading")), None);
         assert_eq!(failed_engine("no json"), None);
     }

@@ -50,7 +50,9 @@ pub enum CommandError {
         most: u64,
     },
     /// Nobody answers at the daemon's ports.
-    #[error("no daemon answers at {host}, ports {pull_port} and {pub_port}; start one with `translator serve`")]
+    #[error(
+        "no daemon answers at {host}, ports {pull_port} and {pub_port}; start one with `translator serve`"
+    )]
     NoDaemon {
         /// Where it was looked for.
         host: String,

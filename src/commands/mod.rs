@@ -90,12 +90,22 @@ pub fn run(cli: Cli) -> ExitCode {
     let config = cli.config;
     let result = match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => load(config).and_then(serve::run),
-        Command::Submit(args) => load(config).and_then(|loaded| submit::run(&loaded.settings, &args)),
-        Command::Process(args) => load(config).and_then(|loaded| process::run(loaded.settings, &args)),
-        Command::Models(command) => load(config).and_then(|loaded| models::run(&loaded.settings, command)),
+        Command::Submit(args) => {
+            load(config).and_then(|loaded| submit::run(&loaded.settings, &args))
+        }
+        Command::Process(args) => {
+            load(config).and_then(|loaded| process::run(loaded.settings, &args))
+        }
+        Command::Models(command) => {
+            load(config).and_then(|loaded| models::run(&loaded.settings, command))
+        }
         Command::Doctor(args) => load(config).and_then(|loaded| doctor::run(&loaded, &args)),
-        Command::CheckConfig(args) => load(args.file.or(config)).and_then(|loaded| check_config::run(&loaded)),
-        Command::Healthcheck(args) => load(config).and_then(|loaded| healthcheck::run(&loaded.settings, &args)),
+        Command::CheckConfig(args) => {
+            load(args.file.or(config)).and_then(|loaded| check_config::run(&loaded))
+        }
+        Command::Healthcheck(args) => {
+            load(config).and_then(|loaded| healthcheck::run(&loaded.settings, &args))
+        }
         Command::Demo(args) => load(config).and_then(|loaded| demo::run(&loaded.settings, &args)),
     };
     result.unwrap_or_else(|error| {
@@ -189,7 +199,18 @@ mod tests {
         assert!(parse(&["submit", "a.ogg", "--text", "hello", "--to", "fr"]).is_err());
         assert!(parse(&["submit", "--text", "hello", "--to", "fr"]).is_ok());
         assert!(parse(&["submit", "a.ogg"]).is_err(), "no language");
-        assert!(parse(&["submit", "--text", "hello", "--mobile-text", "hello", "--to", "fr"]).is_err());
+        assert!(
+            parse(&[
+                "submit",
+                "--text",
+                "hello",
+                "--mobile-text",
+                "hello",
+                "--to",
+                "fr"
+            ])
+            .is_err()
+        );
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -58,8 +57,8 @@ pub(super) struct ProcessArgs {
 pub(super) fn run(mut settings: Settings, args: &ProcessArgs) -> Result<ExitCode, CommandError> {
     // The daemon's own log would tear the progress bars; what fails is told at the end.
     log::init("off", log::LogFormat::Text);
-    let scratch = tempfile::tempdir()
-        .map_err(|source| CommandError::io("the temporary folder", source))?;
+    let scratch =
+        tempfile::tempdir().map_err(|source| CommandError::io("the temporary folder", source))?;
     settings.data_dir = scratch.path().join("data");
     settings.voices.path = None;
     settings.output.path = scratch.path().join("speech");
@@ -77,8 +76,12 @@ pub(super) fn run(mut settings: Settings, args: &ProcessArgs) -> Result<ExitCode
     }
     match answer.state() {
         State::Complete => Ok(ExitCode::SUCCESS),
-        State::Failed(reason) | State::Ending(reason) => Err(CommandError::JobFailed(reason.clone())),
-        State::Open => Err(CommandError::JobFailed("it ended without a last event".to_owned())),
+        State::Failed(reason) | State::Ending(reason) => {
+            Err(CommandError::JobFailed(reason.clone()))
+        }
+        State::Open => Err(CommandError::JobFailed(
+            "it ended without a last event".to_owned(),
+        )),
     }
 }
 
@@ -131,8 +134,8 @@ async fn wait_for_models(health: &Health) -> Result<(), CommandError> {
 }
 
 async fn accept(ledger: &Ledger, outgoing: Outgoing) -> Result<JobRecord, CommandError> {
-    let mut request = parse(&outgoing.frames)
-        .map_err(|error| CommandError::JobFailed(error.to_string()))?;
+    let mut request =
+        parse(&outgoing.frames).map_err(|error| CommandError::JobFailed(error.to_string()))?;
     let task_id = Uuid::new_v4().to_string();
     request.set_task_id(task_id.clone());
     let job = new_job(&request, Lane::Audio, task_id, &outgoing.frames);
@@ -145,9 +148,9 @@ async fn accept(ledger: &Ledger, outgoing: Outgoing) -> Result<JobRecord, Comman
 /// A bar for the whole and a line for each stage that runs.
 async fn show_progress(mut progress: broadcast::Receiver<Progress>, stages: usize) {
     let bars = MultiProgress::new();
-    let whole = bars.add(ProgressBar::new(stages as u64).with_style(style(
-        "{bar:40} {pos}/{len} stages, {elapsed}",
-    )));
+    let whole = bars.add(
+        ProgressBar::new(stages as u64).with_style(style("{bar:40} {pos}/{len} stages, {elapsed}")),
+    );
     whole.enable_steady_tick(Duration::from_millis(200));
     let mut running: HashMap<(Stage, Option<Language>), ProgressBar> = HashMap::new();
     loop {
@@ -173,7 +176,11 @@ async fn show_progress(mut progress: broadcast::Receiver<Progress>, stages: usiz
             Step::Done | Step::Failed => {
                 whole.inc(1);
                 if let Some(line) = running.remove(&key) {
-                    let mark = if event.step == Step::Done { "done" } else { "failed" };
+                    let mark = if event.step == Step::Done {
+                        "done"
+                    } else {
+                        "failed"
+                    };
                     line.finish_with_message(format!("{name} {mark}"));
                 }
             }
@@ -191,8 +198,14 @@ fn print_table(answer: &Answer) {
         say(format_args!("transcript  {transcript}"));
     }
     for (language, translated) in answer.translated() {
-        let Some(speech) = &translated.speech else { continue };
-        let voice = if speech.is_cloned { "cloned voice" } else { "default voice" };
+        let Some(speech) = &translated.speech else {
+            continue;
+        };
+        let voice = if speech.is_cloned {
+            "cloned voice"
+        } else {
+            "default voice"
+        };
         say(format_args!(
             "{:<11} {:>8}  {voice:<13}  {}\n{:<11} {}",
             language.as_str(),

@@ -124,7 +124,9 @@ pub(super) fn translation(text: &str, source: Option<Language>, targets: &[Langu
 
 /// `ping`
 pub(super) fn ping() -> Vec<Bytes> {
-    vec![json_frame(&json!({ "type": "ping", "timestamp": unix_ms() }))]
+    vec![json_frame(
+        &json!({ "type": "ping", "timestamp": unix_ms() }),
+    )]
 }
 
 fn json_frame(value: &Value) -> Bytes {
@@ -141,7 +143,10 @@ mod tests {
     use crate::protocol::{AudioSource, Request, parse};
 
     fn languages() -> Vec<Language> {
-        ["fr", "es"].into_iter().filter_map(Language::parse).collect()
+        ["fr", "es"]
+            .into_iter()
+            .filter_map(Language::parse)
+            .collect()
     }
 
     #[test]

@@ -30,7 +30,11 @@ The daemon's ports are those of the settings (5555 and 5558 by default).";
 #[command(after_help = EXAMPLES)]
 pub(super) struct SubmitArgs {
     /// Recording: wav, mp3, ogg, opus, webm, m4a, aac, flac
-    #[arg(value_name = "FILE", required_unless_present = "text", conflicts_with = "text")]
+    #[arg(
+        value_name = "FILE",
+        required_unless_present = "text",
+        conflicts_with = "text"
+    )]
     file: Option<PathBuf>,
     /// Languages to translate into, with commas
     #[arg(long, value_name = "LANGUAGES", required = true, value_delimiter = ',', value_parser = parse_language)]
@@ -95,7 +99,10 @@ pub(super) fn run(settings: &Settings, args: &SubmitArgs) -> Result<ExitCode, Co
         }
         (None, text) => {
             let text = text.as_deref().unwrap_or_default();
-            (request::translation(text, args.from, &args.to), "text".to_owned())
+            (
+                request::translation(text, args.from, &args.to),
+                "text".to_owned(),
+            )
         }
     };
     let address = Address {
@@ -111,7 +118,10 @@ pub(super) fn run(settings: &Settings, args: &SubmitArgs) -> Result<ExitCode, Co
 
 /// The file's name without its extension, for the names of what is made of it.
 pub(super) fn stem(file: &Path) -> String {
-    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    file.file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Sends a request and prints every event of its answer as it arrives.
@@ -127,7 +137,10 @@ pub(super) async fn submit(
     let started = Instant::now();
     let mut client = Client::connect(address).await?;
     let bytes: usize = outgoing.frames.iter().map(|frame| frame.len()).sum();
-    say_at(started, format_args!("sent {} frames, {bytes} bytes", outgoing.frames.len()));
+    say_at(
+        started,
+        format_args!("sent {} frames, {bytes} bytes", outgoing.frames.len()),
+    );
     client.send(outgoing.frames).await?;
     let follow = async {
         loop {
@@ -164,5 +177,8 @@ async fn next_note(client: &mut Client, answer: &mut Answer) -> Result<Note, Com
 }
 
 fn say_at(started: Instant, line: std::fmt::Arguments<'_>) {
-    say(format_args!("{:8.2} s {line}", started.elapsed().as_secs_f64()));
+    say(format_args!(
+        "{:8.2} s {line}",
+        started.elapsed().as_secs_f64()
+    ));
 }

@@ -42,7 +42,11 @@ pub(super) fn onnxruntime(settings: &Settings) -> Vec<Check> {
     // The version is in the name of the file that the link leads to.
     let file = library.canonicalize().unwrap_or_else(|_| library.clone());
     let build = ort::info();
-    let build = build.split(", cmake").next().unwrap_or(build).trim_start_matches("ORT Build Info: ");
+    let build = build
+        .split(", cmake")
+        .next()
+        .unwrap_or(build)
+        .trim_start_matches("ORT Build Info: ");
     let loaded = Check::ok("onnxruntime", format!("{} ({build})", file.display()));
     let device = match (device, onnx.require_device()) {
         (Device::Cuda, Ok(())) => Check::ok("device", "cuda"),
@@ -51,7 +55,11 @@ pub(super) fn onnxruntime(settings: &Settings) -> Vec<Check> {
             error_chain(&error),
             "set device = \"cpu\" under [models], or install onnxruntime-gpu with CUDA and cuDNN",
         ),
-        (Device::Cpu, Err(error)) => Check::fail("device", error_chain(&error), "install another ONNX Runtime"),
+        (Device::Cpu, Err(error)) => Check::fail(
+            "device",
+            error_chain(&error),
+            "install another ONNX Runtime",
+        ),
         (Device::Cpu, Ok(())) => {
             let chosen = match settings.models.device {
                 DeviceChoice::Auto => "no CUDA library and device found",
@@ -76,17 +84,27 @@ pub(super) fn models(settings: &Settings) -> Vec<Check> {
     let directory = registry.directory().display();
     let mut checks = vec![if registry.manifest().fixture {
         let hint = "their output is noise: set MODELS_PATH to real models";
-        Check::warn("models", format!("{directory} holds tiny models for tests"), hint)
+        Check::warn(
+            "models",
+            format!("{directory} holds tiny models for tests"),
+            hint,
+        )
     } else {
         Check::ok("models", directory.to_string())
     }];
     // Every byte is read, whatever the daemon remembers.
     let checked = CheckedFiles::default();
-    for engine in [Engine::Whisper, Engine::Marian, Engine::Openvoice, Engine::Xtts] {
+    for engine in [
+        Engine::Whisper,
+        Engine::Marian,
+        Engine::Openvoice,
+        Engine::Xtts,
+    ] {
         checks.push(match registry.verified_folder(engine, &checked) {
             Ok(_) => Check::ok(engine.as_str(), describe(&registry, engine)),
             Err(error) => {
-                let hint = "put the model there and run `translator models lock`, or accept its licence";
+                let hint =
+                    "put the model there and run `translator models lock`, or accept its licence";
                 Check::fail(engine.as_str(), error_chain(&error), hint)
             }
         });
@@ -100,11 +118,20 @@ fn describe(registry: &Registry, engine: Engine) -> String {
     let ids: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
     let folder = registry.directory().join(engine.as_str());
     let covers = match engine {
-        Engine::Marian => Routes::scan(&folder).map(|routes| format!(", {} usable", routes.pairs().len())).ok(),
-        Engine::Xtts => XttsMetadata::read(&folder).map(|xtts| format!(", {} languages", xtts.languages.len())).ok(),
+        Engine::Marian => Routes::scan(&folder)
+            .map(|routes| format!(", {} usable", routes.pairs().len()))
+            .ok(),
+        Engine::Xtts => XttsMetadata::read(&folder)
+            .map(|xtts| format!(", {} languages", xtts.languages.len()))
+            .ok(),
         Engine::Whisper | Engine::Openvoice | Engine::Vad => None,
     };
-    format!("{} intact, {}{}", ids.join(" "), human_bytes(bytes), covers.unwrap_or_default())
+    format!(
+        "{} intact, {}{}",
+        ids.join(" "),
+        human_bytes(bytes),
+        covers.unwrap_or_default()
+    )
 }
 
 /// Whether the daemon's ports are free, or its own already.
@@ -119,9 +146,24 @@ pub(super) fn ports(settings: &Settings) -> Vec<Check> {
         "0.0.0.0"
     };
     [
-        ("requests port", zmq_address, zmq.pull_port, "TRANSLATOR_ZMQ_PULL_PORT"),
-        ("events port", zmq_address, zmq.pub_port, "TRANSLATOR_ZMQ_PUB_PORT"),
-        ("http port", settings.http.bind_address.as_str(), settings.http.port, "HTTP_PORT"),
+        (
+            "requests port",
+            zmq_address,
+            zmq.pull_port,
+            "TRANSLATOR_ZMQ_PULL_PORT",
+        ),
+        (
+            "events port",
+            zmq_address,
+            zmq.pub_port,
+            "TRANSLATOR_ZMQ_PUB_PORT",
+        ),
+        (
+            "http port",
+            settings.http.bind_address.as_str(),
+            settings.http.port,
+            "HTTP_PORT",
+        ),
     ]
     .into_iter()
     .map(|(name, address, port, variable)| {
@@ -130,10 +172,17 @@ pub(super) fn ports(settings: &Settings) -> Vec<Check> {
             Err(error) => error,
         };
         if error.kind() == std::io::ErrorKind::AddrInUse && is_running {
-            return Check::ok(name, format!("{address}:{port} is used by a running daemon"));
+            return Check::ok(
+                name,
+                format!("{address}:{port} is used by a running daemon"),
+            );
         }
         let hint = format!("stop what uses it, or set {variable}");
-        Check::fail(name, format!("{address}:{port} cannot be bound: {error}"), hint)
+        Check::fail(
+            name,
+            format!("{address}:{port} cannot be bound: {error}"),
+            hint,
+        )
     })
     .collect()
 }
@@ -146,7 +195,10 @@ pub(super) fn writable(name: &'static str, folder: &Path) -> Check {
         Ok(_) if existing == folder => Check::ok(name, format!("{shown} can be written")),
         Ok(_) => Check::ok(name, format!("{shown} will be created")),
         Err(error) => {
-            let hint = format!("let this user write to {}, or choose another folder", existing.display());
+            let hint = format!(
+                "let this user write to {}, or choose another folder",
+                existing.display()
+            );
             Check::fail(name, format!("{shown} cannot be written: {error}"), hint)
         }
     }
@@ -168,11 +220,18 @@ pub(super) fn disk(settings: &Settings) -> Check {
         let hint = "`df` did not tell";
         return Check::warn(name, format!("not known for {}", folder.display()), hint);
     };
-    let detail = format!("{} free for {}", human_bytes(free), settings.data_dir.display());
+    let detail = format!(
+        "{} free for {}",
+        human_bytes(free),
+        settings.data_dir.display()
+    );
     if free >= least {
         return Check::ok(name, detail);
     }
-    let hint = format!("{} are asked for by min_free_bytes under [ledger]", human_bytes(least));
+    let hint = format!(
+        "{} are asked for by min_free_bytes under [ledger]",
+        human_bytes(least)
+    );
     Check::fail(name, detail, hint)
 }
 
@@ -205,7 +264,11 @@ pub(super) async fn database(settings: &Settings) -> Check {
     match MongoStore::new(url.expose(), options).ping().await {
         Ok(()) => Check::ok(name, "reachable"),
         // Jobs are done without it; writes wait in the ledger.
-        Err(error) => Check::warn(name, error_chain(&error), "start it or correct DATABASE_URL; until then documents wait"),
+        Err(error) => Check::warn(
+            name,
+            error_chain(&error),
+            "start it or correct DATABASE_URL; until then documents wait",
+        ),
     }
 }
 
@@ -215,7 +278,9 @@ mod tests {
     use super::*;
 
     fn settings_with(environment: &[(&str, String)]) -> Settings {
-        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let environment = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()));
         Settings::load(None, environment).unwrap().0
     }
 

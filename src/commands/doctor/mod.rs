@@ -100,7 +100,11 @@ pub(super) fn run(loaded: &Loaded, args: &DoctorArgs) -> Result<ExitCode, Comman
     } else {
         print(&report);
     }
-    Ok(if report.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.healthy {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn print(report: &Report) {
@@ -115,7 +119,16 @@ fn print(report: &Report) {
             say(format_args!("{:<22} \u{2192} {hint}", ""));
         }
     }
-    let count = |status| report.checks.iter().filter(|check| check.status == status).count();
+    let count = |status| {
+        report
+            .checks
+            .iter()
+            .filter(|check| check.status == status)
+            .count()
+    };
     let (warnings, failures) = (count(Status::Warn), count(Status::Fail));
-    say(format_args!("\n{} checks, {warnings} warnings, {failures} failures", report.checks.len()));
+    say(format_args!(
+        "\n{} checks, {warnings} warnings, {failures} failures",
+        report.checks.len()
+    ));
 }

@@ -87,7 +87,10 @@ fn languages(model: &Model, spoken: Option<&XttsMetadata>) -> String {
         Engine::Xtts => spoken.map_or_else(
             || "unknown".to_owned(),
             |spoken| {
-                let languages = spoken.languages.iter().filter(|language| spoken.speaks(**language));
+                let languages = spoken
+                    .languages
+                    .iter()
+                    .filter(|language| spoken.speaks(**language));
                 join(languages)
             },
         ),
@@ -111,7 +114,9 @@ fn translations(routes: &Routes) -> Vec<Translations> {
         .map(|source| {
             let reached = |wanted: fn(&Route) -> bool| {
                 let is_reached = |target: &Language| {
-                    routes.route(source, *target).is_ok_and(|route| wanted(&route))
+                    routes
+                        .route(source, *target)
+                        .is_ok_and(|route| wanted(&route))
                 };
                 targets.iter().copied().filter(is_reached).collect()
             };
@@ -132,8 +137,16 @@ fn print(listing: &Listing) {
     if let Some(note) = &listing.note {
         say(format_args!("note: {note}"));
     }
-    let width = listing.models.iter().map(|model| model.id.len()).max().unwrap_or_default();
-    say(format_args!("\n{:<10} {:<width$} {:>11}  {:<14} LANGUAGES", "ENGINE", "ID", "SIZE", "LICENCE"));
+    let width = listing
+        .models
+        .iter()
+        .map(|model| model.id.len())
+        .max()
+        .unwrap_or_default();
+    say(format_args!(
+        "\n{:<10} {:<width$} {:>11}  {:<14} LANGUAGES",
+        "ENGINE", "ID", "SIZE", "LICENCE"
+    ));
     for model in &listing.models {
         say(format_args!(
             "{:<10} {:<width$} {:>11}  {:<14} {}{}",
@@ -142,7 +155,11 @@ fn print(listing: &Listing) {
             human_bytes(model.size_bytes).to_string(),
             model.licence,
             model.languages,
-            if model.usable { "" } else { "  (accept its licence first: accept_licenses under [models])" },
+            if model.usable {
+                ""
+            } else {
+                "  (accept its licence first: accept_licenses under [models])"
+            },
         ));
     }
     if !listing.translations.is_empty() {
@@ -156,7 +173,11 @@ fn print(listing: &Listing) {
         if !from.through_english.is_empty() {
             ways.push(format!("through English {}", join(&from.through_english)));
         }
-        say(format_args!("  {} \u{2192} {}", from.source, ways.join("; ")));
+        say(format_args!(
+            "  {} \u{2192} {}",
+            from.source,
+            ways.join("; ")
+        ));
     }
 }
 

@@ -27,7 +27,7 @@ under [models] names it.";
 
 #[derive(Debug, Args)]
 #[command(after_help = LAYOUT)]
-pub(super) struct LockArgs {
+pub(in crate::commands) struct LockArgs {
     /// Folder with models, if not that of the settings
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
@@ -40,7 +40,8 @@ pub(super) struct LockArgs {
 }
 
 fn parse_licence(text: &str) -> Result<(Engine, String), String> {
-    let expected = || "expected ENGINE=LICENCE with whisper, marian, openvoice, xtts or vad".to_owned();
+    let expected =
+        || "expected ENGINE=LICENCE with whisper, marian, openvoice, xtts or vad".to_owned();
     let (engine, licence) = text.split_once('=').ok_or_else(expected)?;
     let engine = Engine::ALL
         .into_iter()
@@ -82,7 +83,13 @@ pub(super) fn run(default: &Path, args: &LockArgs) -> Result<ExitCode, CommandEr
     write_whole(&path, &text).map_err(|source| CommandError::path(&path, source))?;
     for model in &manifest.models {
         let size = human_bytes(model.size_bytes());
-        say(format_args!("{:<10} {}: {} files, {size}, {}", model.engine, model.id, model.files.len(), model.licence));
+        say(format_args!(
+            "{:<10} {}: {} files, {size}, {}",
+            model.engine,
+            model.id,
+            model.files.len(),
+            model.licence
+        ));
     }
     say(format_args!("written: {}", path.display()));
     Ok(ExitCode::SUCCESS)
@@ -94,7 +101,10 @@ fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = NamedTempFile::new_in(directory)?;
     file.write_all(text.as_bytes())?;
     // The temporary file is private; others have to read the manifest.
-    fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    fs::set_permissions(
+        file.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o644),
+    )?;
     file.persist(path)?;
     Ok(())
 }
@@ -103,11 +113,17 @@ fn models(directory: &Path, licences: &[(Engine, String)]) -> Result<Vec<Model>,
     let mut models = Vec::new();
     for entry in entries(directory)? {
         let name = file_name(&entry);
-        let engine = Engine::ALL.into_iter().find(|engine| engine.as_str() == name);
+        let engine = Engine::ALL
+            .into_iter()
+            .find(|engine| engine.as_str() == name);
         match engine {
             Some(engine) if entry.is_dir() => {
                 let found = engine_models(directory, &entry, engine)?;
-                models.extend(found.into_iter().map(|found| found.into_model(engine, licences)));
+                models.extend(
+                    found
+                        .into_iter()
+                        .map(|found| found.into_model(engine, licences)),
+                );
             }
             _ if name == MANIFEST_FILE => {}
             _ => complain(format_args!("left out: {}", entry.display())),
@@ -153,13 +169,21 @@ fn engine_models(root: &Path, folder: &Path, engine: Engine) -> Result<Vec<Found
         Engine::Whisper | Engine::Vad => entries(folder)?
             .into_iter()
             .map(|path| {
-                let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                let stem = path
+                    .file_stem()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
                 Ok(plain(format!("{engine}-{stem}"), files(root, &path)?))
             })
             .collect(),
         Engine::Openvoice | Engine::Xtts => {
             let files = files(root, folder)?;
-            Ok(if files.is_empty() { Vec::new() } else { vec![plain(engine.to_string(), files)] })
+            Ok(if files.is_empty() {
+                Vec::new()
+            } else {
+                vec![plain(engine.to_string(), files)]
+            })
         }
         // One in each sub-folder, which the engine's own eyes find.
         Engine::Marian => {
@@ -213,7 +237,10 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, CommandError> {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 #[cfg(test)]
@@ -256,15 +283,26 @@ mod tests {
         let folder = folder();
         lock(folder.path(), false).unwrap();
         let registry = Registry::open(folder.path(), &[]).unwrap();
-        let ids: Vec<&str> = registry.manifest().models.iter().map(|model| model.id.as_str()).collect();
+        let ids: Vec<&str> = registry
+            .manifest()
+            .models
+            .iter()
+            .map(|model| model.id.as_str())
+            .collect();
         assert_eq!(ids, ["marian-fr-en", "whisper-ggml-base", "xtts"]);
         let whisper = registry.models(Engine::Whisper).next().unwrap();
         assert_eq!(whisper.licence, "Apache-2.0");
         let marian = registry.models(Engine::Marian).next().unwrap();
-        assert_eq!((marian.source.as_deref(), marian.targets.as_slice()), (Some("fr"), ["en".to_owned()].as_slice()));
+        assert_eq!(
+            (marian.source.as_deref(), marian.targets.as_slice()),
+            (Some("fr"), ["en".to_owned()].as_slice())
+        );
         let checked = CheckedFiles::default();
         assert!(registry.verified_folder(Engine::Marian, &checked).is_ok());
-        assert!(registry.verified_folder(Engine::Xtts, &checked).is_err(), "its licence limits use");
+        assert!(
+            registry.verified_folder(Engine::Xtts, &checked).is_err(),
+            "its licence limits use"
+        );
         let xtts = registry.models(Engine::Xtts).next().unwrap();
         assert_eq!(xtts.files.len(), 1, "hidden files are left out");
     }
@@ -273,20 +311,29 @@ mod tests {
     fn a_manifest_is_replaced_only_when_told_so() {
         let folder = folder();
         lock(folder.path(), false).unwrap();
-        assert!(matches!(lock(folder.path(), false), Err(CommandError::ManifestExists(_))));
+        assert!(matches!(
+            lock(folder.path(), false),
+            Err(CommandError::ManifestExists(_))
+        ));
         lock(folder.path(), true).unwrap();
     }
 
     #[test]
     fn a_folder_without_models_gets_no_manifest() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(lock(folder.path(), false), Err(CommandError::NoModels(_))));
+        assert!(matches!(
+            lock(folder.path(), false),
+            Err(CommandError::NoModels(_))
+        ));
         assert!(!folder.path().join(MANIFEST_FILE).exists());
     }
 
     #[test]
     fn licences_are_given_by_engine() {
-        assert_eq!(parse_licence("xtts=mine"), Ok((Engine::Xtts, "mine".to_owned())));
+        assert_eq!(
+            parse_licence("xtts=mine"),
+            Ok((Engine::Xtts, "mine".to_owned()))
+        );
         for text in ["xtts", "xtts=", "tts=MIT"] {
             assert!(parse_licence(text).is_err(), "{text}");
         }

@@ -23,10 +23,14 @@ pub(super) fn run(registry: &Registry, output: &Output) -> Result<ExitCode, Comm
     let models = &registry.manifest().models;
     let total = models.iter().map(|model| model.size_bytes()).sum();
     let template = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {wide_msg}";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(total).with_style(style);
     let mut files = Vec::new();
-    for (model, file) in models.iter().flat_map(|model| model.files.iter().map(move |file| (model, file))) {
+    for (model, file) in models
+        .iter()
+        .flat_map(|model| model.files.iter().map(move |file| (model, file)))
+    {
         bar.set_message(file.path.display().to_string());
         let path = registry.directory().join(&file.path);
         let problem = registry::verify(&path, file, |bytes| bar.inc(bytes)).err();
@@ -47,7 +51,14 @@ pub(super) fn run(registry: &Registry, output: &Output) -> Result<ExitCode, Comm
             say(format_args!("{}: {state}", file.path));
         }
         let size = human_bytes(total);
-        say(format_args!("{} files, {size}, {damaged} damaged", files.len()));
+        say(format_args!(
+            "{} files, {size}, {damaged} damaged",
+            files.len()
+        ));
     }
-    Ok(if damaged == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if damaged == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
