@@ -18,23 +18,17 @@ use crate::observe::health::DatabaseStatus;
 use crate::observe::metrics::{DOCUMENTS_PENDING, OUTBOX_PENDING};
 use crate::onnx::{Device, Onnx, OnnxError};
 use crate::outbox::{self, Outbox};
-use crate::pipeline::{
-    Engines, Pipeline, PipelineOptions, RecordingOptions, UnspokenLanguage,
-};
+use crate::pipeline::{Engines, Pipeline, PipelineOptions, RecordingOptions, UnspokenLanguage};
 use crate::registry::{CheckedFiles, Engine, Registry};
 use crate::scheduler::{Scheduler, SchedulerOptions};
 use crate::stages::decode::DecodeLimits;
 use crate::stages::embed::OpenVoiceEngine;
 use crate::stages::encode::Mp3Options;
-use crate::stages::synthesize::{
-    ConditioningEngine, SynthesizeOptions, XttsEngine, XttsMetadata,
-};
+use crate::stages::synthesize::{ConditioningEngine, SynthesizeOptions, XttsEngine, XttsMetadata};
 use crate::stages::transcribe::{WhisperEngine, WhisperOptions};
 use crate::stages::translate::{Routes, TranslateEngine, TranslateOptions};
 use crate::store::{IdPolicy, MongoOptions, MongoStore};
-use crate::transport::zmq::{
-    Intake, IntakeOptions, PublishOptions, PublishSocket, TransportError,
-};
+use crate::transport::zmq::{Intake, IntakeOptions, PublishOptions, PublishSocket, TransportError};
 use crate::voices::{VoiceOptions, Voices};
 
 /// Requests that wait for a place in an engine's batch; further jobs wait in the scheduler.
@@ -133,13 +127,11 @@ pub fn build(
         },
         voices: Voices::new(voice_options, embed, condition),
         spoken: XttsMetadata::read(&models.directory.join("xtts")).ok(),
-        documents: (database != DatabaseStatus::Disabled).then_some(
-            if settings.mongo.string_ids {
-                IdPolicy::Strings
-            } else {
-                IdPolicy::ObjectIdsOnly
-            },
-        ),
+        documents: (database != DatabaseStatus::Disabled).then_some(if settings.mongo.string_ids {
+            IdPolicy::Strings
+        } else {
+            IdPolicy::ObjectIdsOnly
+        }),
         options: pipeline_options(settings),
         progress: broadcast::Sender::new(PROGRESS_QUEUE_LENGTH),
     };
@@ -168,7 +160,9 @@ pub async fn serve(
     let (outbox, publisher) = Outbox::start(ledger.clone(), publish)?;
     let core = build(settings, ledger.clone(), Some(outbox.clone()))?;
     let http_listener = bind_http(settings).await?;
-    let http_address = http_listener.local_addr().map(|address| address.to_string());
+    let http_address = http_listener
+        .local_addr()
+        .map(|address| address.to_string());
 
     let (stop_sender, stopping) = watch::channel(false);
     let mut tasks = tokio::task::JoinSet::new();
@@ -182,7 +176,12 @@ pub async fn serve(
             },
         );
         let health = Arc::clone(&core.health);
-        tasks.spawn(outbox::documents::run(store, ledger.clone(), health, stopping.clone()));
+        tasks.spawn(outbox::documents::run(
+            store,
+            ledger.clone(),
+            health,
+            stopping.clone(),
+        ));
     }
     tasks.spawn(housekeeping(
         ledger.clone(),
@@ -220,12 +219,17 @@ pub async fn serve(
     let intake = Intake::start(
         &IntakeOptions {
             endpoint: endpoint(&settings.zmq.bind_address, settings.zmq.pull_port),
-            max_message_bytes: usize::try_from(settings.zmq.max_message_bytes).unwrap_or(usize::MAX),
+            max_message_bytes: usize::try_from(settings.zmq.max_message_bytes)
+                .unwrap_or(usize::MAX),
             ..IntakeOptions::default()
         },
         move |batch| receiver.receive(batch),
     )?;
-    tasks.spawn(signs_of_life(outbox.clone(), sign_of_life, stopping.clone()));
+    tasks.spawn(signs_of_life(
+        outbox.clone(),
+        sign_of_life,
+        stopping.clone(),
+    ));
     core.health.set_sockets_bound();
     tracing::info!(
         requests = intake.endpoint(),
@@ -248,9 +252,11 @@ pub async fn serve(
         Err(error) => tracing::error!(%error, "scheduler panicked"),
     }
     blocking(move || publisher.stop(PUBLISH_GRACE)).await;
-    if tokio::time::timeout(PUBLISH_GRACE, async { while tasks.join_next().await.is_some() {} })
-        .await
-        .is_err()
+    if tokio::time::timeout(PUBLISH_GRACE, async {
+        while tasks.join_next().await.is_some() {}
+    })
+    .await
+    .is_err()
     {
         tracing::warn!("background work did not end in time");
     }
@@ -456,7 +462,7 @@ impl Models {
     }
 
     fn default_voice(&self) -> PathBuf {
-        self.directory.join("xtts").join("default_voice.wav")
+        self.directory.join("xtts").join("default_voice.ogg")
     }
 
     fn transcribe(&self, settings: &Settings) -> std::io::Result<EngineHandle<WhisperEngine>> {
@@ -502,7 +508,11 @@ impl Models {
         let models = self.clone();
         EngineHandle::spawn("condition", ENGINE_QUEUE_LENGTH, move || {
             let folder = models.folder(Engine::Xtts)?;
-            Ok(ConditioningEngine::load(&models.onnx()?, &folder, threads(None))?)
+            Ok(ConditioningEngine::load(
+                &models.onnx()?,
+                &folder,
+                threads(None),
+            )?)
         })
     }
 

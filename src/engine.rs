@@ -84,11 +84,7 @@ impl<E: Engine + 'static> EngineHandle<E> {
     ///
     /// # Errors
     /// The operating system refuses a thread.
-    pub fn spawn<L>(
-        name: &'static str,
-        queue_length: usize,
-        load: L,
-    ) -> std::io::Result<Self>
+    pub fn spawn<L>(name: &'static str, queue_length: usize, load: L) -> std::io::Result<Self>
     where
         L: Fn() -> Result<E, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
     {

@@ -117,7 +117,10 @@ impl Reason {
 
     /// True when the same work may succeed later.
     pub fn is_retryable(self) -> bool {
-        matches!(self, Self::ModelUnavailable | Self::Overloaded | Self::Internal)
+        matches!(
+            self,
+            Self::ModelUnavailable | Self::Overloaded | Self::Internal
+        )
     }
 }
 

@@ -161,7 +161,10 @@ impl Receiver {
                 }
             }
             if self.stopping.load(Ordering::Relaxed) {
-                tracing::error!(requests = candidates.len(), "requests are lost: the daemon stops");
+                tracing::error!(
+                    requests = candidates.len(),
+                    "requests are lost: the daemon stops"
+                );
                 return;
             }
             std::thread::sleep(LEDGER_RETRY_PAUSE);
@@ -216,10 +219,9 @@ impl Receiver {
         );
         match head.map(|head| parse(&[head])) {
             Some(Ok(request)) => {
-                let task_id = request.task_id().map_or_else(
-                    || Uuid::new_v4().to_string(),
-                    str::to_owned,
-                );
+                let task_id = request
+                    .task_id()
+                    .map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
                 self.refuse(&request, &task_id, &failure);
             }
             Some(Err(error)) => self.reject(&error),
@@ -243,7 +245,10 @@ impl Receiver {
             }
             std::thread::sleep(ANSWER_RETRY_PAUSE);
         }
-        tracing::warn!(event = event.kind(), "answer dropped, the publisher does not keep up");
+        tracing::warn!(
+            event = event.kind(),
+            "answer dropped, the publisher does not keep up"
+        );
     }
 }
 

@@ -18,7 +18,9 @@ pub const MANIFEST_FILE: &str = "manifest.toml";
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// There is no model directory, or no manifest in it.
-    #[error("no models at {path}; set MODELS_PATH to a folder with a manifest.toml, or run `translator models lock` on a folder of your own")]
+    #[error(
+        "no models at {path}; set MODELS_PATH to a folder with a manifest.toml, or run `translator models lock` on a folder of your own"
+    )]
     Missing {
         /// Where the manifest was looked for.
         path: PathBuf,
@@ -45,7 +47,9 @@ pub enum RegistryError {
     #[error("no {0} model is installed")]
     NotInstalled(Engine),
     /// The model's licence has to be accepted first.
-    #[error("{id} is licensed under {licence}; add \"{licence}\" to accept_licenses under [models] after reading it")]
+    #[error(
+        "{id} is licensed under {licence}; add \"{licence}\" to accept_licenses under [models] after reading it"
+    )]
     Licence {
         /// The model.
         id: String,
@@ -305,7 +309,7 @@ impl Registry {
 
     /// The recording that the default voice is made from.
     pub fn default_voice(&self) -> PathBuf {
-        self.directory.join("xtts").join("default_voice.wav")
+        self.directory.join("xtts").join("default_voice.ogg")
     }
 }
 
@@ -382,11 +386,7 @@ impl CheckedFiles {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn verify(
-    path: &Path,
-    expected: &ModelFile,
-    progress: impl FnMut(u64),
-) -> Result<(), Problem> {
+pub fn verify(path: &Path, expected: &ModelFile, progress: impl FnMut(u64)) -> Result<(), Problem> {
     let unreadable = |e: std::io::Error| Problem::Unreadable(e.kind());
     let actual = std::fs::metadata(path).map_err(unreadable)?.len();
     if actual != expected.size_bytes {
@@ -465,14 +465,26 @@ mod tests {
             .whisper_file("", &CheckedFiles::default())
             .unwrap_err();
         assert!(
-            matches!(error, RegistryError::Damaged { problem: Problem::Hash, .. }),
+            matches!(
+                error,
+                RegistryError::Damaged {
+                    problem: Problem::Hash,
+                    ..
+                }
+            ),
             "{error}"
         );
         std::fs::write(directory.path().join("whisper/a.bin"), b"ab").unwrap();
         let error = registry.whisper_file("", &CheckedFiles::with_cache(cache));
         assert!(matches!(
             error,
-            Err(RegistryError::Damaged { problem: Problem::Size { expected: 3, actual: 2 }, .. })
+            Err(RegistryError::Damaged {
+                problem: Problem::Size {
+                    expected: 3,
+                    actual: 2
+                },
+                ..
+            })
         ));
     }
 
@@ -505,7 +517,10 @@ mod tests {
             + &manifest(ABC, 3, "whisper/ggml-large-v3.bin", "");
         let directory = directory_with(
             &text,
-            &[("whisper/ggml-base.bin", b"abc"), ("whisper/ggml-large-v3.bin", b"abc")],
+            &[
+                ("whisper/ggml-base.bin", b"abc"),
+                ("whisper/ggml-large-v3.bin", b"abc"),
+            ],
         );
         let registry = Registry::open(directory.path(), &[]).unwrap();
         let chosen = registry.whisper_file("large-v3", &CheckedFiles::default());

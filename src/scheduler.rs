@@ -13,9 +13,7 @@ use tokio::task::JoinSet;
 use crate::domain::Deadline;
 use crate::engine::error_chain;
 use crate::ledger::{Finish, JobId, JobRecord, Ledger, LedgerError, MAX_ATTEMPTS};
-use crate::observe::metrics::{
-    JOB_DURATION, JOBS_FINISHED, JOBS_RUNNING, QUEUE_DEPTH, QUEUE_WAIT,
-};
+use crate::observe::metrics::{JOB_DURATION, JOBS_FINISHED, JOBS_RUNNING, QUEUE_DEPTH, QUEUE_WAIT};
 use crate::pipeline::{Attempt, Pipeline};
 use crate::protocol::{Request, Timestamp};
 
@@ -194,7 +192,11 @@ impl Scheduler {
             job_id,
             since: Instant::now(),
         };
-        self.lock().waiting.entry(lane).or_default().push_back(queued);
+        self.lock()
+            .waiting
+            .entry(lane)
+            .or_default()
+            .push_back(queued);
         self.changed.notify_one();
     }
 
@@ -245,7 +247,11 @@ impl Scheduler {
             } else {
                 running.count(|lane| !lane.is_text()) < self.options.max_running_audio
             };
-            has_slot && queues.waiting.get(lane).is_some_and(|queue| !queue.is_empty())
+            has_slot
+                && queues
+                    .waiting
+                    .get(lane)
+                    .is_some_and(|queue| !queue.is_empty())
         })?;
         let queued = queues.waiting.get_mut(&lane)?.pop_front()?;
         metrics::histogram!(QUEUE_WAIT, "lane" => lane.as_str())
@@ -268,13 +274,19 @@ impl Scheduler {
         if running.jobs.is_empty() {
             return;
         }
-        tracing::info!(jobs = running.jobs.len(), "running jobs are given time to end");
+        tracing::info!(
+            jobs = running.jobs.len(),
+            "running jobs are given time to end"
+        );
         let all_ended = async {
             while let Some(ended) = running.tasks.join_next_with_id().await {
                 running.ended(ended);
             }
         };
-        if tokio::time::timeout(self.options.drain, all_ended).await.is_ok() {
+        if tokio::time::timeout(self.options.drain, all_ended)
+            .await
+            .is_ok()
+        {
             return;
         }
         for job in running.jobs.values() {
@@ -304,7 +316,10 @@ struct RunningJob {
 
 impl Running {
     fn count(&self, is_counted: impl Fn(Lane) -> bool) -> usize {
-        self.jobs.values().filter(|job| is_counted(job.lane)).count()
+        self.jobs
+            .values()
+            .filter(|job| is_counted(job.lane))
+            .count()
     }
 
     fn start(
@@ -424,7 +439,12 @@ fn count_end(kind: &str, received_at_ms: i64, finish: Finish) {
     let seconds = now.saturating_sub(received_at_ms).max(0) as f64 / 1000.0;
     metrics::counter!(JOBS_FINISHED, "kind" => kind.to_owned(), "outcome" => outcome).increment(1);
     metrics::histogram!(JOB_DURATION, "kind" => kind.to_owned()).record(seconds);
-    tracing::info!(job.kind = kind, outcome, duration_ms = (seconds * 1000.0) as u64, "job ended");
+    tracing::info!(
+        job.kind = kind,
+        outcome,
+        duration_ms = (seconds * 1000.0) as u64,
+        "job ended"
+    );
 }
 
 struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
@@ -484,7 +504,12 @@ mod tests {
     #[test]
     fn short_texts_go_first_and_audio_holds_nobody_up() {
         let scheduler = scheduler();
-        for (id, lane) in [(1, Lane::Audio), (2, Lane::TextAny), (3, Lane::TextNormal), (4, Lane::TextFast)] {
+        for (id, lane) in [
+            (1, Lane::Audio),
+            (2, Lane::TextAny),
+            (3, Lane::TextNormal),
+            (4, Lane::TextFast),
+        ] {
             scheduler.push(lane, JobId(id));
         }
         let order: Vec<i64> = std::iter::from_fn(|| scheduler.next(&Running::default()))

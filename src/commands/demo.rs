@@ -24,7 +24,7 @@ use crate::registry::Registry;
 const FIXTURE_MODELS: &str = "models/fixtures";
 
 /// The voice message that is sent.
-const SAMPLE: &str = "models/fixtures/audio/voice_message.wav";
+const SAMPLE: &str = "models/fixtures/audio/voice_message.ogg";
 
 /// Languages that it is translated into.
 const TARGETS: [&str; 2] = ["fr", "es"];

@@ -74,7 +74,9 @@ impl<'de> Deserialize<'de> for Language {
 }
 
 /// Three-letter codes that the gateway uses as they are.
-const GATEWAY_THREE_LETTER: &[&str] = &["bas", "ksf", "nnh", "dua", "ewo", "bum", "byv", "fan", "fil"];
+const GATEWAY_THREE_LETTER: &[&str] = &[
+    "bas", "ksf", "nnh", "dua", "ewo", "bum", "byv", "fan", "fil",
+];
 
 /// ISO 639-2 (B and T) and 639-3 codes of the languages that have an ISO 639-1 code in use here.
 #[rustfmt::skip]
@@ -125,7 +127,9 @@ mod tests {
 
     #[test]
     fn what_is_no_code_is_refused() {
-        for code in ["", "a", "auto", "qqq", "f1", "f.", "$fr", "é", "-fr", "frança"] {
+        for code in [
+            "", "a", "auto", "qqq", "f1", "f.", "$fr", "é", "-fr", "frança",
+        ] {
             assert_eq!(canonical(code), None, "{code}");
         }
     }

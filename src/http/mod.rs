@@ -124,7 +124,10 @@ async fn ready(State(state): State<AppState>) -> impl IntoResponse {
     } else {
         "sockets are not bound".into()
     };
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "detail": detail })))
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        Json(json!({ "detail": detail })),
+    )
 }
 
 async fn render_metrics(State(state): State<AppState>) -> impl IntoResponse {
@@ -133,11 +136,16 @@ async fn render_metrics(State(state): State<AppState>) -> impl IntoResponse {
             .set(f64::from(u8::from(status == EngineStatus::Ready)));
     }
     (
-        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
         state.metrics.render(),
     )
 }
 
 fn now() -> String {
-    OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
+    OffsetDateTime::now_utc()
+        .format(&Rfc3339)
+        .unwrap_or_default()
 }

@@ -90,7 +90,10 @@ fn describe() {
         (STAGE_DURATION, "time of one stage of one job"),
         (JOB_DURATION, "time of a job from acceptance to its end"),
         (ENGINE_DURATION, "time of a request in an engine's batch"),
-        (ENGINE_QUEUE_WAIT, "time a request waits for a place in a batch"),
+        (
+            ENGINE_QUEUE_WAIT,
+            "time a request waits for a place in a batch",
+        ),
     ] {
         describe_histogram!(name, Unit::Seconds, text);
     }

@@ -123,6 +123,14 @@ impl Onnx {
         }
     }
 
+    /// Tells whether sessions can run on the device at all.
+    ///
+    /// # Errors
+    /// The device cannot be used.
+    pub fn require_device(&self) -> Result<(), OnnxError> {
+        self.builder(1).map(drop)
+    }
+
     /// Builds a session for one model file with `threads` threads inside an operator.
     ///
     /// Threads do not spin while they wait: several engines share the cores.

@@ -15,8 +15,8 @@ use crate::domain::{Language, Pcm, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::Finish;
 use crate::protocol::{
-    AudioFailure, AudioProcessCompleted, AudioProcessRequest, AudioTranslation, Event, ExistingVoice,
-    NewVoiceProfile, Request, Timestamp, TranscriptionResult, TranslatedAudio,
+    AudioFailure, AudioProcessCompleted, AudioProcessRequest, AudioTranslation, Event,
+    ExistingVoice, NewVoiceProfile, Request, Timestamp, TranscriptionResult, TranslatedAudio,
 };
 use crate::voices::{ChosenVoice, SuppliedVoice, VoiceProfile, VoiceRequest};
 
@@ -109,7 +109,11 @@ async fn choose_voice(
     let chosen = job.stage(Stage::Embed, None, code, async {
         let made_before = job.restored::<MadeVoice>(Stage::Embed, "").await;
         if made_before.is_some()
-            && let Ok(Some(voice)) = job.pipeline.voices.made_before(request.voice_owner_id()).await
+            && let Ok(Some(voice)) = job
+                .pipeline
+                .voices
+                .made_before(request.voice_owner_id())
+                .await
         {
             return Ok(voice);
         }
@@ -174,7 +178,8 @@ async fn speak_all(
     let seed_key = Request::AudioProcess(Box::new((**request).clone())).seed_key();
     let mut running = JoinSet::new();
     for language in languages.iter().copied() {
-        let (job, request, transcript) = (Arc::clone(job), Arc::clone(request), Arc::clone(transcript));
+        let (job, request, transcript) =
+            (Arc::clone(job), Arc::clone(request), Arc::clone(transcript));
         let (voice, pcm, seed_key) = (Arc::clone(voice), pcm.clone(), seed_key.clone());
         running.spawn(async move {
             let voice = async || {

@@ -37,17 +37,26 @@ pub(super) fn of_audio(
             attachment_id: &request.attachment_id,
         };
         writes.push(documents::transcription(recording, transcript, at, policy));
-        writes.extend(spoken.iter().map(|audio| {
-            documents::translated_audio(recording, &translated(audio), at, policy)
-        }));
+        writes.extend(
+            spoken.iter().map(|audio| {
+                documents::translated_audio(recording, &translated(audio), at, policy)
+            }),
+        );
     }
     if let Some(voice) = voice {
         let folder = job.pipeline.voices.folder(&voice.metadata.user_id);
-        writes.push(documents::voice_model(&voice_model(voice, &folder), at, policy));
+        writes.push(documents::voice_model(
+            &voice_model(voice, &folder),
+            at,
+            policy,
+        ));
     }
     let (kept, skipped): (Vec<_>, Vec<_>) = writes.into_iter().partition(Option::is_some);
     if !skipped.is_empty() {
-        tracing::debug!(documents = skipped.len(), "ids are no object ids, nothing is written");
+        tracing::debug!(
+            documents = skipped.len(),
+            "ids are no object ids, nothing is written"
+        );
     }
     kept.into_iter().flatten().filter_map(stored_form).collect()
 }

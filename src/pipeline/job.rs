@@ -173,7 +173,11 @@ impl Job {
             Err(fault) => Err(JobFailure::injected(stage, code, fault)),
         };
         clock.outcome = if result.is_ok() { "ok" } else { "error" };
-        let step = if result.is_ok() { Step::Done } else { Step::Failed };
+        let step = if result.is_ok() {
+            Step::Done
+        } else {
+            Step::Failed
+        };
         self.tell(stage, language, step);
         result
     }

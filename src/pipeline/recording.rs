@@ -168,7 +168,9 @@ fn read_upload(
     }
     let mut failure = SourceError::OutsideRoots;
     for root in &options.upload_roots {
-        let Ok(root) = root.canonicalize() else { continue };
+        let Ok(root) = root.canonicalize() else {
+            continue;
+        };
         let candidates = if path.is_absolute() {
             vec![path.to_owned()]
         } else {
@@ -217,7 +219,12 @@ pub(super) async fn transcript(
 ) -> Result<Transcript, JobFailure> {
     let default_language = job.pipeline.options.default_language;
     if let Some(mobile) = hints.mobile {
-        return Ok(of_device(mobile, pcm, hints.user_language, default_language));
+        return Ok(of_device(
+            mobile,
+            pcm,
+            hints.user_language,
+            default_language,
+        ));
     }
     if let Some((transcript, _)) = job.restored(Stage::Transcribe, "").await {
         return Ok(transcript);
@@ -292,7 +299,13 @@ mod tests {
         assert_eq!(read(Path::new("2026/a.ogg")).unwrap(), "audio");
         assert_eq!(read(Path::new("uploads/2026/a.ogg")).unwrap(), "audio");
         assert_eq!(read(&root.join("2026/a.ogg")).unwrap(), "audio");
-        for hostile in ["../secret", "link", "/etc/passwd", "2026/../../secret", "secret"] {
+        for hostile in [
+            "../secret",
+            "link",
+            "/etc/passwd",
+            "2026/../../secret",
+            "secret",
+        ] {
             let error = read(Path::new(hostile)).unwrap_err();
             assert_eq!(error.reason(), Reason::NoAudio, "{hostile}");
         }
@@ -314,7 +327,10 @@ mod tests {
             "/relative",
         ] {
             let error = fetch(url, &options).unwrap_err();
-            assert!(matches!(error, SourceError::HostNotAllowed), "{url}: {error}");
+            assert!(
+                matches!(error, SourceError::HostNotAllowed),
+                "{url}: {error}"
+            );
         }
     }
 }

@@ -60,7 +60,12 @@ pub(super) async fn speak(
     let text = translation(job, request, transcript, language).await?;
     let voice = voice().await.map_err(|failure| {
         let failure = failure.on_the_wire();
-        JobFailure::new(failure.stage, ErrorCode::TtsFailed, failure.reason, failure.message)
+        JobFailure::new(
+            failure.stage,
+            ErrorCode::TtsFailed,
+            failure.reason,
+            failure.message,
+        )
     })?;
     let (is_cloned, quality) = (voice.is_cloned, voice.quality);
     let speech = synthesize(job, request, &text, language, seed_key, voice).await?;
@@ -72,8 +77,13 @@ pub(super) async fn speak(
         segments: segments(&speech, language),
     };
     let audio = encode(job, &speech, language).await?;
-    job.checkpoint(Stage::Encode, language.as_str(), &record, Some(audio.clone()))
-        .await?;
+    job.checkpoint(
+        Stage::Encode,
+        language.as_str(),
+        &record,
+        Some(audio.clone()),
+    )
+    .await?;
     publishable(job, request, language, record, audio).await
 }
 
@@ -112,7 +122,8 @@ async fn translation(
     let record = TranslatedRecord {
         text: translation.text,
     };
-    job.checkpoint(Stage::Translate, item, &record, None).await?;
+    job.checkpoint(Stage::Translate, item, &record, None)
+        .await?;
     Ok(record.text)
 }
 
@@ -161,7 +172,9 @@ async fn synthesize(
 
 /// The language whose phonetics speak `language`.
 fn spoken_as(job: &Job, language: Language) -> Language {
-    let Some(spoken) = &job.pipeline.spoken else { return language };
+    let Some(spoken) = &job.pipeline.spoken else {
+        return language;
+    };
     if spoken.speaks(language) {
         return language;
     }
@@ -175,7 +188,8 @@ fn spoken_as(job: &Job, language: Language) -> Language {
 /// The language with a voice that sounds nearest; languages of Cameroon are read by French speakers.
 fn related(language: Language) -> Language {
     let code = match language.as_str() {
-        "bas" | "ksf" | "nnh" | "dua" | "bum" | "ewo" | "byv" | "fan" | "ln" | "wo" | "ff" | "bm" => "fr",
+        "bas" | "ksf" | "nnh" | "dua" | "bum" | "ewo" | "byv" | "fan" | "ln" | "wo" | "ff"
+        | "bm" => "fr",
         "ca" | "gl" => "es",
         "uk" | "bg" | "kk" => "ru",
         "sk" | "sl" | "hr" | "sr" => "cs",
@@ -319,7 +333,10 @@ mod tests {
     fn ids_in_file_names_cannot_leave_the_folder() {
         for id in ["../../x", "a/b", "", "post:1", "é", &"x".repeat(65)] {
             let safe = file_safe(id);
-            assert!(safe.bytes().all(|b| b.is_ascii_alphanumeric()), "{id} → {safe}");
+            assert!(
+                safe.bytes().all(|b| b.is_ascii_alphanumeric()),
+                "{id} → {safe}"
+            );
         }
         assert_eq!(file_safe("66b1f0a4_c-2"), "66b1f0a4_c-2");
         assert_ne!(file_safe("a/b"), file_safe("a:b"));
@@ -328,7 +345,13 @@ mod tests {
     #[test]
     fn seeds_differ_by_job_and_language_only() {
         assert_eq!(seed("job", Language::FRENCH), seed("job", Language::FRENCH));
-        assert_ne!(seed("job", Language::FRENCH), seed("job", Language::ENGLISH));
-        assert_ne!(seed("job", Language::FRENCH), seed("other", Language::FRENCH));
+        assert_ne!(
+            seed("job", Language::FRENCH),
+            seed("job", Language::ENGLISH)
+        );
+        assert_ne!(
+            seed("job", Language::FRENCH),
+            seed("other", Language::FRENCH)
+        );
     }
 }

@@ -14,8 +14,8 @@ use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::Finish;
 use crate::protocol::{
     Event, ModelType, PoolType, RequestedLanguage, StoryTextCompleted, StoryTextRequest,
-    TextErrorMetadata, TextMetadata, TextResult, Timestamp, TranslationCompleted,
-    TranslationError, TranslationRequest, TranslationSkipped,
+    TextErrorMetadata, TextMetadata, TextResult, Timestamp, TranslationCompleted, TranslationError,
+    TranslationRequest, TranslationSkipped,
 };
 use crate::scheduler::Lane;
 use crate::stages::detect::detect_language;
@@ -33,7 +33,13 @@ pub(super) async fn run(job: &Arc<Job>, request: TranslationRequest) -> Result<F
     let source = source_language(job, request.source_language, &request.text);
     let request = Arc::new(request);
     let targets = &request.target_languages;
-    let mut results = in_order(job, source, &request.text, request.model_type, &targets.accepted);
+    let mut results = in_order(
+        job,
+        source,
+        &request.text,
+        request.model_type,
+        &targets.accepted,
+    );
     let mut failed = targets.rejected.clone();
     let mut first_failure = None;
     let mut succeeded = false;
@@ -66,7 +72,11 @@ pub(super) async fn run(job: &Arc<Job>, request: TranslationRequest) -> Result<F
         )
     });
     let error = error_event(job, &request, &failure, failed);
-    let finish = if succeeded { Finish::Done } else { Finish::Failed };
+    let finish = if succeeded {
+        Finish::Done
+    } else {
+        Finish::Failed
+    };
     job.finish(vec![("error".to_owned(), error)], Vec::new(), finish)
         .await?;
     Ok(finish)
@@ -89,7 +99,9 @@ pub(super) async fn run_story(
         StoryTextCompleted::new(request.post_id, request.text_object_index, Timestamp::now());
     while let Some((target, result)) = results.next().await {
         match result {
-            Ok(translated) => event.add(target.field_name().to_owned(), translated.translation.text),
+            Ok(translated) => {
+                event.add(target.field_name().to_owned(), translated.translation.text)
+            }
             Err(JobFailure::Ledger(error)) => return Err(error.into()),
             Err(failure) => failure.record(job.kind()),
         }
@@ -159,7 +171,10 @@ fn in_order(
     for (index, target) in targets.iter().enumerate() {
         let (job, text, language) = (Arc::clone(job), Arc::clone(&text), target.language);
         running.spawn(async move {
-            (index, translate(&job, source, &text, language, model_type).await)
+            (
+                index,
+                translate(&job, source, &text, language, model_type).await,
+            )
         });
     }
     InOrder {
@@ -253,11 +268,13 @@ fn completed(
             processing_time,
             model_type: request.model_type,
             translator_model: request.model_type,
-            pool_type: Some(match Lane::of_text(&request.text, request.is_low_priority()) {
-                Lane::TextFast => PoolType::Fast,
-                Lane::TextAny => PoolType::Any,
-                Lane::TextNormal | Lane::Audio => PoolType::Normal,
-            }),
+            pool_type: Some(
+                match Lane::of_text(&request.text, request.is_low_priority()) {
+                    Lane::TextFast => PoolType::Fast,
+                    Lane::TextAny => PoolType::Any,
+                    Lane::TextNormal | Lane::Audio => PoolType::Normal,
+                },
+            ),
             translation_time: Some(translated.translation_time),
             queue_time: Some(processing_time.saturating_sub(translated.translation_time)),
         },

@@ -52,7 +52,7 @@ impl Default for VoiceOptions {
     fn default() -> Self {
         Self {
             directory: PathBuf::from("data/voices"),
-            default_voice: PathBuf::from("models/xtts/default_voice.wav"),
+            default_voice: PathBuf::from("models/xtts/default_voice.ogg"),
             max_age: Duration::from_secs(30 * 86_400),
             early_improvement_quality: 0.5,
             same_speaker_similarity: 0.8,

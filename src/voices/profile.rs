@@ -25,7 +25,9 @@ pub enum ProfileError {
     #[error("the voice profile holds a speaker embedding only")]
     EmbeddingOnly,
     /// Written by a later version of this program.
-    #[error("the voice profile has format version {0}, this program reads version {FORMAT_VERSION}")]
+    #[error(
+        "the voice profile has format version {0}, this program reads version {FORMAT_VERSION}"
+    )]
     Version(u16),
     /// Not a voice profile, or a damaged one.
     #[error("the voice profile is malformed")]
@@ -112,9 +114,9 @@ impl VoiceProfile {
         if version != FORMAT_VERSION {
             return Err(ProfileError::Version(version));
         }
-        let mut lengths = header[4..].chunks_exact(4).map(|b| {
-            u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize
-        });
+        let mut lengths = header[4..]
+            .chunks_exact(4)
+            .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize);
         let mut values = values;
         let mut array = || -> Result<Arc<[f32]>, ProfileError> {
             let length = lengths.next().unwrap_or_default();
@@ -127,7 +129,9 @@ impl VoiceProfile {
             values = rest;
             bytes
                 .chunks_exact(4)
-                .map(|b| Some(f32::from_le_bytes([b[0], b[1], b[2], b[3]])).filter(|x| x.is_finite()))
+                .map(|b| {
+                    Some(f32::from_le_bytes([b[0], b[1], b[2], b[3]])).filter(|x| x.is_finite())
+                })
                 .collect::<Option<_>>()
                 .ok_or(ProfileError::Malformed)
         };
@@ -169,7 +173,11 @@ mod tests {
     use super::*;
 
     fn profile(seed: f32) -> VoiceProfile {
-        let ramp = |n: usize| (0..n).map(|i| (i as f32 + seed).sin()).collect::<Arc<[f32]>>();
+        let ramp = |n: usize| {
+            (0..n)
+                .map(|i| (i as f32 + seed).sin())
+                .collect::<Arc<[f32]>>()
+        };
         VoiceProfile {
             speaker_embedding: SpeakerEmbedding(ramp(8)),
             conditioning: Conditioning {
@@ -189,19 +197,34 @@ mod tests {
     fn damaged_bytes_are_refused() {
         let good = profile(0.5).to_bytes();
         for end in 0..good.len() {
-            assert!(VoiceProfile::from_bytes(&good[..end]).is_err(), "cut at {end}");
+            assert!(
+                VoiceProfile::from_bytes(&good[..end]).is_err(),
+                "cut at {end}"
+            );
         }
         let mut nan = good.to_vec();
         nan[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&f32::NAN.to_le_bytes());
         assert_eq!(VoiceProfile::from_bytes(&nan), Err(ProfileError::Malformed));
         let mut huge = good.to_vec();
         huge[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert_eq!(VoiceProfile::from_bytes(&huge), Err(ProfileError::Malformed));
+        assert_eq!(
+            VoiceProfile::from_bytes(&huge),
+            Err(ProfileError::Malformed)
+        );
         let mut later = good.to_vec();
         later[4] = 9;
-        assert_eq!(VoiceProfile::from_bytes(&later), Err(ProfileError::Version(9)));
-        assert_eq!(VoiceProfile::from_bytes(&[0; 1024]), Err(ProfileError::EmbeddingOnly));
-        assert_eq!(VoiceProfile::from_bytes(&[0; 512]), Err(ProfileError::EmbeddingOnly));
+        assert_eq!(
+            VoiceProfile::from_bytes(&later),
+            Err(ProfileError::Version(9))
+        );
+        assert_eq!(
+            VoiceProfile::from_bytes(&[0; 1024]),
+            Err(ProfileError::EmbeddingOnly)
+        );
+        assert_eq!(
+            VoiceProfile::from_bytes(&[0; 512]),
+            Err(ProfileError::EmbeddingOnly)
+        );
     }
 
     #[test]
@@ -211,8 +234,12 @@ mod tests {
         let norm = |v: &SpeakerEmbedding| v.0.iter().map(|x| x * x).sum::<f32>().sqrt();
         let expected = 0.7 * norm(&old.speaker_embedding) + 0.3 * norm(&new.speaker_embedding);
         assert!((norm(&improved.speaker_embedding) - expected).abs() < 1e-5);
-        let towards_old = improved.speaker_embedding.cosine_similarity(&old.speaker_embedding);
-        let towards_new = improved.speaker_embedding.cosine_similarity(&new.speaker_embedding);
+        let towards_old = improved
+            .speaker_embedding
+            .cosine_similarity(&old.speaker_embedding);
+        let towards_new = improved
+            .speaker_embedding
+            .cosine_similarity(&new.speaker_embedding);
         assert!(towards_old > towards_new);
     }
 

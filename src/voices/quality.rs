@@ -36,7 +36,10 @@ mod tests {
             (0, 0, 0.3),
         ] {
             let quality = of_new_voice(duration_ms, count);
-            assert!((quality - expected).abs() < 1e-6, "{duration_ms} ms × {count}: {quality}");
+            assert!(
+                (quality - expected).abs() < 1e-6,
+                "{duration_ms} ms × {count}: {quality}"
+            );
         }
         assert!((of_improved_voice(0.3) - 0.35).abs() < 1e-6);
         assert!((of_improved_voice(0.98) - 1.0).abs() < 1e-6);

@@ -186,7 +186,16 @@ mod tests {
     #[test]
     fn hostile_ids_stay_inside_the_store() {
         let store = VoiceStore::new(PathBuf::from("voices"));
-        for id in ["../../etc", "a/b", "", ".", "..", "C:\\x", "post:1", &"x".repeat(300)] {
+        for id in [
+            "../../etc",
+            "a/b",
+            "",
+            ".",
+            "..",
+            "C:\\x",
+            "post:1",
+            &"x".repeat(300),
+        ] {
             let folder = store.folder(id);
             assert_eq!(folder.parent(), Some(Path::new("voices")), "{id}");
             assert!(folder.file_name().is_some(), "{id}");

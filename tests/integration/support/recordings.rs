@@ -7,7 +7,7 @@ use super::skip;
 
 /// The bundled voice message, a made-up voice.
 pub fn bundled() -> Vec<u8> {
-    let path = super::daemon::fixture_models().join("audio/voice_message.wav");
+    let path = super::daemon::fixture_models().join("audio/voice_message.ogg");
     std::fs::read(path).unwrap()
 }
 
@@ -21,7 +21,10 @@ pub fn real(name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    skip("REQUIRE_SHARED", &format!("{} is not there", path.display()));
+    skip(
+        "REQUIRE_SHARED",
+        &format!("{} is not there", path.display()),
+    );
     None
 }
 
@@ -31,7 +34,17 @@ pub const CONVERSIONS: [(&str, &[&str]); 7] = [
     ("webm", &["-c:a", "libopus", "-f", "webm", "-live", "1"]),
     ("ogg", &["-c:a", "libopus", "-f", "ogg"]),
     ("m4a", &["-c:a", "aac", "-f", "ipod"]),
-    ("mp4", &["-c:a", "aac", "-f", "mp4", "-movflags", "frag_keyframe+empty_moov"]),
+    (
+        "mp4",
+        &[
+            "-c:a",
+            "aac",
+            "-f",
+            "mp4",
+            "-movflags",
+            "frag_keyframe+empty_moov",
+        ],
+    ),
     ("mp3", &["-c:a", "libmp3lame", "-f", "mp3"]),
     ("flac", &["-c:a", "flac", "-f", "flac"]),
     ("aac", &["-c:a", "aac", "-f", "adts"]),
