@@ -340,8 +340,12 @@ impl Answer {
         Ok(facts)
     }
 
-    /// Writes the transcript and the translations as JSON and returns the files.
-    pub(super) fn write_texts(&self) -> Result<[PathBuf; 2], CommandError> {
+    /// Writes the transcript and the translations as JSON and returns the files; none without a
+    /// transcript.
+    pub(super) fn write_texts(&self) -> Result<Vec<PathBuf>, CommandError> {
+        let Some(transcript) = &self.transcription else {
+            return Ok(Vec::new());
+        };
         let translations: serde_json::Map<String, Value> = self
             .translated
             .iter()
@@ -355,9 +359,8 @@ impl Answer {
                 (language.to_string(), entry)
             })
             .collect();
-        let transcript = self.transcription.clone().unwrap_or_default();
-        Ok([
-            self.write("transcript.json", &pretty(&transcript))?,
+        Ok(vec![
+            self.write("transcript.json", &pretty(transcript))?,
             self.write("translations.json", &pretty(&translations.into()))?,
         ])
     }
@@ -491,9 +494,9 @@ mod tests {
         assert_eq!(*answer.state(), State::Complete);
         let file = std::fs::read(directory.path().join("note.es.mp3")).unwrap();
         assert_eq!(file, b"mp3 bytes");
-        let [_, translations] = answer.write_texts().unwrap();
+        let files = answer.write_texts().unwrap();
         let translations: Value =
-            serde_json::from_slice(&std::fs::read(translations).unwrap()).unwrap();
+            serde_json::from_slice(&std::fs::read(&files[1]).unwrap()).unwrap();
         assert_eq!(translations["fr"]["text"], "bonjour");
     }
 

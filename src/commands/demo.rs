@@ -53,11 +53,12 @@ const KEPT_VARIABLES: [&str; 7] = [
 ];
 
 const NOISE_BANNER: &str = "\
-┌──────────────────────────────────────────────────────────────────────────────┐
-│ These tiny models have random weights: their output is noise. To hear real   │
-│ speech, put real models into models/ (or MODELS_PATH): README, \"Models and   │
-│ licences\", tells which. `translator models list` shows what is installed.    │
-└──────────────────────────────────────────────────────────────────────────────┘";
+────────────────────────────────────────────────────────────────────────────────
+  These are tiny models for tests: their output is noise. Whatever is said, they
+  hear the same words, translate word by word and speak with random weights.
+  To hear real speech, put real models into models/ or set MODELS_PATH: README,
+  \"Models and licences\". `translator models list` shows what is installed.
+────────────────────────────────────────────────────────────────────────────────";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -39,15 +39,8 @@ pub(super) fn onnxruntime(settings: &Settings) -> Vec<Check> {
             return vec![Check::fail("onnxruntime", error_chain(&error), hint)];
         }
     };
-    // The version is in the name of the file that the link leads to.
-    let file = library.canonicalize().unwrap_or_else(|_| library.clone());
-    let build = ort::info();
-    let build = build
-        .split(", cmake")
-        .next()
-        .unwrap_or(build)
-        .trim_start_matches("ORT Build Info: ");
-    let loaded = Check::ok("onnxruntime", format!("{} ({build})", file.display()));
+    let version = version_of(&library).unwrap_or_else(|| "version not known".to_owned());
+    let loaded = Check::ok("onnxruntime", format!("{version}, {}", library.display()));
     let device = match (device, onnx.require_device()) {
         (Device::Cuda, Ok(())) => Check::ok("device", "cuda"),
         (Device::Cuda, Err(error)) => Check::fail(
@@ -69,6 +62,28 @@ pub(super) fn onnxruntime(settings: &Settings) -> Vec<Check> {
         }
     };
     vec![loaded, device]
+}
+
+/// The version of a library that was loaded. Its symbols carry it as `VERS_1.24.0`; the library says it
+/// only to C callers.
+fn version_of(library: &Path) -> Option<String> {
+    version_in(&std::fs::read(library).ok()?)
+}
+
+fn version_in(library: &[u8]) -> Option<String> {
+    const MARK: &[u8] = b"\0VERS_";
+    let start = library
+        .windows(MARK.len())
+        .position(|bytes| bytes == MARK)?;
+    let version = library
+        .get(start + MARK.len()..)?
+        .split(|byte| *byte == 0)
+        .next()?;
+    let is_version = version.len() < 20
+        && version
+            .iter()
+            .all(|byte| byte.is_ascii_digit() || *byte == b'.');
+    is_version.then(|| String::from_utf8_lossy(version).into_owned())
 }
 
 /// What each engine would load.
@@ -119,10 +134,16 @@ fn describe(registry: &Registry, engine: Engine) -> String {
     let folder = registry.directory().join(engine.as_str());
     let covers = match engine {
         Engine::Marian => Routes::scan(&folder)
-            .map(|routes| format!(", {} usable", routes.pairs().len()))
+            .map(|routes| format!(", {} pairs", routes.pairs().len()))
             .ok(),
         Engine::Xtts => XttsMetadata::read(&folder)
-            .map(|xtts| format!(", {} languages", xtts.languages.len()))
+            .map(|xtts| {
+                let spoken = xtts
+                    .languages
+                    .iter()
+                    .filter(|language| xtts.speaks(**language));
+                format!(", {} languages", spoken.count())
+            })
             .ok(),
         Engine::Whisper | Engine::Openvoice | Engine::Vad => None,
     };
@@ -295,6 +316,13 @@ mod tests {
         assert_eq!(available(""), None);
         assert_eq!(available("x\n/dev/sda 1 2 many 4% /\n"), None);
         assert!(free_bytes(Path::new(".")).is_some());
+    }
+
+    #[test]
+    fn the_version_of_a_library_is_in_its_symbols() {
+        assert_eq!(version_in(b"x\0VERS_1.24.0\0y").as_deref(), Some("1.24.0"));
+        assert_eq!(version_in(b"x\0VERS_SECRET\0y"), None);
+        assert_eq!(version_in(b"nothing"), None);
     }
 
     #[test]

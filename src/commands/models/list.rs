@@ -137,19 +137,19 @@ fn print(listing: &Listing) {
     if let Some(note) = &listing.note {
         say(format_args!("note: {note}"));
     }
-    let width = listing
-        .models
-        .iter()
-        .map(|model| model.id.len())
-        .max()
-        .unwrap_or_default();
+    let width =
+        |text: fn(&Entry) -> usize| listing.models.iter().map(text).max().unwrap_or_default();
+    let (id_width, licence_width) = (
+        width(|model| model.id.len()),
+        width(|model| model.licence.len()),
+    );
     say(format_args!(
-        "\n{:<10} {:<width$} {:>11}  {:<14} LANGUAGES",
+        "\n{:<10} {:<id_width$} {:>11}  {:<licence_width$}  LANGUAGES",
         "ENGINE", "ID", "SIZE", "LICENCE"
     ));
     for model in &listing.models {
         say(format_args!(
-            "{:<10} {:<width$} {:>11}  {:<14} {}{}",
+            "{:<10} {:<id_width$} {:>11}  {:<licence_width$}  {}{}",
             model.engine,
             model.id,
             human_bytes(model.size_bytes).to_string(),

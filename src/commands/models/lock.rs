@@ -27,7 +27,7 @@ under [models] names it.";
 
 #[derive(Debug, Args)]
 #[command(after_help = LAYOUT)]
-pub(super) struct LockArgs {
+pub(in crate::commands) struct LockArgs {
     /// Folder with models, if not that of the settings
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
