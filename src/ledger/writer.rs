@@ -83,7 +83,7 @@ fn run(mut connection: Connection, queue: &Receiver<Change>) {
         if let Err(error) = &committed {
             tracing::error!(%error, changes = answers.len(), "the ledger could not commit");
         }
-        metrics::histogram!("translator_ledger_commit_duration_seconds")
+        metrics::histogram!(crate::observe::metrics::LEDGER_COMMIT)
             .record(started.elapsed().as_secs_f64());
         for answer in answers {
             answer(committed.clone());

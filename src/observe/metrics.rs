@@ -29,10 +29,12 @@ pub const ENGINE_DURATION: &str = "translator_engine_duration_seconds";
 pub const ENGINE_QUEUE_WAIT: &str = "translator_engine_queue_wait_seconds";
 /// 1 when an engine is ready, by `engine`.
 pub const ENGINE_READY: &str = "translator_engine_ready";
-/// Events published, by `type`; replays count again.
+/// Events published, by `occasion` (`first`, or `replay` for a subscriber that came back).
 pub const EVENTS_PUBLISHED: &str = "translator_events_published_total";
 /// Stored events that wait to be published.
 pub const OUTBOX_PENDING: &str = "translator_outbox_pending";
+/// Time of one commit of the ledger, with its sync.
+pub const LEDGER_COMMIT: &str = "translator_ledger_commit_duration_seconds";
 /// Documents that wait to be written to MongoDB.
 pub const DOCUMENTS_PENDING: &str = "translator_documents_pending";
 /// Documents dealt with, by `outcome` (`written`, `skipped`, `retried`).
@@ -89,6 +91,7 @@ fn describe() {
         (QUEUE_WAIT, "time between acceptance and start of a job"),
         (STAGE_DURATION, "time of one stage of one job"),
         (JOB_DURATION, "time of a job from acceptance to its end"),
+        (LEDGER_COMMIT, "time of one commit of the ledger"),
         (ENGINE_DURATION, "time of a request in an engine's batch"),
         (
             ENGINE_QUEUE_WAIT,

@@ -11,6 +11,7 @@ use super::Shared;
 use super::replay::Replay;
 use crate::engine::error_chain;
 use crate::ledger::{EventRef, Ledger, LedgerError, now_ms};
+use crate::observe::metrics::EVENTS_PUBLISHED;
 use crate::transport::zmq::{
     PublishSocket, SendOutcome, Subscription, TransportError, WakeReceiver,
 };
@@ -256,8 +257,7 @@ impl Publisher {
             let sent_at_ms = self.stamp_ms();
             self.sent.push((event.id, sent_at_ms));
             self.shared.note_sent();
-            metrics::counter!("translator_events_published_total", "occasion" => occasion)
-                .increment(1);
+            metrics::counter!(EVENTS_PUBLISHED, "occasion" => occasion).increment(1);
         }
         Ok(outcome)
     }
