@@ -21,7 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   translator submit message.ogg --to fr,es
   translator submit message.m4a --to en --mobile-text \"Salut, ça va ?\" --mobile-language fr
-  translator submit --text \"See you at 6 pm\" --to fr,es
+  translator submit --text \"See you at 6 pm\" --from en --to fr,es
   translator submit message.wav --to de --host worker-1 --output speech
 
 The daemon's ports are those of the settings (5555 and 5558 by default).";
