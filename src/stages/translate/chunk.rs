@@ -2,6 +2,48 @@
 
 use unicode_segmentation::UnicodeSegmentation;
 
+/// Cuts a text into its sentences, each with the white space behind it; put together they are the text.
+///
+/// Translation models are trained on single sentences and tend to drop the second of two. The
+/// boundaries are those of Unicode (UAX #29), but for abbreviated titles: `Mr. Harlow` is no boundary.
+pub fn sentences(text: &str) -> Vec<&str> {
+    let mut sentences = Vec::new();
+    let (mut start, mut end) = (0, 0);
+    for piece in text.split_sentence_bounds() {
+        end += piece.len();
+        if is_sentence(&text[start..end]) {
+            sentences.push(&text[start..end]);
+            start = end;
+        }
+    }
+    if start < text.len() {
+        sentences.push(&text[start..]);
+    }
+    sentences
+}
+
+/// False for what has no words of its own, or ends in an abbreviated title.
+fn is_sentence(text: &str) -> bool {
+    let text = text.trim_end();
+    let has_words = text.chars().any(char::is_alphanumeric);
+    let Some(before_dot) = text.strip_suffix('.') else {
+        return has_words;
+    };
+    let last_word = before_dot
+        .rsplit(char::is_whitespace)
+        .next()
+        .unwrap_or_default();
+    let is_short_name = last_word.chars().count() <= 2
+        && last_word.chars().all(char::is_alphabetic)
+        && last_word.chars().next().is_some_and(char::is_uppercase);
+    has_words && !is_short_name && !LONGER_TITLES.contains(&last_word)
+}
+
+/// Titles of more than two letters that are written with a dot.
+const LONGER_TITLES: [&str; 10] = [
+    "Mrs", "Prof", "Mme", "Mlle", "Sra", "Srta", "Dra", "Sig", "Dott", "Hrn",
+];
+
 /// Cuts a text into chunks of at most `max_characters` (at least 1) characters each, as few as fit.
 ///
 /// A chunk ends at the last `. ! ?` that fits, else at the last `; :`, else at the last `,`, else at
@@ -124,6 +166,29 @@ mod tests {
     }
 
     #[test]
+    fn sentences_are_told_apart() {
+        for (text, expected) in [
+            (
+                "Hello my friend. How are you?",
+                vec!["Hello my friend. ", "How are you?"],
+            ),
+            (
+                "Mr. Harlow met Dr. Okafor. They left.",
+                vec!["Mr. Harlow met Dr. Okafor. ", "They left."],
+            ),
+            (
+                "It was 21.5 °C, i.e. warm. Yes!",
+                vec!["It was 21.5 °C, i.e. warm. ", "Yes!"],
+            ),
+            ("你好。今天天气很好。", vec!["你好。", "今天天气很好。"]),
+            ("  ", vec!["  "]),
+            ("", vec![]),
+        ] {
+            assert_eq!(sentences(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn numbers_and_words_stay_whole() {
         assert_eq!(
             split("pi vaut 3.14159 à 10:30", 16),
@@ -150,6 +215,7 @@ mod tests {
             text in r"([a-zé .!?;:,。\n«»()\x{301}]|\PC){0,120}",
             max_characters in 1_usize..30,
         ) {
+            prop_assert_eq!(sentences(&text).concat(), text.as_str());
             let chunks = split(&text, max_characters);
             prop_assert_eq!(chunks.concat(), text.as_str());
             for chunk in chunks {

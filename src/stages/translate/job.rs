@@ -245,7 +245,11 @@ impl Job {
             return Vec::new();
         }
         for (index, prose) in prose.iter().enumerate() {
-            for text in chunk::split(prose, options.max_chunk_characters) {
+            let sentences = chunk::sentences(prose);
+            let texts = sentences
+                .into_iter()
+                .flat_map(|sentence| chunk::split(sentence, options.max_chunk_characters));
+            for text in texts {
                 self.chunks.push(Chunk {
                     prose: index,
                     pieces: vec![Piece::new(text)],
