@@ -5,11 +5,12 @@ use unicode_segmentation::UnicodeSegmentation;
 /// Cuts a text into its sentences, each with the white space behind it; put together they are the text.
 ///
 /// Translation models are trained on single sentences and tend to drop the second of two. The
-/// boundaries are those of Unicode (UAX #29), but for abbreviated titles: `Mr. Harlow` is no boundary.
+/// boundaries are those of Unicode (UAX #29), but for abbreviated titles (`Mr. Harlow` is no boundary)
+/// and for people who begin sentences in lower case, as many do in messages.
 pub fn sentences(text: &str) -> Vec<&str> {
     let mut sentences = Vec::new();
     let (mut start, mut end) = (0, 0);
-    for piece in text.split_sentence_bounds() {
+    for piece in text.split_sentence_bounds().flat_map(lower_case_sentences) {
         end += piece.len();
         if is_sentence(&text[start..end]) {
             sentences.push(&text[start..end]);
@@ -21,6 +22,35 @@ pub fn sentences(text: &str) -> Vec<&str> {
     }
     sentences
 }
+
+/// Cuts after `word. ` where the next sentence begins in lower case, which UAX #29 takes for an
+/// abbreviation; short words and common abbreviations are left to it.
+fn lower_case_sentences(text: &str) -> Vec<&str> {
+    let mut sentences = Vec::new();
+    let mut start = 0;
+    for (at, _) in text.match_indices(". ") {
+        let end = at + 2;
+        let last_word = text[start..at]
+            .rsplit(char::is_whitespace)
+            .next()
+            .unwrap_or_default();
+        let is_word = last_word.chars().count() >= 3
+            && last_word.chars().all(char::is_alphabetic)
+            && !ABBREVIATIONS.contains(&last_word.to_lowercase().as_str());
+        if is_word && text[end..].starts_with(char::is_lowercase) {
+            sentences.push(&text[start..end]);
+            start = end;
+        }
+    }
+    sentences.push(&text[start..]);
+    sentences
+}
+
+/// Words of three letters or more that are written with a dot in the middle of a sentence.
+const ABBREVIATIONS: [&str; 18] = [
+    "approx", "aprox", "bzw", "dept", "ecc", "env", "etc", "evtl", "fig", "ggf", "incl", "max",
+    "min", "resp", "tel", "usw", "vgl", "vol",
+];
 
 /// False for what has no words of its own, or ends in an abbreviated title.
 fn is_sentence(text: &str) -> bool {
@@ -181,6 +211,10 @@ mod tests {
                 vec!["It was 21.5 °C, i.e. warm. ", "Yes!"],
             ),
             ("你好。今天天气很好。", vec!["你好。", "今天天气很好。"]),
+            (
+                "see you soon. bring cake etc. and tea",
+                vec!["see you soon. ", "bring cake etc. and tea"],
+            ),
             ("  ", vec!["  "]),
             ("", vec![]),
         ] {
