@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, fixture_models};
 use crate::support::gateway::{Event, Gateway};
 use crate::support::recordings;
-use crate::support::voice_job::{
-    Answer, Expected, repeated_recording, voice_message, with_words,
-};
+use crate::support::voice_job::{Answer, Expected, repeated_recording, voice_message, with_words};
 
 const BATCH_SIZE: &str = "translator_engine_batch_size_bucket";
 const SYNTHESIZE: &str = "engine=\"synthesize\"";
@@ -23,7 +21,7 @@ struct Message {
 
 /// Voice messages that differ in everything.
 fn messages() -> Vec<Message> {
-    let other_speaker = super::support::daemon::fixture_models().join("audio/second_speaker.ogg");
+    let other_speaker = fixture_models().join("audio/second_speaker.ogg");
     let french = with_words(
         voice_message("a", &["en", "es"]),
         "fr",
