@@ -118,6 +118,7 @@ pub fn build(
         min_duration_ms: settings.voices.min_duration_ms,
         ..VoiceOptions::default()
     };
+    let spoken = XttsMetadata::read(&models.directory.join("xtts")).ok();
     let pipeline = Pipeline {
         ledger: ledger.clone(),
         outbox,
@@ -126,8 +127,8 @@ pub fn build(
             translate,
             synthesize,
         },
-        voices: Voices::new(voice_options, embed, condition),
-        spoken: XttsMetadata::read(&models.directory.join("xtts")).ok(),
+        voices: Voices::new(voice_options, embed, condition, spoken.clone()),
+        spoken,
         documents: (database != DatabaseStatus::Disabled).then_some(if settings.mongo.string_ids {
             IdPolicy::Strings
         } else {

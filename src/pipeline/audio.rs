@@ -18,7 +18,7 @@ use crate::protocol::{
     AudioFailure, AudioProcessCompleted, AudioProcessRequest, AudioTranslation, Event,
     ExistingVoice, NewVoiceProfile, Request, Timestamp, TranscriptionResult, TranslatedAudio,
 };
-use crate::voices::{ChosenVoice, SuppliedVoice, VoiceProfile, VoiceRequest};
+use crate::voices::{ChosenVoice, SuppliedVoice, VoiceError, VoiceProfile, VoiceRequest};
 
 pub(super) async fn run(
     job: &Arc<Job>,
@@ -63,7 +63,7 @@ fn ready(job: &Job, request: &AudioProcessRequest, transcript: &Transcript) -> E
 
 /// The languages of a job.
 struct Targets {
-    /// Languages that were asked for, the source left out.
+    /// Languages that were asked for, the source left out; with what is no language at all.
     wanted: usize,
     /// Those of them that are to be spoken, in the order of the request.
     spoken: Vec<Language>,
@@ -71,10 +71,13 @@ struct Targets {
 
 fn targets(job: &Job, request: &AudioProcessRequest, transcript: &Transcript) -> Targets {
     let options = &job.pipeline.options;
-    let wanted = match &request.target_languages {
-        Some(targets) if !transcript.is_blank() => targets.distinct_except(transcript.language),
+    let (wanted, rejected) = match &request.target_languages {
+        Some(targets) if !transcript.is_blank() => (
+            targets.distinct_except(transcript.language),
+            targets.rejected.len(),
+        ),
         // Absent: whom the conversation would need is not known here.
-        _ => Vec::new(),
+        _ => (Vec::new(), 0),
     };
     let has_voice = |language: &Language| match &job.pipeline.spoken {
         Some(spoken) => spoken.speaks(*language),
@@ -90,7 +93,7 @@ fn targets(job: &Job, request: &AudioProcessRequest, transcript: &Transcript) ->
         .collect();
     spoken.truncate(options.max_spoken_languages);
     Targets {
-        wanted: wanted.len(),
+        wanted: wanted.len() + rejected,
         spoken,
     }
 }
@@ -125,10 +128,7 @@ async fn choose_voice(
             deadline: job.deadline.clone(),
         };
         let chosen = job.pipeline.voices.choose(voice_request).await;
-        let chosen = chosen.map_err(|error| {
-            let message = crate::engine::error_chain(&error);
-            JobFailure::new(Stage::Embed, code, error.reason(), message)
-        })?;
+        let chosen = chosen.map_err(|error| voice_failure(&error))?;
         if let Some(voice) = &chosen.news {
             let made = MadeVoice {
                 version: voice.metadata.version,
@@ -137,7 +137,24 @@ async fn choose_voice(
         }
         Ok(chosen)
     });
-    chosen.await.map_err(Arc::new)
+    match chosen.await {
+        Err(failure @ JobFailure::Stage { .. }) => {
+            failure.record(job.kind());
+            let default = job.pipeline.voices.default_voice(&job.deadline).await;
+            default.map_err(|error| Arc::new(voice_failure(&error)))
+        }
+        chosen => chosen.map_err(Arc::new),
+    }
+}
+
+fn voice_failure(error: &VoiceError) -> JobFailure {
+    let message = crate::engine::error_chain(error);
+    JobFailure::new(
+        Stage::Embed,
+        ErrorCode::VoiceCloneFailed,
+        error.reason(),
+        message,
+    )
 }
 
 /// What is kept of a voice that the job made or improved: once is enough.

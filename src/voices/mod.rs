@@ -1,8 +1,8 @@
 //! The voices of users: made from what they say, kept, improved, and chosen for a job.
 //!
 //! A voice is two things from the same audio: the OpenVoice embedding says who speaks, the XTTS
-//! conditioning lets the synthesizer speak like it. Nothing here ever fails a job: when a voice
-//! cannot be made, the default voice speaks, and the event says so.
+//! conditioning lets the synthesizer speak like it. A voice that cannot be had never fails a job:
+//! the default voice speaks then, and the event says so.
 
 pub mod profile;
 pub mod quality;
@@ -22,7 +22,9 @@ use crate::engine::{EngineError, EngineHandle, error_chain};
 use crate::error::Reason;
 use crate::stages::decode::{DecodeError, DecodeLimits, decode, resample_sinc};
 use crate::stages::embed::{EmbedError, EmbedRequest, OpenVoiceEngine};
-use crate::stages::synthesize::{ConditioningEngine, ConditioningRequest, SynthesizeError};
+use crate::stages::synthesize::{
+    ConditioningEngine, ConditioningRequest, SynthesizeError, XttsMetadata,
+};
 
 pub use profile::{ProfileError, VoiceProfile};
 pub use store::{StoredVoice, VoiceMetadata, VoiceStore, VoiceStoreError};
@@ -147,23 +149,27 @@ pub struct Voices {
     store: VoiceStore,
     embed: EngineHandle<OpenVoiceEngine>,
     condition: EngineHandle<ConditioningEngine>,
+    /// The synthesizer that speaks in the voices; `None` while none is installed.
+    model: Option<XttsMetadata>,
     /// One writer per user at a time.
     writers: std::sync::Mutex<HashMap<String, Weak<Mutex<()>>>>,
     default_voice: Mutex<Option<Conditioning>>,
 }
 
 impl Voices {
-    /// Uses the two engines that hear a voice.
+    /// Uses the two engines that hear a voice; voices that do not fit `model` are not used.
     pub fn new(
         options: VoiceOptions,
         embed: EngineHandle<OpenVoiceEngine>,
         condition: EngineHandle<ConditioningEngine>,
+        model: Option<XttsMetadata>,
     ) -> Self {
         Self {
             store: VoiceStore::new(options.directory.clone()),
             options,
             embed,
             condition,
+            model,
             writers: std::sync::Mutex::default(),
             default_voice: Mutex::default(),
         }
@@ -176,28 +182,34 @@ impl Voices {
 
     /// Chooses the voice for a job, making or improving the user's own where that is due.
     ///
+    /// A supplied voice that was made for another synthesizer counts as none.
+    ///
     /// # Errors
-    /// Not even the default voice can be had.
+    /// The voice cannot be had; try [`default_voice`](Self::default_voice).
     pub async fn choose(&self, request: VoiceRequest<'_>) -> Result<ChosenVoice, VoiceError> {
-        if let Some(supplied) = request.supplied {
+        let supplied = request.supplied.as_ref();
+        if let Some(supplied) = supplied.filter(|supplied| self.fits_model(&supplied.profile)) {
             return Ok(ChosenVoice {
-                conditioning: supplied.profile.conditioning,
+                conditioning: supplied.profile.conditioning.clone(),
                 is_cloned: true,
                 quality: supplied.quality.unwrap_or(DEFAULT_VOICE_QUALITY),
                 news: None,
             });
         }
         if request.may_clone {
-            match self.own_voice(&request).await {
-                Ok(voice) => return Ok(voice),
-                Err(error) => tracing::warn!(
-                    error = %error_chain(&error),
-                    "voice could not be cloned, the default voice speaks"
-                ),
-            }
+            self.own_voice(&request).await
+        } else {
+            self.default_voice(&request.deadline).await
         }
+    }
+
+    /// The voice of nobody in particular.
+    ///
+    /// # Errors
+    /// Its recording cannot be read, or the engine that hears it is not there.
+    pub async fn default_voice(&self, deadline: &Deadline) -> Result<ChosenVoice, VoiceError> {
         Ok(ChosenVoice {
-            conditioning: self.default_voice(&request.deadline).await?,
+            conditioning: self.default_conditioning(deadline).await?,
             is_cloned: false,
             quality: DEFAULT_VOICE_QUALITY,
             news: None,
@@ -311,7 +323,7 @@ impl Voices {
         })
     }
 
-    async fn default_voice(&self, deadline: &Deadline) -> Result<Conditioning, VoiceError> {
+    async fn default_conditioning(&self, deadline: &Deadline) -> Result<Conditioning, VoiceError> {
         let mut cached = self.default_voice.lock().await;
         if let Some(conditioning) = &*cached {
             return Ok(conditioning.clone());
@@ -345,8 +357,17 @@ impl Voices {
                 tracing::warn!("stored voice is damaged, it is made anew");
                 Ok(None)
             }
+            Ok(Some(voice)) if !self.fits_model(&voice.profile) => {
+                tracing::info!("stored voice was made for another model, it is made anew");
+                Ok(None)
+            }
             other => Ok(other?),
         }
+    }
+
+    fn fits_model(&self, profile: &VoiceProfile) -> bool {
+        let fits = |model: &XttsMetadata| model.fits(&profile.conditioning);
+        self.model.as_ref().is_none_or(fits)
     }
 
     async fn save(&self, voice: StoredVoice) -> Result<(), VoiceError> {

@@ -12,4 +12,10 @@
     reason = "a test that cannot go on panics, says why it skips, and reads its switches itself"
 )]
 
+mod audio_contract;
+mod audio_formats;
+mod audio_languages;
+mod audio_sources;
+mod audio_voices;
+mod isolation;
 mod support;

@@ -371,15 +371,13 @@ pub(super) fn check_conditioning(
     metadata: &XttsMetadata,
     conditioning: &Conditioning,
 ) -> Result<(), SynthesizeError> {
-    let (latents, speaker) = (
-        conditioning.latents.len(),
-        conditioning.speaker_embedding.len(),
-    );
-    if latents == metadata.cond_len * metadata.width && speaker == metadata.speaker_dim {
-        Ok(())
-    } else {
-        Err(SynthesizeError::ForeignConditioning { latents, speaker })
+    if metadata.fits(conditioning) {
+        return Ok(());
     }
+    Err(SynthesizeError::ForeignConditioning {
+        latents: conditioning.latents.len(),
+        speaker: conditioning.speaker_embedding.len(),
+    })
 }
 
 /// Binds one call: `tokens` are cond_latents [B, C, width], ids [B, S] and pos [B, S].

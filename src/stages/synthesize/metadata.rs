@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::SynthesizeError;
 use crate::domain::Language;
+use crate::domain::voice::Conditioning;
 
 /// What the model's `metadata.json` says. Reading it loads no graph.
 #[derive(Debug, Clone, Deserialize)]
@@ -128,6 +129,12 @@ impl XttsMetadata {
             Some(what) => Err(SynthesizeError::Inconsistent { path, what }),
             None => Ok(metadata),
         }
+    }
+
+    /// Tells whether a voice has the dimensions of this model's voices.
+    pub fn fits(&self, conditioning: &Conditioning) -> bool {
+        conditioning.latents.len() == self.cond_len * self.width
+            && conditioning.speaker_embedding.len() == self.speaker_dim
     }
 
     /// Tells whether texts in `language` can be spoken.

@@ -158,6 +158,21 @@ impl Gateway {
             .unwrap()
     }
 
+    /// What else arrives of this message before the answer to a text that is sent now.
+    pub fn rest_of(&mut self, message_id: &str) -> Vec<Event> {
+        let last = uuid::Uuid::new_v4().to_string();
+        let text = json!({
+            "type": "translation", "taskId": last, "messageId": last, "text": "over",
+            "sourceLanguage": "en", "targetLanguages": ["en"],
+        });
+        self.send(&text, &[]);
+        let events = self.events_until("answer to the last text", |event| {
+            event.kind() == "translation_completed" && event.text("taskId") == last
+        });
+        let of_message = events.into_iter().filter(|e| concerns(e, message_id));
+        of_message.collect()
+    }
+
     /// Everything that comes while nothing is asked for, `pong`s included.
     pub fn listen(&self, how_long: Duration) -> Vec<Event> {
         let until = Instant::now() + how_long;

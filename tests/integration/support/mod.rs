@@ -1,8 +1,13 @@
 //! Daemons, gateways, recordings and waiting.
 
+#[path = "../../support/contract.rs"]
+pub mod contract;
 pub mod daemon;
+pub mod examples;
 pub mod gateway;
 pub mod recordings;
+pub mod voice_job;
+pub mod web_server;
 
 use std::time::{Duration, Instant};
 
