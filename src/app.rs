@@ -1,6 +1,8 @@
 //! The composition root: builds everything from the settings, runs it, stops it in order.
 
-use std::path::{Path, PathBuf};
+mod models;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,31 +10,27 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{broadcast, watch};
 
-use crate::config::{DeviceChoice, MongoWrite, Settings, Unsupported};
-use crate::engine::{EngineHandle, error_chain};
+use crate::config::{MongoWrite, Settings, Unsupported};
+use crate::engine::error_chain;
 use crate::http;
 use crate::intake::{Receiver, SignOfLife};
 use crate::ledger::{Ledger, LedgerError, Retention};
 use crate::observe::Health;
 use crate::observe::health::DatabaseStatus;
 use crate::observe::metrics::{DOCUMENTS_PENDING, OUTBOX_PENDING};
-use crate::onnx::{Device, Onnx, OnnxError};
+use crate::onnx::OnnxError;
 use crate::outbox::{self, Outbox};
 use crate::pipeline::{Engines, Pipeline, PipelineOptions, RecordingOptions, UnspokenLanguage};
-use crate::registry::{CheckedFiles, Engine, Registry};
 use crate::scheduler::{Scheduler, SchedulerOptions};
 use crate::stages::decode::DecodeLimits;
-use crate::stages::embed::OpenVoiceEngine;
 use crate::stages::encode::Mp3Options;
-use crate::stages::synthesize::{ConditioningEngine, SynthesizeOptions, XttsEngine, XttsMetadata};
-use crate::stages::transcribe::{WhisperEngine, WhisperOptions};
-use crate::stages::translate::{Routes, TranslateEngine, TranslateOptions};
 use crate::store::{IdPolicy, MongoOptions, MongoStore};
 use crate::transport::zmq::{Intake, IntakeOptions, PublishOptions, PublishSocket, TransportError};
 use crate::voices::{VoiceOptions, Voices};
+use models::Models;
 
-/// Requests that wait for a place in an engine's batch; further jobs wait in the scheduler.
-const ENGINE_QUEUE_LENGTH: usize = 256;
+pub(crate) use models::{device, onnxruntime_library};
+
 /// Silence after which a sign of life is published.
 const PONG_INTERVAL: Duration = Duration::from_secs(30);
 /// How often that silence is looked at.
@@ -118,7 +116,7 @@ pub fn build(
         min_duration_ms: settings.voices.min_duration_ms,
         ..VoiceOptions::default()
     };
-    let spoken = XttsMetadata::read(&models.directory.join("xtts")).ok();
+    let spoken = models.spoken();
     let pipeline = Pipeline {
         ledger: ledger.clone(),
         outbox,
@@ -449,159 +447,4 @@ fn pipeline_options(settings: &Settings) -> PipelineOptions {
         synthesize_budget: Duration::from_secs(speech.timeout_secs),
         model_patience: Duration::from_secs(settings.jobs.model_wait_secs),
     }
-}
-
-/// How the engines find and run their models.
-#[derive(Clone)]
-struct Models {
-    directory: PathBuf,
-    accepted_licences: Vec<String>,
-    library: PathBuf,
-    device: Device,
-    checked: Arc<CheckedFiles>,
-}
-
-type LoadError = Box<dyn std::error::Error + Send + Sync>;
-
-impl Models {
-    fn of(settings: &Settings) -> Result<Self, AppError> {
-        let models = &settings.models;
-        let library = onnxruntime_library(settings);
-        let device = device(settings, &library);
-        let found = Self {
-            directory: models.path.clone(),
-            accepted_licences: models.accept_licenses.clone(),
-            library,
-            device,
-            checked: Arc::new(CheckedFiles::with_cache(
-                settings.data_dir.join("checked-models.json"),
-            )),
-        };
-        if models.device == DeviceChoice::Cuda {
-            // Asked for by name: missing is an error now, not a slow daemon later.
-            found
-                .onnx()
-                .and_then(|onnx| onnx.require_device())
-                .map_err(AppError::Device)?;
-        }
-        tracing::info!(device = ?device, library = %found.library.display(), "onnx runtime");
-        Ok(found)
-    }
-
-    fn onnx(&self) -> Result<Onnx, OnnxError> {
-        Onnx::load(&self.library, self.device)
-    }
-
-    fn registry(&self) -> Result<Registry, LoadError> {
-        Ok(Registry::open(&self.directory, &self.accepted_licences)?)
-    }
-
-    fn folder(&self, engine: Engine) -> Result<PathBuf, LoadError> {
-        Ok(self.registry()?.verified_folder(engine, &self.checked)?)
-    }
-
-    fn default_voice(&self) -> PathBuf {
-        self.directory.join("xtts").join("default_voice.ogg")
-    }
-
-    fn transcribe(&self, settings: &Settings) -> std::io::Result<EngineHandle<WhisperEngine>> {
-        let (models, transcribe) = (self.clone(), settings.transcribe.clone());
-        EngineHandle::spawn("transcribe", ENGINE_QUEUE_LENGTH, move || {
-            let hint = transcribe.model.as_deref().unwrap_or_default();
-            let file = models.registry()?.whisper_file(hint, &models.checked)?;
-            let options = WhisperOptions {
-                threads: threads(transcribe.threads),
-                beam_size: transcribe.beam_size as usize,
-                use_gpu: cfg!(feature = "cuda") && models.device == Device::Cuda,
-            };
-            Ok(WhisperEngine::load(&file, options)?)
-        })
-    }
-
-    fn translate(&self, settings: &Settings) -> std::io::Result<EngineHandle<TranslateEngine>> {
-        let (models, translate) = (self.clone(), settings.translate.clone());
-        EngineHandle::spawn("translate", ENGINE_QUEUE_LENGTH, move || {
-            let routes = Routes::scan(&models.folder(Engine::Marian)?)?;
-            let options = TranslateOptions {
-                threads: threads(translate.threads),
-                max_batch_rows: translate.max_batch_rows,
-                max_loaded_models: translate.max_loaded_models,
-                max_text_characters: translate.max_characters,
-                ..TranslateOptions::default()
-            };
-            Ok(TranslateEngine::new(models.onnx()?, routes, options))
-        })
-    }
-
-    fn embed(&self) -> std::io::Result<EngineHandle<OpenVoiceEngine>> {
-        let models = self.clone();
-        EngineHandle::spawn("embed", ENGINE_QUEUE_LENGTH, move || {
-            let folder = models.folder(Engine::Openvoice)?;
-            let model = folder.join("tone_embedding.onnx");
-            Ok(OpenVoiceEngine::load(&models.onnx()?, &model, 1)?)
-        })
-    }
-
-    fn condition(&self) -> std::io::Result<EngineHandle<ConditioningEngine>> {
-        let models = self.clone();
-        EngineHandle::spawn("condition", ENGINE_QUEUE_LENGTH, move || {
-            let folder = models.folder(Engine::Xtts)?;
-            Ok(ConditioningEngine::load(
-                &models.onnx()?,
-                &folder,
-                threads(None),
-            )?)
-        })
-    }
-
-    fn synthesize(&self, settings: &Settings) -> std::io::Result<EngineHandle<XttsEngine>> {
-        let (models, synthesize) = (self.clone(), settings.synthesize.clone());
-        EngineHandle::spawn("synthesize", ENGINE_QUEUE_LENGTH, move || {
-            let folder = models.folder(Engine::Xtts)?;
-            let options = SynthesizeOptions {
-                threads: threads(synthesize.threads),
-                slots: synthesize.slots,
-                ..SynthesizeOptions::default()
-            };
-            Ok(XttsEngine::load(&models.onnx()?, &folder, options)?)
-        })
-    }
-}
-
-/// The library that is configured, else where `make setup` puts it, else wherever the system's loader
-/// finds it.
-pub(crate) fn onnxruntime_library(settings: &Settings) -> PathBuf {
-    if let Some(library) = &settings.models.onnxruntime_library {
-        return library.clone();
-    }
-    let local = PathBuf::from(".local/onnxruntime/libonnxruntime.so");
-    if local.exists() {
-        local
-    } else {
-        PathBuf::from("libonnxruntime.so")
-    }
-}
-
-/// What the settings mean on this machine with this library.
-pub(crate) fn device(settings: &Settings, library: &Path) -> Device {
-    match settings.models.device {
-        DeviceChoice::Cpu => Device::Cpu,
-        DeviceChoice::Cuda => Device::Cuda,
-        DeviceChoice::Auto if has_cuda(library) => Device::Cuda,
-        DeviceChoice::Auto => Device::Cpu,
-    }
-}
-
-/// True when the library can drive a CUDA device and the machine has one.
-fn has_cuda(library: &Path) -> bool {
-    let provider = library.with_file_name("libonnxruntime_providers_cuda.so");
-    provider.exists() && Path::new("/dev/nvidiactl").exists()
-}
-
-/// Threads inside one operator: the setting, else half of the cores, since engines run at once.
-fn threads(setting: Option<std::num::NonZeroUsize>) -> usize {
-    setting.map_or_else(
-        || std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
-        std::num::NonZeroUsize::get,
-    )
 }

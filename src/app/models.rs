@@ -1,0 +1,186 @@
+//! How the engines find, check and load their models.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::AppError;
+use crate::config::{DeviceChoice, Settings};
+use crate::engine::EngineHandle;
+use crate::onnx::{Device, Onnx, OnnxError};
+use crate::registry::{CheckedFiles, Engine, Registry};
+use crate::stages::embed::OpenVoiceEngine;
+use crate::stages::synthesize::{ConditioningEngine, SynthesizeOptions, XttsEngine, XttsMetadata};
+use crate::stages::transcribe::{WhisperEngine, WhisperOptions};
+use crate::stages::translate::{Routes, TranslateEngine, TranslateOptions};
+
+/// Requests that wait for a place in an engine's batch; further jobs wait in the scheduler.
+const ENGINE_QUEUE_LENGTH: usize = 256;
+
+/// How the engines find and run their models.
+#[derive(Clone)]
+pub(super) struct Models {
+    directory: PathBuf,
+    accepted_licences: Vec<String>,
+    library: PathBuf,
+    device: Device,
+    checked: Arc<CheckedFiles>,
+}
+
+type LoadError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Models {
+    pub(super) fn of(settings: &Settings) -> Result<Self, AppError> {
+        let models = &settings.models;
+        let library = onnxruntime_library(settings);
+        let device = device(settings, &library);
+        let found = Self {
+            directory: models.path.clone(),
+            accepted_licences: models.accept_licenses.clone(),
+            library,
+            device,
+            checked: Arc::new(CheckedFiles::with_cache(
+                settings.data_dir.join("checked-models.json"),
+            )),
+        };
+        if models.device == DeviceChoice::Cuda {
+            // Asked for by name: missing is an error now, not a slow daemon later.
+            found
+                .onnx()
+                .and_then(|onnx| onnx.require_device())
+                .map_err(AppError::Device)?;
+        }
+        tracing::info!(device = ?device, library = %found.library.display(), "onnx runtime");
+        Ok(found)
+    }
+
+    fn onnx(&self) -> Result<Onnx, OnnxError> {
+        Onnx::load(&self.library, self.device)
+    }
+
+    fn registry(&self) -> Result<Registry, LoadError> {
+        Ok(Registry::open(&self.directory, &self.accepted_licences)?)
+    }
+
+    fn folder(&self, engine: Engine) -> Result<PathBuf, LoadError> {
+        Ok(self.registry()?.verified_folder(engine, &self.checked)?)
+    }
+
+    /// What the synthesizer can speak; `None` while no such model is installed.
+    pub(super) fn spoken(&self) -> Option<XttsMetadata> {
+        XttsMetadata::read(&self.directory.join("xtts")).ok()
+    }
+
+    pub(super) fn default_voice(&self) -> PathBuf {
+        self.directory.join("xtts").join("default_voice.ogg")
+    }
+
+    pub(super) fn transcribe(
+        &self,
+        settings: &Settings,
+    ) -> std::io::Result<EngineHandle<WhisperEngine>> {
+        let (models, transcribe) = (self.clone(), settings.transcribe.clone());
+        EngineHandle::spawn("transcribe", ENGINE_QUEUE_LENGTH, move || {
+            let hint = transcribe.model.as_deref().unwrap_or_default();
+            let file = models.registry()?.whisper_file(hint, &models.checked)?;
+            let options = WhisperOptions {
+                threads: threads(transcribe.threads),
+                beam_size: transcribe.beam_size as usize,
+                use_gpu: cfg!(feature = "cuda") && models.device == Device::Cuda,
+            };
+            Ok(WhisperEngine::load(&file, options)?)
+        })
+    }
+
+    pub(super) fn translate(
+        &self,
+        settings: &Settings,
+    ) -> std::io::Result<EngineHandle<TranslateEngine>> {
+        let (models, translate) = (self.clone(), settings.translate.clone());
+        EngineHandle::spawn("translate", ENGINE_QUEUE_LENGTH, move || {
+            let routes = Routes::scan(&models.folder(Engine::Marian)?)?;
+            let options = TranslateOptions {
+                threads: threads(translate.threads),
+                max_batch_rows: translate.max_batch_rows,
+                max_loaded_models: translate.max_loaded_models,
+                max_text_characters: translate.max_characters,
+                ..TranslateOptions::default()
+            };
+            Ok(TranslateEngine::new(models.onnx()?, routes, options))
+        })
+    }
+
+    pub(super) fn embed(&self) -> std::io::Result<EngineHandle<OpenVoiceEngine>> {
+        let models = self.clone();
+        EngineHandle::spawn("embed", ENGINE_QUEUE_LENGTH, move || {
+            let folder = models.folder(Engine::Openvoice)?;
+            let model = folder.join("tone_embedding.onnx");
+            Ok(OpenVoiceEngine::load(&models.onnx()?, &model, 1)?)
+        })
+    }
+
+    pub(super) fn condition(&self) -> std::io::Result<EngineHandle<ConditioningEngine>> {
+        let models = self.clone();
+        EngineHandle::spawn("condition", ENGINE_QUEUE_LENGTH, move || {
+            let folder = models.folder(Engine::Xtts)?;
+            Ok(ConditioningEngine::load(
+                &models.onnx()?,
+                &folder,
+                threads(None),
+            )?)
+        })
+    }
+
+    pub(super) fn synthesize(
+        &self,
+        settings: &Settings,
+    ) -> std::io::Result<EngineHandle<XttsEngine>> {
+        let (models, synthesize) = (self.clone(), settings.synthesize.clone());
+        EngineHandle::spawn("synthesize", ENGINE_QUEUE_LENGTH, move || {
+            let folder = models.folder(Engine::Xtts)?;
+            let options = SynthesizeOptions {
+                threads: threads(synthesize.threads),
+                slots: synthesize.slots,
+                ..SynthesizeOptions::default()
+            };
+            Ok(XttsEngine::load(&models.onnx()?, &folder, options)?)
+        })
+    }
+}
+
+/// The library that is configured, else where `make setup` puts it, else wherever the system's loader
+/// finds it.
+pub(crate) fn onnxruntime_library(settings: &Settings) -> PathBuf {
+    if let Some(library) = &settings.models.onnxruntime_library {
+        return library.clone();
+    }
+    let local = PathBuf::from(".local/onnxruntime/libonnxruntime.so");
+    if local.exists() {
+        local
+    } else {
+        PathBuf::from("libonnxruntime.so")
+    }
+}
+
+/// What the settings mean on this machine with this library.
+pub(crate) fn device(settings: &Settings, library: &Path) -> Device {
+    match settings.models.device {
+        DeviceChoice::Cpu => Device::Cpu,
+        DeviceChoice::Cuda => Device::Cuda,
+        DeviceChoice::Auto if has_cuda(library) => Device::Cuda,
+        DeviceChoice::Auto => Device::Cpu,
+    }
+}
+
+/// True when the library can drive a CUDA device and the machine has one.
+fn has_cuda(library: &Path) -> bool {
+    let provider = library.with_file_name("libonnxruntime_providers_cuda.so");
+    provider.exists() && Path::new("/dev/nvidiactl").exists()
+}
+
+/// Threads inside one operator: the setting, else half of the cores, since engines run at once.
+fn threads(setting: Option<std::num::NonZeroUsize>) -> usize {
+    setting.map_or_else(
+        || std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
+        std::num::NonZeroUsize::get,
+    )
+}
