@@ -1,5 +1,7 @@
 //! Log lines on standard error. Rule: no text, audio or voice print of a user, at any level.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -23,6 +25,8 @@ pub fn init(level: &str, format: LogFormat) {
     let builder = fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Colours are for people: files and log collectors would keep the escape codes.
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     let started = match format {
         LogFormat::Text => builder.try_init(),

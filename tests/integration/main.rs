@@ -4,4 +4,9 @@
 //! models. The gateway's part is played by libzmq through Python, MongoDB's by FerretDB. What a
 //! machine lacks is skipped with a line that says so, unless `REQUIRE_…=1` forbids it.
 
+mod architecture;
+mod bad_input;
+mod commands;
+mod lifecycle;
 mod support;
+mod text;
