@@ -6,12 +6,12 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::Reason;
+pub use crate::observe::health::EngineStatus;
 use crate::stages::{Engine, StageError, Ticket};
 
 /// Why an engine gave no result.
@@ -37,17 +37,6 @@ impl<E: StageError> EngineError<E> {
             Self::Crashed(_) => Reason::Internal,
         }
     }
-}
-
-/// Whether an engine can take requests.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EngineStatus {
-    /// The model is being loaded.
-    Loading,
-    /// The engine takes requests.
-    Ready,
-    /// The model could not be loaded; the text says why. Loading is tried again.
-    Failed(Arc<str>),
 }
 
 struct Command<E: Engine> {

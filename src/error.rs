@@ -115,7 +115,8 @@ impl Reason {
         }
     }
 
-    /// True when the same work may succeed if it is done again at once.
+    /// True when the same work may succeed if it is tried again soon. A missing model is no such
+    /// case: the job has already waited for it as long as it may.
     pub fn is_retryable(self) -> bool {
         matches!(self, Self::Overloaded | Self::Internal)
     }

@@ -224,7 +224,7 @@ impl Receiver {
                     .map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
                 self.refuse(&request, &task_id, &failure);
             }
-            Some(Err(error)) => self.reject(&error),
+            Some(Err(error)) => self.reject(&error.of_oversized_message()),
             None => {
                 let reason = failure.reason().as_str();
                 metrics::counter!(REQUESTS_REJECTED, "reason" => reason).increment(1);

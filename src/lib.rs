@@ -27,6 +27,7 @@
 //! | [`protocol`] | the wire: requests in, events out |
 //! | [`config`] | settings: defaults, file, environment |
 //! | [`observe`] | logs, metrics, health |
+//! | [`fault`] | faults on demand, for tests |
 //! | [`error`] | stages, wire codes and reasons |
 //! | [`domain`] | plain data: languages, audio, transcripts, voices, deadlines |
 

@@ -15,10 +15,7 @@ use crate::engine::error_chain;
 use crate::ledger::{Finish, JobId, JobRecord, Ledger, LedgerError, MAX_ATTEMPTS};
 use crate::observe::metrics::{JOB_DURATION, JOBS_FINISHED, JOBS_RUNNING, QUEUE_DEPTH, QUEUE_WAIT};
 use crate::pipeline::{Attempt, Pipeline};
-use crate::protocol::{Request, Timestamp};
-
-/// Texts shorter than this go first.
-const FAST_TEXT_CHARACTERS: usize = 100;
+use crate::protocol::{PoolType, Request, Timestamp};
 
 /// Pause before a job that may succeed later is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
@@ -53,12 +50,10 @@ impl Lane {
 
     /// The lane of a text.
     pub fn of_text(text: &str, is_low_priority: bool) -> Self {
-        if is_low_priority {
-            Self::TextAny
-        } else if text.chars().nth(FAST_TEXT_CHARACTERS - 1).is_none() {
-            Self::TextFast
-        } else {
-            Self::TextNormal
+        match PoolType::of_text(text, is_low_priority) {
+            PoolType::Fast => Self::TextFast,
+            PoolType::Normal => Self::TextNormal,
+            PoolType::Any => Self::TextAny,
         }
     }
 

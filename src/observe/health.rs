@@ -1,11 +1,21 @@
 //! Whether the daemon lives, works, and may be given work.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::engine::EngineStatus;
+/// Whether an engine can take requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EngineStatus {
+    /// The model is being loaded.
+    Loading,
+    /// The engine takes requests.
+    Ready,
+    /// The model could not be loaded; the text says why. Loading is tried again.
+    Failed(Arc<str>),
+}
 
 /// State of the connection to MongoDB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

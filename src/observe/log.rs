@@ -25,6 +25,7 @@ pub fn init(level: &str, format: LogFormat) {
     let builder = fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Colours are for people: files and log collectors would keep the escape codes.
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     let started = match format {

@@ -1,10 +1,11 @@
 //! `translation`: a text in every language that was asked for, one event each, in the order of the
 //! request; and story texts, all languages in one event.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 
 use super::JobFailure;
 use super::job::Job;
@@ -17,7 +18,6 @@ use crate::protocol::{
     TextErrorMetadata, TextMetadata, TextResult, Timestamp, TranslationCompleted, TranslationError,
     TranslationRequest, TranslationSkipped,
 };
-use crate::scheduler::Lane;
 use crate::stages::detect::detect_language;
 use crate::stages::translate::{Request as TranslateRequest, Translation};
 
@@ -153,7 +153,9 @@ struct Translated {
 
 /// Translations that run at once and are handed out in the order of the request.
 struct InOrder {
-    running: JoinSet<(usize, Result<Translated, JobFailure>)>,
+    running: JoinSet<Result<Translated, JobFailure>>,
+    /// Each task's place among the targets.
+    places: HashMap<task::Id, usize>,
     targets: Vec<RequestedLanguage>,
     ready: Vec<Option<Result<Translated, JobFailure>>>,
     next: usize,
@@ -167,18 +169,17 @@ fn in_order(
     targets: &[RequestedLanguage],
 ) -> InOrder {
     let mut running = JoinSet::new();
+    let mut places = HashMap::new();
     let text: Arc<str> = Arc::from(text);
-    for (index, target) in targets.iter().enumerate() {
+    for (place, target) in targets.iter().enumerate() {
         let (job, text, language) = (Arc::clone(job), Arc::clone(&text), target.language);
-        running.spawn(async move {
-            (
-                index,
-                translate(&job, source, &text, language, model_type).await,
-            )
-        });
+        let task = running
+            .spawn(async move { translate(&job, source, &text, language, model_type).await });
+        places.insert(task.id(), place);
     }
     InOrder {
         running,
+        places,
         targets: targets.to_vec(),
         ready: targets.iter().map(|_| None).collect(),
         next: 0,
@@ -194,25 +195,25 @@ impl InOrder {
                 self.next += 1;
                 return Some((target, result));
             }
-            match self.running.join_next().await {
-                Some(Ok((index, result))) => {
-                    if let Some(place) = self.ready.get_mut(index) {
-                        *place = Some(result);
-                    }
-                }
-                // A panic loses the index: the language that is waited for takes the blame.
-                Some(Err(_)) | None => {
+            let panicked = || {
+                Err(JobFailure::new(
+                    Stage::Translate,
+                    ErrorCode::ProcessingFailed,
+                    Reason::Internal,
+                    "the language's task panicked",
+                ))
+            };
+            let (task, result) = match self.running.join_next_with_id().await {
+                Some(Ok(ended)) => ended,
+                Some(Err(error)) => (error.id(), panicked()),
+                None => {
                     self.next += 1;
-                    return Some((
-                        target,
-                        Err(JobFailure::new(
-                            Stage::Translate,
-                            ErrorCode::ProcessingFailed,
-                            Reason::Internal,
-                            "the language's task panicked",
-                        )),
-                    ));
+                    return Some((target, panicked()));
                 }
+            };
+            let place = self.places.get(&task);
+            if let Some(ready) = place.and_then(|place| self.ready.get_mut(*place)) {
+                *ready = Some(result);
             }
         }
     }
@@ -268,13 +269,7 @@ fn completed(
             processing_time,
             model_type: request.model_type,
             translator_model: request.model_type,
-            pool_type: Some(
-                match Lane::of_text(&request.text, request.is_low_priority()) {
-                    Lane::TextFast => PoolType::Fast,
-                    Lane::TextAny => PoolType::Any,
-                    Lane::TextNormal | Lane::Audio => PoolType::Normal,
-                },
-            ),
+            pool_type: Some(PoolType::of_text(&request.text, request.is_low_priority())),
             translation_time: Some(translated.translation_time),
             queue_time: Some(processing_time.saturating_sub(translated.translation_time)),
         },

@@ -12,10 +12,15 @@
     reason = "a test that cannot go on panics, says why it skips, and reads its switches itself"
 )]
 
+mod architecture;
 mod audio_contract;
 mod audio_formats;
 mod audio_languages;
 mod audio_sources;
 mod audio_voices;
+mod bad_input;
+mod commands;
 mod isolation;
+mod lifecycle;
 mod support;
+mod text;

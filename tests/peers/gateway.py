@@ -33,14 +33,18 @@ def main() -> None:
     poller = zmq.Poller()
     poller.register(commands.fileno(), zmq.POLLIN)
     poller.register(subscription, zmq.POLLIN)
-    pending = b""
+    pending = []  # a large line comes in many chunks: they are joined once
     while True:
         ready = dict(poller.poll())
         if commands.fileno() in ready:
             chunk = commands.raw.read(1 << 20)
             if not chunk:
                 break
-            *lines, pending = (pending + chunk).split(b"\n")
+            pending.append(chunk)
+            if b"\n" not in chunk:
+                continue
+            *lines, rest = b"".join(pending).split(b"\n")
+            pending = [rest]
             for line in lines:
                 command = json.loads(line)
                 if "send" in command:

@@ -26,6 +26,22 @@ pub enum PoolType {
     Any,
 }
 
+impl PoolType {
+    /// Texts shorter than this go first (contract/rules.md, section 3).
+    const FAST_TEXT_CHARACTERS: usize = 100;
+
+    /// The lane of a text.
+    pub fn of_text(text: &str, is_low_priority: bool) -> Self {
+        if is_low_priority {
+            Self::Any
+        } else if text.chars().nth(Self::FAST_TEXT_CHARACTERS - 1).is_none() {
+            Self::Fast
+        } else {
+            Self::Normal
+        }
+    }
+}
+
 /// `translation_completed`: a text in one language.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]

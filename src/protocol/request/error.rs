@@ -79,6 +79,9 @@ pub enum Problem {
     /// Neither a frame, nor base64, nor a URL, nor a path.
     #[error("no audio data in request")]
     NoAudio,
+    /// The frames were not kept: too many bytes or too many frames.
+    #[error("the request is larger than this daemon takes")]
+    MessageTooLarge,
     /// More languages than the gateway knows.
     #[error("too many target languages")]
     TooManyTargetLanguages,
@@ -92,6 +95,7 @@ impl Problem {
         match self {
             Self::Missing(_) | Self::TooManyTargetLanguages => Reason::InvalidRequest,
             Self::NoAudio => Reason::NoAudio,
+            Self::MessageTooLarge => Reason::AudioTooLarge,
             Self::NoValidTargetLanguage => Reason::UnsupportedLanguage,
         }
     }
@@ -117,6 +121,17 @@ impl RequestError {
 
     pub(super) fn rejected(kind: RequestKind, problem: Problem, ids: RequestIds) -> Self {
         Self::Rejected(Box::new(Rejection { kind, problem, ids }))
+    }
+
+    /// The error of a message whose frames were dropped for their size: audio that seems to be
+    /// missing came, and was too much.
+    pub fn of_oversized_message(mut self) -> Self {
+        if let Self::Rejected(rejection) = &mut self
+            && rejection.problem == Problem::NoAudio
+        {
+            rejection.problem = Problem::MessageTooLarge;
+        }
+        self
     }
 
     /// The reason for metrics and logs.
@@ -176,7 +191,7 @@ impl Rejection {
             }
             RequestKind::AudioProcess => {
                 let code = match self.problem {
-                    Problem::NoAudio => ErrorCode::TranscriptionFailed,
+                    Problem::NoAudio | Problem::MessageTooLarge => ErrorCode::TranscriptionFailed,
                     Problem::Missing(_)
                     | Problem::TooManyTargetLanguages
                     | Problem::NoValidTargetLanguage => ErrorCode::ProcessingFailed,

@@ -72,10 +72,11 @@ impl Daemon {
             .current_dir(folder.path())
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| {
-                ["PATH", "ORT_DYLIB_PATH", "RUST_BACKTRACE", "HOME"]
+                ["PATH", "RUST_BACKTRACE", "HOME"]
                     .iter()
                     .any(|kept| name == kept)
             }))
+            .env("ORT_DYLIB_PATH", super::onnxruntime_library())
             .env("MODELS_PATH", fixture_models())
             .env("TRANSLATOR_DATA_DIR", folder.path().join("data"))
             .env("TRANSLATOR_ZMQ_BIND_ADDRESS", "127.0.0.1")
@@ -182,6 +183,11 @@ impl Daemon {
     pub fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM");
         self.child.wait().unwrap()
+    }
+
+    /// Waits for the end of a daemon that ends by itself.
+    pub fn wait_ended(&mut self) -> ExitStatus {
+        wait_for("end of the daemon", || self.child.try_wait().unwrap())
     }
 
     /// Sends a signal by name.

@@ -50,8 +50,11 @@ impl Gateway {
     /// Connects both sockets.
     pub fn connect(ports: Ports) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/gateway.py");
+        let libraries =
+            std::env::var_os("PYTHONPATH").unwrap_or_else(|| super::local("python").into());
         let mut child = Command::new("python3")
             .arg(script)
+            .env("PYTHONPATH", libraries)
             .args([ports.pull.to_string(), ports.publish.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -63,7 +66,7 @@ impl Gateway {
         assert_eq!(
             first.as_deref(),
             Some("ready"),
-            "the gateway's part needs pyzmq: run `make setup-tests` and set PYTHONPATH=.local/python"
+            "the gateway's part needs pyzmq: run `make setup-tests`"
         );
         let (sender, events) = sync_channel(10_000);
         std::thread::spawn(move || {
@@ -171,6 +174,58 @@ impl Gateway {
         });
         let of_message = events.into_iter().filter(|e| concerns(e, message_id));
         of_message.collect()
+    }
+
+    /// Connects, and returns when events arrive: what the daemon answers at once is not kept for
+    /// subscribers that come later.
+    pub fn connect_subscribed(ports: Ports) -> Self {
+        let mut gateway = Self::connect(ports);
+        gateway.events_of_what_was_sent();
+        gateway
+    }
+
+    /// Everything that was published up to now, given that all requests sent so far have been read.
+    ///
+    /// An unknown request is answered at once and in turn, so its answer marks the place.
+    ///
+    /// # Panics
+    /// The daemon does not answer.
+    pub fn events_of_what_was_sent(&mut self) -> Vec<Event> {
+        const KIND: &str = "voice_of_nobody";
+        let until = Instant::now() + PATIENCE;
+        let mut events = Vec::new();
+        while Instant::now() < until {
+            let task_id = uuid::Uuid::new_v4().to_string();
+            self.send(&json!({ "type": KIND, "taskId": task_id }), &[]);
+            // Lost when the subscription is not there yet: then it is sent again.
+            while let Ok(event) = self.events.recv_timeout(Duration::from_secs(1)) {
+                if event.text("taskId") == task_id {
+                    return events;
+                }
+                if event.kind() != "pong" && event.text("requestType") != KIND {
+                    events.push(event);
+                }
+            }
+        }
+        panic!("the daemon does not answer; events so far: {events:?}");
+    }
+
+    /// Asks for a sign of life.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn ping(&mut self) -> Event {
+        self.send(&json!({ "type": "ping", "timestamp": 1 }), &[]);
+        let until = Instant::now() + PATIENCE;
+        while let Ok(event) = self
+            .events
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            if event.kind() == "pong" {
+                return event;
+            }
+        }
+        panic!("no pong");
     }
 
     /// Everything that comes while nothing is asked for, `pong`s included.

@@ -6,13 +6,28 @@ pub mod daemon;
 pub mod examples;
 pub mod gateway;
 pub mod recordings;
+pub mod requests;
 pub mod voice_job;
 pub mod web_server;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything: generous, since two slow cores may run all tests at once.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// ONNX Runtime: the one that `ORT_DYLIB_PATH` names, else the one that `make setup` installs.
+pub fn onnxruntime_library() -> PathBuf {
+    std::env::var_os("ORT_DYLIB_PATH")
+        .map_or_else(|| local("onnxruntime/libonnxruntime.so"), PathBuf::from)
+}
+
+/// What `make setup` and `make setup-tests` install.
+pub fn local(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join(".local")
+        .join(path)
+}
 
 /// Waits until `probe` gives something.
 ///

@@ -1,0 +1,427 @@
+//! The command line as a person types it.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::support::daemon::{Daemon, Ports, fixture_models};
+use crate::support::recordings;
+
+/// The binary in an empty folder, with nothing in its environment but what it needs and what is given.
+struct CommandLine {
+    folder: tempfile::TempDir,
+    environment: Vec<(String, String)>,
+}
+
+impl CommandLine {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let message = folder.path().join("message.ogg");
+        std::fs::write(message, recordings::bundled()).unwrap();
+        Self {
+            folder,
+            environment: Vec::new(),
+        }
+        .with("MODELS_PATH", fixture_models().to_str().unwrap())
+    }
+
+    fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Settings of ports.
+    fn at(self, ports: Ports) -> Self {
+        self.with("TRANSLATOR_ZMQ_PULL_PORT", &ports.pull.to_string())
+            .with("TRANSLATOR_ZMQ_PUB_PORT", &ports.publish.to_string())
+            .with("HTTP_PORT", &ports.http.to_string())
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        assert_cmd::Command::new(env!("CARGO_BIN_EXE_translator"))
+            .args(arguments)
+            .current_dir(self.path())
+            .env_clear()
+            .envs(
+                std::env::vars_os()
+                    .filter(|(name, _)| ["PATH", "HOME"].iter().any(|kept| name == kept)),
+            )
+            .env("ORT_DYLIB_PATH", crate::support::onnxruntime_library())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .timeout(crate::support::PATIENCE)
+            .output()
+            .unwrap()
+    }
+
+    /// Standard output of a command that must succeed.
+    fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        text(&output.stdout)
+    }
+
+    /// Standard error of a command that must end with this code.
+    fn fail(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {output:?}"
+        );
+        text(&output.stderr)
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let commands = CommandLine::new();
+    let help = commands.succeed(&["--help"]);
+    let listed: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    let expected = [
+        "serve",
+        "submit",
+        "process",
+        "models",
+        "doctor",
+        "check-config",
+        "healthcheck",
+        "demo",
+    ];
+    assert_eq!(listed, expected, "{help}");
+    for command in expected {
+        let help = commands.succeed(&[command, "--help"]);
+        assert!(
+            help.contains(&format!("Usage: translator {command}")),
+            "{help}"
+        );
+        assert!(help.contains("--config"), "{help}");
+    }
+    for command in ["list", "verify", "lock"] {
+        commands.succeed(&["models", command, "--help"]);
+    }
+    let version = commands.succeed(&["--version"]);
+    assert_eq!(
+        version.trim(),
+        format!("translator {}", env!("CARGO_PKG_VERSION"))
+    );
+
+    let error = commands.fail(2, &["sumbit"]);
+    assert!(error.contains("submit"), "no proposal: {error}");
+    commands.fail(2, &["process", "message.ogg", "--to", "klingon"]);
+    commands.fail(2, &["submit", "message.ogg"]);
+}
+
+#[test]
+fn settings_are_shown_or_the_wrong_key_is_named() {
+    let commands =
+        CommandLine::new().with("DATABASE_URL", "mongodb://ada:geheim@db.example/meeshy");
+    let shown = commands.succeed(&["check-config"]);
+    let settings: toml::Table = shown.parse().unwrap();
+    assert_eq!(settings["zmq"]["pull_port"].as_integer(), Some(5555));
+    let models = fixture_models();
+    assert_eq!(settings["models"]["path"].as_str(), models.to_str());
+    assert!(!shown.contains("geheim"), "{shown}");
+    assert!(shown.contains("db.example"), "{shown}");
+
+    let file = commands.path().join("translator.toml");
+    std::fs::write(&file, "[zmq]\npull_port = 7001\n").unwrap();
+    for arguments in [
+        &["check-config", "translator.toml"][..],
+        &["--config", "translator.toml", "check-config"],
+    ] {
+        let settings: toml::Table = commands.succeed(arguments).parse().unwrap();
+        assert_eq!(settings["zmq"]["pull_port"].as_integer(), Some(7001));
+        assert_eq!(settings["zmq"]["pub_port"].as_integer(), Some(5558));
+    }
+
+    for (content, named) in [
+        ("[zmq]\npul_port = 7001\n", "pul_port"),
+        ("[zmqq]\n", "zmqq"),
+        ("[jobs]\nmax_attempts = 0\n", "jobs.max_attempts"),
+        ("[zmq]\npull_port = \"many\"\n", "pull_port"),
+        ("[zmq\n", "translator.toml"),
+    ] {
+        std::fs::write(&file, content).unwrap();
+        for command in ["check-config", "serve", "doctor"] {
+            let error = commands.fail(64, &["--config", "translator.toml", command]);
+            assert!(error.contains(named), "{command}: {error}");
+        }
+    }
+    let error = commands.fail(64, &["check-config", "missing.toml"]);
+    assert!(error.contains("missing.toml"), "{error}");
+
+    // A variable that cannot be read is a warning: the default stands.
+    let odd = CommandLine::new().with("TRANSLATOR_ZMQ_PULL_PORT", "many");
+    let output = odd.run(&["check-config"]);
+    assert!(output.status.success());
+    assert!(text(&output.stderr).contains("TRANSLATOR_ZMQ_PULL_PORT"));
+    assert!(text(&output.stdout).contains("pull_port = 5555"));
+}
+
+#[test]
+fn models_are_listed_and_damage_is_found() {
+    let commands = CommandLine::new();
+    let listing: Value =
+        serde_json::from_str(&commands.succeed(&["models", "list", "--json"])).unwrap();
+    assert_eq!(listing["fixture"], true);
+    let models = listing["models"].as_array().unwrap();
+    for engine in ["whisper", "marian", "openvoice", "xtts"] {
+        assert!(
+            models.iter().any(|model| model["engine"] == engine),
+            "{engine}"
+        );
+    }
+    let english = listing["translations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|from| from["source"] == "en")
+        .unwrap();
+    assert!(english["direct"].as_array().unwrap().contains(&"fr".into()));
+    assert!(
+        commands
+            .succeed(&["models", "list"])
+            .contains("whisper-scripted")
+    );
+
+    let verified = commands.succeed(&["models", "verify"]);
+    assert!(verified.contains(" 0 damaged"), "{verified}");
+
+    // One file altered, one gone: both are named, the rest is checked all the same.
+    let copy = commands.path().join("models");
+    std::fs::create_dir(&copy).unwrap();
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .args(
+            ["manifest.toml", "whisper", "marian", "openvoice", "xtts"]
+                .map(|part| fixture_models().join(part)),
+        )
+        .arg(&copy)
+        .status();
+    assert!(copied.unwrap().success());
+    let altered = copy.join("marian/fr-en/vocab.json");
+    let changed = std::fs::read_to_string(&altered)
+        .unwrap()
+        .replacen('a', "b", 1);
+    std::fs::write(&altered, changed).unwrap();
+    std::fs::remove_file(copy.join("whisper/scripted.bin")).unwrap();
+    let damaged = CommandLine::new().with("MODELS_PATH", copy.to_str().unwrap());
+    let output = damaged.run(&["models", "verify", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let files: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let mut problems: Vec<&str> = files
+        .iter()
+        .filter(|file| file.get("problem").is_some())
+        .map(|file| file["path"].as_str().unwrap())
+        .collect();
+    problems.sort_unstable();
+    assert_eq!(
+        problems,
+        ["marian/fr-en/vocab.json", "whisper/scripted.bin"]
+    );
+    assert!(files.len() > 10, "the rest was not checked");
+
+    let missing = CommandLine::new().with("MODELS_PATH", "nowhere");
+    let error = missing.fail(1, &["models", "verify"]);
+    assert!(error.contains("MODELS_PATH"), "no advice: {error}");
+}
+
+#[test]
+fn the_doctor_names_every_check() {
+    let commands = CommandLine::new().at(Ports::free());
+    let report: Value = serde_json::from_str(&commands.succeed(&["doctor", "--json"])).unwrap();
+    assert_eq!(report["healthy"], true);
+    let checks = report["checks"].as_array().unwrap();
+    let names: Vec<&str> = checks
+        .iter()
+        .map(|check| check["name"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "settings",
+        "onnxruntime",
+        "device",
+        "models",
+        "whisper",
+        "marian",
+        "openvoice",
+        "xtts",
+        "requests port",
+        "events port",
+        "http port",
+        "data folder",
+        "disk space",
+        "output folder",
+        "mongodb",
+    ];
+    assert_eq!(names, expected);
+    for check in checks {
+        assert!(!check["detail"].as_str().unwrap().is_empty(), "{check}");
+        let is_ok = check["status"] == "ok";
+        // What is not as it should be comes with advice.
+        assert_eq!(check["hint"].is_string(), !is_ok, "{check}");
+    }
+    let left: Vec<_> = std::fs::read_dir(commands.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "something was left behind: {left:?}");
+
+    let ill = CommandLine::new()
+        .at(Ports::free())
+        .with("ORT_DYLIB_PATH", "nowhere.so");
+    let ill = ill.with("MODELS_PATH", "nowhere");
+    let output = ill.run(&["doctor"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report = text(&output.stdout);
+    assert!(report.contains("FAIL  onnxruntime"), "{report}");
+    assert!(report.contains("FAIL  models"), "{report}");
+    assert!(report.contains("MODELS_PATH"), "{report}");
+}
+
+#[test]
+fn the_probe_tells_a_living_daemon_from_none() {
+    let ports = Ports::free();
+    let commands = CommandLine::new().at(ports);
+    let error = commands.fail(1, &["healthcheck"]);
+    assert!(
+        error.contains(&format!(
+            "no healthy daemon at http://127.0.0.1:{}/live",
+            ports.http
+        )),
+        "{error}"
+    );
+
+    let daemon = Daemon::start();
+    let commands = CommandLine::new().at(daemon.ports);
+    let body: Value = serde_json::from_str(&commands.succeed(&["healthcheck"])).unwrap();
+    assert_eq!(body["status"], "alive");
+    let ready = format!("http://127.0.0.1:{}/ready", daemon.ports.http);
+    commands.succeed(&["healthcheck", "--url", &ready]);
+    let nowhere = format!("http://127.0.0.1:{}/nowhere", daemon.ports.http);
+    commands.fail(1, &["healthcheck", "--url", &nowhere]);
+}
+
+/// An MP3 begins with a tag or with the eleven set bits of a frame.
+fn assert_mp3(path: &Path) {
+    let bytes = std::fs::read(path).unwrap();
+    let is_frame = bytes[0] == 0xff && bytes[1] & 0xe0 == 0xe0;
+    assert!(bytes.starts_with(b"ID3") || is_frame, "{}", path.display());
+    assert!(bytes.len() > 1000, "{}", path.display());
+}
+
+#[test]
+fn a_recording_is_processed_without_a_daemon() {
+    let commands = CommandLine::new();
+    let shown = commands.succeed(&[
+        "process",
+        "message.ogg",
+        "--to",
+        "fr,es",
+        "--output",
+        "speech",
+    ]);
+    assert!(shown.contains("hello my friend"), "{shown}");
+    let speech = commands.path().join("speech");
+    for language in ["fr", "es"] {
+        assert_mp3(&speech.join(format!("message.{language}.mp3")));
+    }
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(speech.join(name)).unwrap()).unwrap()
+    };
+    let transcript = read("message.transcript.json");
+    assert_eq!(transcript["language"], "en");
+    assert!(transcript["text"].as_str().unwrap().contains("how are you"));
+    let translations = read("message.translations.json");
+    assert!(
+        translations["fr"]["text"]
+            .as_str()
+            .unwrap()
+            .to_lowercase()
+            .contains("bonjour mon ami")
+    );
+    assert!(translations["es"]["durationMs"].as_u64().unwrap() > 0);
+    // Nothing else is kept.
+    assert_eq!(std::fs::read_dir(&speech).unwrap().count(), 4);
+    assert_eq!(std::fs::read_dir(commands.path()).unwrap().count(), 2);
+
+    std::fs::write(commands.path().join("noise.ogg"), [7; 5000]).unwrap();
+    let error = commands.fail(1, &["process", "noise.ogg", "--to", "fr"]);
+    assert!(error.contains("malformed"), "{error}");
+    let error = commands.fail(1, &["process", "missing.ogg", "--to", "fr"]);
+    assert!(error.contains("missing.ogg"), "{error}");
+    let unmodelled = CommandLine::new().with("MODELS_PATH", "nowhere");
+    let error = unmodelled.fail(1, &["process", "message.ogg", "--to", "fr"]);
+    assert!(error.contains("no models at"), "{error}");
+}
+
+#[test]
+fn recordings_and_texts_are_submitted_to_a_daemon() {
+    let nobody = CommandLine::new().at(Ports::free());
+    let error = nobody.fail(1, &["submit", "--text", "Hello.", "--to", "fr"]);
+    assert!(error.contains("no daemon answers"), "{error}");
+
+    let daemon = Daemon::start();
+    let commands = CommandLine::new().at(daemon.ports);
+    let shown = commands.succeed(&[
+        "submit",
+        "--text",
+        "Hello my friend.",
+        "--from",
+        "en",
+        "--to",
+        "fr,es",
+    ]);
+    for expected in ["Bonjour mon ami.", "Hola mi amigo."] {
+        assert!(shown.contains(expected), "{shown}");
+    }
+    let shown = commands.succeed(&[
+        "submit",
+        "message.ogg",
+        "--to",
+        "fr,de",
+        "--output",
+        "speech",
+    ]);
+    assert!(shown.contains("hello my friend"), "{shown}");
+    for language in ["fr", "de"] {
+        assert_mp3(
+            &commands
+                .path()
+                .join(format!("speech/message.{language}.mp3")),
+        );
+    }
+    let shown = commands.succeed(&[
+        "submit",
+        "message.ogg",
+        "--to",
+        "fr",
+        "--mobile-text",
+        "Good morning my friend.",
+        "--mobile-language",
+        "en",
+        "--output",
+        "mobile",
+    ]);
+    assert!(shown.contains("Good morning my friend."), "{shown}");
+
+    let error = commands.fail(
+        1,
+        &["submit", "--text", "Hello.", "--from", "en", "--to", "ru"],
+    );
+    assert!(error.contains("the job failed"), "{error}");
+    std::fs::write(commands.path().join("noise.ogg"), [7; 5000]).unwrap();
+    let error = commands.fail(1, &["submit", "noise.ogg", "--to", "fr"]);
+    assert!(error.contains("malformed"), "{error}");
+}
