@@ -15,7 +15,9 @@
 mod audio_contract;
 mod audio_formats;
 mod audio_languages;
+mod audio_repeats;
 mod audio_sources;
+mod audio_transcripts;
 mod audio_voices;
 mod isolation;
 mod support;
