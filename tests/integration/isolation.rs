@@ -8,6 +8,7 @@ use crate::support::daemon::{Daemon, fixture_models};
 use crate::support::gateway::{Event, Gateway};
 use crate::support::recordings;
 use crate::support::voice_job::{Answer, Expected, repeated_recording, voice_message, with_words};
+use crate::support::wait_for;
 
 const BATCH_SIZE: &str = "translator_engine_batch_size_bucket";
 const SYNTHESIZE: &str = "engine=\"synthesize\"";
@@ -165,7 +166,7 @@ fn texts_are_answered_while_every_place_for_audio_is_taken() {
     for name in ["first", "second", "waiting"] {
         gateway.send(&voice_message(name, &["fr"]), &[&recording]);
     }
-    crate::support::wait_for("two voice messages that hang", || {
+    wait_for("two voice messages that hang", || {
         let paused = daemon.log().matches("fault: paused").count();
         (paused == 2).then_some(())
     });
@@ -224,4 +225,71 @@ fn a_language_whose_task_panics_leaves_the_others_and_the_daemon() {
     let request = voice_message("after", &["es", "de"]);
     let expected = Expected::spoken(&["es", "de"]);
     Answer::to(&mut gateway, &daemon, &request, &[&recording], expected);
+}
+
+#[test]
+fn two_messages_of_one_sender_at_once_make_one_voice() {
+    let daemon = Daemon::start();
+    let mut gateway = Gateway::connect(daemon.ports);
+    let recording = repeated_recording(2);
+    let requests = ["left", "right"].map(|name| {
+        let mut request = voice_message(name, &["fr"]);
+        request["senderId"] = json!("sender");
+        request
+    });
+    for request in &requests {
+        gateway.send(request, &[&recording]);
+    }
+    let mut left = requests.len();
+    let events = gateway.events_until("end of both jobs", |event| {
+        left -= usize::from(event.kind() == "audio_process_completed");
+        left == 0
+    });
+    let mut new_voices = 0;
+    for request in &requests {
+        let answer = Answer::among(&events, request["messageId"].as_str().unwrap());
+        answer.check(&daemon, request, Expected::spoken(&["fr"]));
+        assert_eq!(answer.translated("fr")["voiceCloned"], true);
+        new_voices += usize::from(answer.embedding().is_some());
+    }
+    assert_eq!(
+        new_voices, 1,
+        "the second job waits for the first one's voice"
+    );
+}
+
+#[test]
+fn every_gateway_gets_every_event() {
+    let daemon = Daemon::start();
+    let mut gateways = [
+        Gateway::connect(daemon.ports),
+        Gateway::connect(daemon.ports),
+    ];
+    // Who subscribes too late has missed the first events.
+    for gateway in &mut gateways {
+        wait_for("pong", || {
+            gateway.send(&json!({"type": "ping", "timestamp": 1}), &[]);
+            let events = gateway.listen(Duration::from_millis(200));
+            events
+                .iter()
+                .any(|event| event.kind() == "pong")
+                .then_some(())
+        });
+    }
+    for (gateway, name) in gateways.iter_mut().zip(["one", "two"]) {
+        let request = voice_message(name, &["fr"]);
+        gateway.send(&request, &[&recordings::bundled()]);
+    }
+    let seen = gateways.each_ref().map(|gateway| {
+        let mut left = 2;
+        let events = gateway.events_until("end of both jobs", |event| {
+            left -= usize::from(event.kind() == "audio_process_completed");
+            left == 0
+        });
+        let mut jobs: Vec<String> = events.iter().map(|event| event.json.to_string()).collect();
+        jobs.sort();
+        jobs
+    });
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[0].len(), 6);
 }
