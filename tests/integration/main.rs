@@ -17,5 +17,8 @@ mod audio_formats;
 mod audio_languages;
 mod audio_sources;
 mod audio_voices;
+mod durability;
 mod isolation;
+mod mongodb;
+mod shutdown;
 mod support;

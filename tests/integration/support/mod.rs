@@ -7,6 +7,7 @@ pub mod examples;
 pub mod gateway;
 pub mod recordings;
 pub mod voice_job;
+pub mod voice_message;
 pub mod web_server;
 
 use std::time::{Duration, Instant};
