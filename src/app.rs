@@ -193,6 +193,7 @@ pub async fn serve(
     ));
 
     let scheduler = Arc::new(Scheduler::new(scheduler_options(settings)));
+    scheduler.restore(&ledger).await?;
     let jobs = tokio::spawn(Arc::clone(&scheduler).run(
         ledger.clone(),
         Arc::clone(&core.pipeline),
@@ -249,10 +250,8 @@ pub async fn serve(
     intake_stopping.store(true, Ordering::Relaxed);
     blocking(move || intake.stop()).await;
     stop_sender.send_replace(true);
-    match jobs.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(error = %error_chain(&error), "scheduler stopped"),
-        Err(error) => tracing::error!(%error, "scheduler panicked"),
+    if let Err(error) = jobs.await {
+        tracing::error!(%error, "scheduler panicked");
     }
     blocking(move || publisher.stop(PUBLISH_GRACE)).await;
     if tokio::time::timeout(PUBLISH_GRACE, async {

@@ -199,23 +199,29 @@ impl Scheduler {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs jobs until `stop` is set; then gives running ones time to end.
+    /// Queues the jobs of an earlier run. Call it before requests are taken, or a job that is accepted
+    /// meanwhile waits, and runs, twice.
     ///
     /// # Errors
-    /// The jobs of an earlier run cannot be read.
+    /// They cannot be read.
+    pub async fn restore(&self, ledger: &Ledger) -> Result<(), LedgerError> {
+        let unfinished = ledger.unfinished().await?;
+        if !unfinished.is_empty() {
+            tracing::info!(jobs = unfinished.len(), "jobs of an earlier run go on");
+        }
+        for job in unfinished {
+            self.push(Lane::from_name(&job.lane), job.id);
+        }
+        Ok(())
+    }
+
+    /// Runs jobs until `stop` is set; then gives running ones time to end.
     pub async fn run(
         self: Arc<Self>,
         ledger: Ledger,
         pipeline: Arc<Pipeline>,
         stop: impl Future<Output = ()>,
-    ) -> Result<(), LedgerError> {
-        let unfinished = ledger.unfinished().await?;
-        if !unfinished.is_empty() {
-            tracing::info!(jobs = unfinished.len(), "jobs of an earlier run go on");
-        }
-        for record in unfinished {
-            self.push(Lane::from_name(&record.lane), record.id);
-        }
+    ) {
         let mut running = Running::default();
         tokio::pin!(stop);
         loop {
@@ -226,11 +232,12 @@ impl Scheduler {
             tokio::select! {
                 () = &mut stop => break,
                 () = self.changed.notified() => {}
-                Some(ended) = running.tasks.join_next_with_id() => running.ended(ended),
+                Some(ended) = running.tasks.join_next_with_id() => {
+                    running.ended(&self, ended);
+                }
             }
         }
         self.drain(running, &ledger).await;
-        Ok(())
     }
 
     /// The next job that may run.
@@ -265,7 +272,7 @@ impl Scheduler {
     }
 
     /// Lets running jobs end; what does not end in time goes on at the next start.
-    async fn drain(&self, mut running: Running, ledger: &Ledger) {
+    async fn drain(self: &Arc<Self>, mut running: Running, ledger: &Ledger) {
         if running.jobs.is_empty() {
             return;
         }
@@ -275,7 +282,7 @@ impl Scheduler {
         );
         let all_ended = async {
             while let Some(ended) = running.tasks.join_next_with_id().await {
-                running.ended(ended);
+                running.ended(self, ended);
             }
         };
         if tokio::time::timeout(self.options.drain, all_ended)
@@ -284,15 +291,13 @@ impl Scheduler {
         {
             return;
         }
+        tracing::warn!(jobs = running.jobs.len(), "jobs go on at the next start");
+        // The tasks first: one that lived to see its engine cancelled would end its job as failed.
+        running.tasks.shutdown().await;
         for job in running.jobs.values() {
             job.deadline.cancel();
-            // Stopping in good order is no crash of the job.
-            if let Err(error) = ledger.release_attempt(job.job_id).await {
-                tracing::warn!(error = %error_chain(&error), "attempt could not be released");
-            }
+            release(ledger, job.job_id).await;
         }
-        tracing::warn!(jobs = running.jobs.len(), "jobs go on at the next start");
-        running.tasks.shutdown().await;
     }
 }
 
@@ -343,19 +348,27 @@ impl Running {
         self.jobs.insert(task.id(), job);
     }
 
-    fn ended(&mut self, ended: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
-        let id = match &ended {
-            Ok((id, ())) => *id,
-            Err(error) => error.id(),
+    /// Forgets a task. A panic inside it counts like a failure that may pass.
+    fn ended(
+        &mut self,
+        scheduler: &Arc<Scheduler>,
+        ended: Result<(tokio::task::Id, ()), tokio::task::JoinError>,
+    ) {
+        let (id, has_panicked) = match ended {
+            Ok((id, ())) => (id, false),
+            Err(error) => (error.id(), error.is_panic()),
         };
-        let job = self.jobs.remove(&id);
-        if ended.is_err() {
-            tracing::error!(job.id = ?job.map(|job| job.job_id), "job task panicked");
+        let Some(job) = self.jobs.remove(&id) else {
+            return;
+        };
+        if has_panicked {
+            tracing::error!(job.id = job.job_id.0, "job panicked");
+            retry(Arc::clone(scheduler), job.lane, job.job_id);
         }
     }
 }
 
-/// One attempt at a job; a panic inside counts like a failure that may pass.
+/// One attempt at a job.
 async fn attempt(
     scheduler: Arc<Scheduler>,
     lane: Lane,
@@ -368,21 +381,16 @@ async fn attempt(
         Ok(Some((record, attempts))) => {
             let may_retry = attempts < MAX_ATTEMPTS;
             let (kind, received_at_ms) = (record.kind.clone(), record.received_at_ms);
-            let run = tokio::spawn(async move { pipeline.run(record, may_retry, deadline).await });
-            // Dropped with this task when the daemon stops: the run must not outlive it.
-            let run = AbortOnDrop(run);
-            match run.join().await {
-                Ok(Ok(Attempt::Finished(finish))) => count_end(&kind, received_at_ms, finish),
-                Ok(Ok(Attempt::Retry(failure))) => {
+            match pipeline.run(record, may_retry, deadline).await {
+                Ok(Attempt::Finished(finish)) => count_end(&kind, received_at_ms, finish),
+                Ok(Attempt::Retry(failure)) => {
                     failure.record(&kind);
                     retry(scheduler, lane, job_id);
                 }
-                Ok(Err(error)) => {
+                Err(error) => {
                     tracing::error!(error = %error_chain(&error), "job stopped at the ledger");
-                    retry(scheduler, lane, job_id);
-                }
-                Err(_) => {
-                    tracing::error!(job.kind = kind, "job panicked");
+                    // A full disk is not the job's fault: it must not use up the attempts.
+                    release(&ledger, job_id).await;
                     retry(scheduler, lane, job_id);
                 }
             }
@@ -417,6 +425,13 @@ async fn begin(
     Ok(Some((record, attempts)))
 }
 
+/// Takes back an attempt that ended through no fault of the job.
+async fn release(ledger: &Ledger, job_id: JobId) {
+    if let Err(error) = ledger.release_attempt(job_id).await {
+        tracing::warn!(error = %error_chain(&error), "attempt could not be released");
+    }
+}
+
 fn retry(scheduler: Arc<Scheduler>, lane: Lane, job_id: JobId) {
     tokio::spawn(async move {
         tokio::time::sleep(RETRY_PAUSE).await;
@@ -440,20 +455,6 @@ fn count_end(kind: &str, received_at_ms: i64, finish: Finish) {
         duration_ms = (seconds * 1000.0) as u64,
         "job ended"
     );
-}
-
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> AbortOnDrop<T> {
-    async fn join(mut self) -> Result<T, tokio::task::JoinError> {
-        (&mut self.0).await
-    }
-}
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 #[cfg(test)]

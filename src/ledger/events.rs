@@ -1,5 +1,7 @@
 //! Statements on the outbox.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::jobs::blob_ref;
@@ -35,6 +37,12 @@ pub(super) fn store(
         }
     }
     Ok(())
+}
+
+pub(super) fn keys(connection: &Connection, job_id: JobId) -> Result<HashSet<String>, LedgerError> {
+    let mut statement = connection.prepare_cached("SELECT key FROM events WHERE job_id = ?1")?;
+    let keys = statement.query_map([job_id], |row| row.get(0))?;
+    Ok(keys.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn pending(connection: &Connection, limit: u32) -> Result<Vec<EventRef>, LedgerError> {

@@ -2,7 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::records::{Accepted, Checkpoint, Finish, JobId, JobRecord, JobState, NewJob};
+use super::records::{
+    Accepted, Checkpoint, Finish, JobId, JobRecord, JobState, NewJob, UnfinishedJob,
+};
 use super::{BlobRef, LedgerError};
 
 const COLUMNS: &str = "id, key, kind, lane, task_id, state, attempts, received_at_ms, \
@@ -108,11 +110,16 @@ pub(super) fn finish(
     Ok(())
 }
 
-pub(super) fn unfinished(connection: &Connection) -> Result<Vec<JobRecord>, LedgerError> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM jobs WHERE state IN ('accepted', 'running') ORDER BY id"
-    ))?;
-    let jobs = statement.query_map([], job)?;
+pub(super) fn unfinished(connection: &Connection) -> Result<Vec<UnfinishedJob>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, lane FROM jobs WHERE state IN ('accepted', 'running') ORDER BY id",
+    )?;
+    let jobs = statement.query_map([], |row| {
+        Ok(UnfinishedJob {
+            id: row.get(0)?,
+            lane: row.get(1)?,
+        })
+    })?;
     Ok(jobs.collect::<Result<_, _>>()?)
 }
 

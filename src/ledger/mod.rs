@@ -22,6 +22,7 @@ mod schema;
 mod tests;
 mod writer;
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -39,7 +40,7 @@ pub use error::LedgerError;
 pub use records::{
     Accepted, Checkpoint, DocumentOutcome, DocumentWrite, Emission, EventRef, Finish, JobId,
     JobRecord, JobState, LedgerCounts, NewCheckpoint, NewJob, OutgoingEvent, PendingDocument,
-    Purged, Retention,
+    Purged, Retention, UnfinishedJob,
 };
 
 /// Attempts of a job after which it is taken for one that kills the process.
@@ -127,7 +128,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The database fails.
-    pub async fn unfinished(&self) -> Result<Vec<JobRecord>, LedgerError> {
+    pub async fn unfinished(&self) -> Result<Vec<UnfinishedJob>, LedgerError> {
         self.read(jobs::unfinished).await
     }
 
@@ -219,6 +220,15 @@ impl Ledger {
             })
         })
         .await
+    }
+
+    /// Keys of the events that a job has stored, see [`OutgoingEvent::key`].
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn event_keys(&self, job_id: JobId) -> Result<HashSet<String>, LedgerError> {
+        self.read(move |connection| events::keys(connection, job_id))
+            .await
     }
 
     /// Makes the published events of a job wait again: the answer to a repeated request.

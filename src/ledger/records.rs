@@ -202,6 +202,15 @@ impl fmt::Debug for Checkpoint {
     }
 }
 
+/// A job that is to be done, as the scheduler needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnfinishedJob {
+    /// The job.
+    pub id: JobId,
+    /// See [`NewJob::lane`].
+    pub lane: String,
+}
+
 /// How a job ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {

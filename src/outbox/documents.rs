@@ -3,9 +3,8 @@
 //! Events never wait for this. While MongoDB is away its writes stay in the ledger; one try every
 //! few seconds finds out when it is back.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -14,7 +13,7 @@ use crate::ledger::{DocumentOutcome, Ledger, LedgerError, PendingDocument};
 use crate::observe::Health;
 use crate::observe::health::DatabaseStatus;
 use crate::observe::metrics::DOCUMENTS_WRITTEN;
-use crate::store::{Collection, DocumentWrite, MongoStore, StoreError};
+use crate::store::{Collection, DocumentWrite, MongoStore, Outcome, StoreError};
 
 /// Writes that are looked at together.
 const BATCH: u32 = 64;
@@ -22,7 +21,9 @@ const BATCH: u32 = 64;
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Pause while MongoDB cannot be reached.
 const AWAY_PAUSE: Duration = Duration::from_secs(2);
-/// Pause before a write that MongoDB refused for now is tried again: doubles up to a minute.
+/// How often MongoDB is asked for a sign of life.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Pause before a write that MongoDB refused is tried again: doubles up to a minute.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
@@ -35,12 +36,20 @@ pub async fn run(
 ) {
     let work = async {
         let mut has_indexes = false;
+        let mut asked_at = Instant::now();
         loop {
             if !has_indexes {
-                has_indexes = ensure_indexes(&store, &health).await;
+                has_indexes = note(&health, store.ensure_indexes().await);
             }
             let pause = match drain(&store, &ledger, &health).await {
-                Ok(Drained::All) => POLL_INTERVAL,
+                Ok(Drained::All) => {
+                    // Without this an outage shows only when there is something to write.
+                    if asked_at.elapsed() >= PING_INTERVAL {
+                        asked_at = Instant::now();
+                        note(&health, store.ping().await);
+                    }
+                    POLL_INTERVAL
+                }
                 Ok(Drained::Away) => AWAY_PAUSE,
                 Err(error) => {
                     tracing::error!(error = %error_chain(&error), "document writes cannot be read");
@@ -56,21 +65,10 @@ pub async fn run(
     }
 }
 
-async fn ensure_indexes(store: &MongoStore, health: &Health) -> bool {
-    match store.ensure_indexes().await {
-        Ok(()) => {
-            health.set_database(DatabaseStatus::Connected);
-            true
-        }
-        Err(error) => {
-            note_away(health, &error);
-            false
-        }
-    }
-}
-
 enum Drained {
+    /// Nothing waits that may be tried now.
     All,
+    /// MongoDB cannot be reached.
     Away,
 }
 
@@ -84,43 +82,21 @@ async fn drain(
         if pending.is_empty() {
             return Ok(Drained::All);
         }
-        // A write that has to wait holds back later ones for the same document, no others.
-        let mut held_back = HashSet::new();
         for document in pending {
-            if held_back.contains(&document.write.order_key) {
-                continue;
+            let result = write(store, &document).await;
+            if let Err(error) = &result
+                && error.is_absence()
+            {
+                note_away(health, error);
+                return Ok(Drained::Away);
             }
-            let outcome = match write(store, &document).await {
-                Ok(outcome) => {
-                    health.set_database(DatabaseStatus::Connected);
-                    outcome
-                }
-                Err(error) if error.is_transient() => {
-                    note_away(health, &error);
-                    return Ok(Drained::Away);
-                }
-                Err(error) => {
-                    tracing::warn!(
-                        collection = document.write.collection,
-                        error = %error_chain(&error),
-                        "mongodb refuses a document"
-                    );
-                    DocumentOutcome::RetryAt {
-                        at_ms: now_ms() + retry_pause_ms(document.attempts),
-                    }
-                }
-            };
+            health.set_database(DatabaseStatus::Connected);
+            let outcome = result.unwrap_or_else(|error| after_refusal(&document, &error));
             count(outcome);
-            if matches!(outcome, DocumentOutcome::RetryAt { .. }) {
-                held_back.insert(document.write.order_key.clone());
-            }
             ledger.mark_document(document.id, outcome).await?;
         }
     }
 }
-
-/// Tries that a document gets which MongoDB refuses for itself.
-const MAX_REFUSALS: u32 = 8;
 
 async fn write(
     store: &MongoStore,
@@ -131,17 +107,32 @@ async fn write(
         return Ok(DocumentOutcome::Skipped);
     };
     let write = DocumentWrite::from_json(collection, &stored.filter, &stored.document)?;
-    match store.upsert(&write).await {
-        Ok(_) => Ok(DocumentOutcome::Done),
-        Err(error) if !error.is_transient() && document.attempts + 1 >= MAX_REFUSALS => {
-            tracing::error!(
+    match store.upsert(&write).await? {
+        Outcome::Written => Ok(DocumentOutcome::Done),
+        Outcome::Conflict => {
+            tracing::warn!(
                 collection = stored.collection,
-                error = %error_chain(&error),
-                "document given up"
+                "another document keeps the unique key, nothing is written"
             );
             Ok(DocumentOutcome::Skipped)
         }
-        Err(error) => Err(error),
+    }
+}
+
+/// Tries that a document gets whose refusal is final as far as is known.
+const MAX_REFUSALS: u32 = 8;
+
+/// A refused document waits by itself; those of other keys go on.
+fn after_refusal(document: &PendingDocument, error: &StoreError) -> DocumentOutcome {
+    let collection = &document.write.collection;
+    let error_text = error_chain(error);
+    if !error.is_transient() && document.attempts + 1 >= MAX_REFUSALS {
+        tracing::error!(collection, error = %error_text, "document given up");
+        return DocumentOutcome::Skipped;
+    }
+    tracing::warn!(collection, error = %error_text, "mongodb refuses a document");
+    DocumentOutcome::RetryAt {
+        at_ms: now_ms() + retry_pause_ms(document.attempts),
     }
 }
 
@@ -150,6 +141,18 @@ fn retry_pause_ms(attempts: u32) -> i64 {
         .saturating_mul(1 << attempts.min(10))
         .min(LONGEST_RETRY);
     i64::try_from(pause.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Tells how a call that is about no document went, and whether it went well.
+fn note(health: &Health, result: Result<(), StoreError>) -> bool {
+    match result {
+        Ok(()) => health.set_database(DatabaseStatus::Connected),
+        Err(error) => {
+            note_away(health, &error);
+            return false;
+        }
+    }
+    true
 }
 
 fn note_away(health: &Health, error: &StoreError) {

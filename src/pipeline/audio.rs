@@ -39,7 +39,7 @@ pub(super) async fn run(
     let transcript = Arc::new(transcript);
     let targets = targets(job, &request, &transcript);
     let voice = VoiceCell::new(OnceCell::new());
-    let outcome = if targets.wanted == 0 {
+    let mut outcome = if targets.wanted == 0 {
         Outcome::default()
     } else {
         // The voice is made while the first translations are.
@@ -49,6 +49,7 @@ pub(super) async fn run(
         );
         outcome?
     };
+    job.check_retry(&mut outcome.failures)?;
     finish(job, &request, &transcript, targets, outcome, voice.get()).await
 }
 
@@ -108,26 +109,24 @@ async fn choose_voice(
         .as_ref()
         .filter(|_| request.use_original_voice)
         .and_then(supplied_voice);
+    let voices = &job.pipeline.voices;
+    let made_before = job.restored::<MadeVoice>(Stage::Embed, "").await;
+    if made_before.is_some()
+        && let Ok(Some(voice)) = voices.made_before(request.voice_owner_id()).await
+    {
+        return Ok(voice);
+    }
     let code = ErrorCode::VoiceCloneFailed;
     let chosen = job.stage(Stage::Embed, None, code, async {
-        let made_before = job.restored::<MadeVoice>(Stage::Embed, "").await;
-        if made_before.is_some()
-            && let Ok(Some(voice)) = job
-                .pipeline
-                .voices
-                .made_before(request.voice_owner_id())
-                .await
-        {
-            return Ok(voice);
-        }
         let voice_request = VoiceRequest {
+            task_id: &job.record.task_id,
             user_id: request.voice_owner_id(),
             may_clone: request.generate_voice_clone,
             supplied,
             recording: pcm,
             deadline: job.deadline.clone(),
         };
-        let chosen = job.pipeline.voices.choose(voice_request).await;
+        let chosen = voices.choose(voice_request).await;
         let chosen = chosen.map_err(|error| voice_failure(&error))?;
         if let Some(voice) = &chosen.news {
             let made = MadeVoice {
@@ -140,7 +139,7 @@ async fn choose_voice(
     match chosen.await {
         Err(failure @ JobFailure::Stage { .. }) => {
             failure.record(job.kind());
-            let default = job.pipeline.voices.default_voice(&job.deadline).await;
+            let default = voices.default_voice(&job.deadline).await;
             default.map_err(|error| Arc::new(voice_failure(&error)))
         }
         chosen => chosen.map_err(Arc::new),
@@ -193,6 +192,11 @@ async fn speak_all(
     voice: &VoiceCell,
 ) -> Result<Outcome, JobFailure> {
     let seed_key = Request::AudioProcess(Box::new((**request).clone())).seed_key();
+    // Of the events that are still to be stored the last one says that it is the last.
+    let mut missing = languages
+        .iter()
+        .filter(|language| !job.has_stored(&event_key(**language)))
+        .count();
     let mut running = JoinSet::new();
     for language in languages.iter().copied() {
         let (job, request, transcript) =
@@ -211,13 +215,17 @@ async fn speak_all(
         let spoken = finished.unwrap_or_else(|_| {
             Err(JobFailure::new(
                 Stage::Synthesize,
-                ErrorCode::ProcessingFailed,
+                ErrorCode::TtsFailed,
                 Reason::Internal,
                 "the language's task panicked",
             ))
         });
         match spoken {
+            Ok(Spoken { audio }) if job.has_stored(&event_key(audio.target_language)) => {
+                outcome.spoken.push(audio);
+            }
             Ok(Spoken { audio }) => {
+                missing = missing.saturating_sub(1);
                 let translation = Box::new(AudioTranslation::new(
                     request.job(&job.record.task_id),
                     audio.clone(),
@@ -225,17 +233,17 @@ async fn speak_all(
                 ));
                 let event = if languages.len() == 1 {
                     Event::AudioTranslationReady(translation)
-                } else if running.is_empty() {
+                } else if missing == 0 {
                     Event::AudioTranslationsCompleted(translation)
                 } else {
                     Event::AudioTranslationsProgressive(translation)
                 };
-                let key = format!("audio:{}", audio.target_language);
-                job.emit(&key, event).await?;
+                job.emit(&event_key(audio.target_language), event).await?;
                 outcome.spoken.push(audio);
             }
             Err(JobFailure::Ledger(error)) => return Err(error.into()),
             Err(failure) => {
+                missing = missing.saturating_sub(1);
                 failure.record(job.kind());
                 outcome.failures.push(failure);
             }
@@ -248,6 +256,11 @@ async fn speak_all(
             .position(|language| *language == audio.target_language)
     });
     Ok(outcome)
+}
+
+/// Names the event of one language within the job.
+fn event_key(language: Language) -> String {
+    format!("audio:{language}")
 }
 
 async fn finish(

@@ -1,6 +1,6 @@
 //! What every path shares: the job's checkpoints, its events, and stages under a clock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,6 +33,10 @@ pub(super) struct Job {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) record: JobRecord,
     pub(super) deadline: Deadline,
+    /// False for the last attempt.
+    may_retry: bool,
+    /// Keys of the events that earlier attempts have stored.
+    stored_events: HashSet<String>,
     checkpoints: HashMap<(String, String), Checkpoint>,
 }
 
@@ -40,10 +44,14 @@ impl Job {
     pub(super) async fn restore(
         pipeline: Arc<Pipeline>,
         record: JobRecord,
+        may_retry: bool,
         deadline: Deadline,
     ) -> Result<Self, LedgerError> {
         let checkpoints = pipeline.ledger.checkpoints(record.id).await?;
+        let stored_events = pipeline.ledger.event_keys(record.id).await?;
         Ok(Self {
+            may_retry,
+            stored_events,
             pipeline,
             record,
             deadline,
@@ -65,6 +73,26 @@ impl Job {
     pub(super) fn processing_time_ms(&self) -> u64 {
         let now = i64::try_from(Timestamp::now().unix_ms()).unwrap_or(i64::MAX);
         u64::try_from(now.saturating_sub(self.record.received_at_ms)).unwrap_or_default()
+    }
+
+    /// True when an earlier attempt has stored the event of that key.
+    pub(super) fn has_stored(&self, key: &str) -> bool {
+        self.stored_events.contains(key)
+    }
+
+    /// The failure for which the whole job should be tried again, if there is one: what has
+    /// succeeded is kept, so only what has failed is done once more.
+    ///
+    /// # Errors
+    /// That failure.
+    pub(super) fn check_retry(&self, failures: &mut Vec<JobFailure>) -> Result<(), JobFailure> {
+        let passing = failures
+            .iter()
+            .position(|failure| self.may_retry && failure.reason().is_retryable());
+        match passing {
+            Some(index) => Err(failures.swap_remove(index)),
+            None => Ok(()),
+        }
     }
 
     /// What an earlier attempt made of a stage, with its large part.

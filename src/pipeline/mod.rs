@@ -33,7 +33,7 @@ use crate::engine::EngineHandle;
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{Finish, JobRecord, Ledger, LedgerError};
 use crate::outbox::Outbox;
-use crate::protocol::{Event, Request, Timestamp};
+use crate::protocol::{Event, Request, RequestError, Timestamp};
 use crate::stages::decode::DecodeLimits;
 use crate::stages::encode::Mp3Options;
 use crate::stages::synthesize::{XttsEngine, XttsMetadata};
@@ -143,15 +143,16 @@ impl Pipeline {
         deadline: Deadline,
     ) -> Result<Attempt, LedgerError> {
         let request = self.request_of(&record).await?;
-        let job = Arc::new(Job::restore(Arc::clone(self), record, deadline).await?);
+        let job = Job::restore(Arc::clone(self), record, may_retry, deadline).await?;
+        let job = Arc::new(job);
         let work = async {
             match request {
                 Ok(Request::AudioProcess(request)) => audio::run(&job, *request).await,
                 Ok(Request::TranscriptionOnly(request)) => transcription::run(&job, request).await,
                 Ok(Request::Translation(request)) => text::run(&job, request).await,
                 Ok(Request::StoryText(request)) => text::run_story(&job, request).await,
-                // Neither is ever accepted into the ledger by this version.
-                Ok(Request::Ping) | Err(()) => Err(JobFailure::unreadable_request()),
+                // Neither is ever accepted into the ledger by this version, but frames may get lost.
+                Ok(Request::Ping) | Err(_) => Err(JobFailure::unreadable_request()),
             }
         };
         // Stages end by themselves at the deadline; this catches one that hangs.
@@ -179,7 +180,7 @@ impl Pipeline {
     /// # Errors
     /// The ledger fails.
     pub async fn quarantine(self: &Arc<Self>, record: JobRecord) -> Result<(), LedgerError> {
-        let job = Job::restore(Arc::clone(self), record, Deadline::none()).await?;
+        let job = Job::restore(Arc::clone(self), record, false, Deadline::none()).await?;
         let failure = JobFailure::new(
             Stage::Intake,
             ErrorCode::ProcessingFailed,
@@ -200,7 +201,7 @@ impl Pipeline {
         failure.record(job.kind());
         let event = match self.request_of(&job.record).await? {
             Ok(request) => failure.event(&request, &job.record.task_id, Timestamp::now()),
-            Err(()) => None,
+            Err(error) => error.answer(Timestamp::now()),
         };
         let events: Vec<(String, Event)> = event
             .into_iter()
@@ -209,15 +210,28 @@ impl Pipeline {
         job.finish(events, Vec::new(), finish).await
     }
 
-    async fn request_of(&self, record: &JobRecord) -> Result<Result<Request, ()>, LedgerError> {
+    async fn request_of(
+        &self,
+        record: &JobRecord,
+    ) -> Result<Result<Request, RequestError>, LedgerError> {
         let mut frames = vec![record.request.clone().into()];
-        frames.extend(self.ledger.frames(record.id).await?);
+        match self.ledger.frames(record.id).await {
+            Ok(binary) => frames.extend(binary),
+            // The JSON names what is missing and whom to tell: better than a job that never ends.
+            Err(error @ LedgerError::DamagedBlob { .. }) => {
+                tracing::error!(job.id = record.id.0, %error, "a request has lost its frames");
+            }
+            Err(error) => return Err(error),
+        }
         Ok(match crate::protocol::parse(&frames) {
             Ok(mut request) => {
                 request.set_task_id(record.task_id.clone());
                 Ok(request)
             }
-            Err(_) => Err(()),
+            Err(mut error) => {
+                error.set_task_id(record.task_id.clone());
+                Err(error)
+            }
         })
     }
 }

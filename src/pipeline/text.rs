@@ -33,37 +33,36 @@ pub(super) async fn run(job: &Arc<Job>, request: TranslationRequest) -> Result<F
     let source = source_language(job, request.source_language, &request.text);
     let request = Arc::new(request);
     let targets = &request.target_languages;
-    let mut results = in_order(
-        job,
-        source,
-        &request.text,
-        request.model_type,
-        &targets.accepted,
-    );
+    let (stored, missing): (Vec<_>, Vec<_>) = targets
+        .accepted
+        .iter()
+        .cloned()
+        .partition(|target| job.has_stored(&event_key(target)));
+    let mut results = in_order(job, source, &request.text, request.model_type, &missing);
     let mut failed = targets.rejected.clone();
-    let mut first_failure = None;
-    let mut succeeded = false;
+    let mut failures = Vec::new();
+    let mut succeeded = !stored.is_empty();
     while let Some((target, result)) = results.next().await {
         match result {
             Ok(translated) => {
                 succeeded = true;
                 let event = completed(job, &request, source, &target, translated);
-                let key = format!("translation:{}", target.requested);
-                job.emit(&key, event).await?;
+                job.emit(&event_key(&target), event).await?;
             }
             Err(JobFailure::Ledger(error)) => return Err(error.into()),
             Err(failure) => {
                 failure.record(job.kind());
                 failed.push(target.requested);
-                first_failure.get_or_insert(failure);
+                failures.push(failure);
             }
         }
     }
+    job.check_retry(&mut failures)?;
     if failed.is_empty() {
         job.finish(Vec::new(), Vec::new(), Finish::Done).await?;
         return Ok(Finish::Done);
     }
-    let failure = first_failure.unwrap_or_else(|| {
+    let failure = failures.into_iter().next().unwrap_or_else(|| {
         JobFailure::new(
             Stage::Intake,
             ErrorCode::TranslationFailed,
@@ -82,6 +81,11 @@ pub(super) async fn run(job: &Arc<Job>, request: TranslationRequest) -> Result<F
     Ok(finish)
 }
 
+/// Names the event of one language within the job.
+fn event_key(target: &RequestedLanguage) -> String {
+    format!("translation:{}", target.requested)
+}
+
 pub(super) async fn run_story(
     job: &Arc<Job>,
     request: StoryTextRequest,
@@ -97,15 +101,20 @@ pub(super) async fn run_story(
     let mut results = in_order(job, source, &request.text, ModelType::Basic, &targets);
     let mut event =
         StoryTextCompleted::new(request.post_id, request.text_object_index, Timestamp::now());
+    let mut failures = Vec::new();
     while let Some((target, result)) = results.next().await {
         match result {
             Ok(translated) => {
                 event.add(target.field_name().to_owned(), translated.translation.text)
             }
             Err(JobFailure::Ledger(error)) => return Err(error.into()),
-            Err(failure) => failure.record(job.kind()),
+            Err(failure) => {
+                failure.record(job.kind());
+                failures.push(failure);
+            }
         }
     }
+    job.check_retry(&mut failures)?;
     let events = vec![("completed".to_owned(), Event::StoryTextCompleted(event))];
     job.finish(events, Vec::new(), Finish::Done).await?;
     Ok(Finish::Done)

@@ -47,6 +47,14 @@ impl StoreError {
         }
     }
 
+    /// True when no server was reached or none answered, whatever was asked of it.
+    pub fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::Address(_) | Self::Unreachable(_) | Self::Timeout
+        )
+    }
+
     pub(super) fn is_duplicate_key(&self) -> bool {
         matches!(
             self,
@@ -80,8 +88,9 @@ impl From<DriverError> for StoreError {
             | ErrorKind::BsonSerialization(_)
             | ErrorKind::BsonDeserialization(_)
             | ErrorKind::Bson(_) => Self::Driver,
-            ErrorKind::Authentication { .. } | ErrorKind::Write(_) => Self::Refused { code: None },
-            // Selection, input and output, pools, name resolution: all of the way to the server.
+            ErrorKind::Write(_) => Self::Refused { code: None },
+            // Selection, authentication, input and output, pools, name resolution: all of the way to
+            // the server.
             _ => Self::Unreachable(error),
         }
     }

@@ -109,6 +109,8 @@ impl VoiceError {
 /// What a job says about the voice that it wants.
 #[derive(Debug)]
 pub struct VoiceRequest<'a> {
+    /// The job's task id.
+    pub task_id: &'a str,
     /// Owner of the voice in the recording.
     pub user_id: &'a str,
     /// False: the default voice speaks and nothing is stored.
@@ -235,13 +237,17 @@ impl Voices {
             self.save(voice.clone()).await?;
             return Ok(chosen(voice, true));
         };
+        // An earlier attempt was killed right after it had saved the voice.
+        if stored.metadata.changed_for == request.task_id {
+            return Ok(chosen(stored, true));
+        }
         if !self.is_due(&stored.metadata) {
             return Ok(chosen(stored, false));
         }
         // An old voice still speaks when the recording at hand cannot improve it.
         match self.hear(request.recording, &request.deadline).await {
             Ok(heard) if self.is_same_speaker(&stored.profile, &heard) => {
-                let voice = self.improved(stored, &heard, request.recording.duration_ms());
+                let voice = self.improved(request, stored, &heard);
                 self.save(voice.clone()).await?;
                 Ok(chosen(voice, true))
             }
@@ -285,11 +291,18 @@ impl Voices {
                 total_duration_ms: duration_ms,
                 quality_score: quality::of_new_voice(duration_ms, 1),
                 version: 1,
+                changed_for: request.task_id.to_owned(),
             },
         }
     }
 
-    fn improved(&self, stored: StoredVoice, heard: &VoiceProfile, heard_ms: u64) -> StoredVoice {
+    fn improved(
+        &self,
+        request: &VoiceRequest<'_>,
+        stored: StoredVoice,
+        heard: &VoiceProfile,
+    ) -> StoredVoice {
+        let heard_ms = request.recording.duration_ms();
         let now = OffsetDateTime::now_utc();
         StoredVoice {
             profile: stored.profile.improved_by(heard),
@@ -300,6 +313,7 @@ impl Voices {
                 total_duration_ms: stored.metadata.total_duration_ms.saturating_add(heard_ms),
                 quality_score: quality::of_improved_voice(stored.metadata.quality_score),
                 version: stored.metadata.version.saturating_add(1),
+                changed_for: request.task_id.to_owned(),
                 ..stored.metadata
             },
         }

@@ -33,6 +33,9 @@ pub struct VoiceMetadata {
     pub quality_score: f32,
     /// Grows by one with every change; part of every cache key.
     pub version: u32,
+    /// Task for which it was last changed: if that is tried again, it is not changed again.
+    #[serde(default)]
+    pub changed_for: String,
 }
 
 /// A user's voice with what is known about it.

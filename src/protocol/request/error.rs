@@ -147,6 +147,14 @@ impl RequestError {
         }
     }
 
+    /// Gives an answer that would make up a task id the job's own, see
+    /// [`Request::set_task_id`](super::Request::set_task_id).
+    pub fn set_task_id(&mut self, task_id: String) {
+        if let Self::Rejected(rejection) = self {
+            rejection.ids.task_id.get_or_insert(task_id);
+        }
+    }
+
     /// The event that tells the sender; `None` where no id says who that is, or nobody waits.
     pub fn answer(&self, at: Timestamp) -> Option<Event> {
         match self {

@@ -182,7 +182,12 @@ impl Daemon {
     /// Asks the daemon to stop (SIGTERM) and waits for its end.
     pub fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM");
-        self.child.wait().unwrap()
+        self.wait_ended()
+    }
+
+    /// Waits for the end of a daemon that ends by itself.
+    pub fn wait_ended(&mut self) -> ExitStatus {
+        wait_for("end of the daemon", || self.child.try_wait().unwrap())
     }
 
     /// Waits for the end of a daemon that ends by itself.

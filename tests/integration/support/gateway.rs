@@ -17,6 +17,8 @@ use super::daemon::Ports;
 #[derive(Clone)]
 pub struct Event {
     pub json: Value,
+    /// The JSON as it was sent.
+    pub body: Vec<u8>,
     pub frames: Vec<Vec<u8>>,
 }
 
@@ -73,9 +75,10 @@ impl Gateway {
             for line in lines.map_while(Result::ok) {
                 let frames: Vec<String> = serde_json::from_str(&line).unwrap();
                 let mut frames = frames.iter().map(|frame| STANDARD.decode(frame).unwrap());
-                let json = serde_json::from_slice(&frames.next().unwrap()).unwrap();
+                let body = frames.next().unwrap();
                 let event = Event {
-                    json,
+                    json: serde_json::from_slice(&body).unwrap(),
+                    body,
                     frames: frames.collect(),
                 };
                 if sender.send(event).is_err() {

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod recordings;
 pub mod requests;
 pub mod voice_job;
+pub mod voice_message;
 pub mod web_server;
 
 use std::path::PathBuf;
