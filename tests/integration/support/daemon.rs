@@ -168,11 +168,6 @@ impl Daemon {
             .sum()
     }
 
-    /// Process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Kills the daemon without warning (SIGKILL).
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -183,11 +178,6 @@ impl Daemon {
     pub fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM");
         self.wait_ended()
-    }
-
-    /// Waits for the end of a daemon that ends by itself.
-    pub fn wait_ended(&mut self) -> ExitStatus {
-        wait_for("end of the daemon", || self.child.try_wait().unwrap())
     }
 
     /// Waits for the end of a daemon that ends by itself.
