@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -46,11 +48,27 @@ struct Command<E: Engine> {
     queued_at: Instant,
 }
 
-/// The way to an engine; clones share it. The engine's thread ends when the last clone is dropped.
+/// The way to an engine; clones share it. The engine's thread ends when the last clone is dropped,
+/// and that drop waits for it: a process that ends while a thread is inside a native library crashes
+/// when the library tears down its globals.
 pub struct EngineHandle<E: Engine> {
     name: &'static str,
+    // Before the thread: it ends when the queue is closed.
     queue: mpsc::Sender<Command<E>>,
     status: watch::Receiver<EngineStatus>,
+    thread: Arc<JoinOnDrop>,
+}
+
+struct JoinOnDrop(Option<JoinHandle<()>>);
+
+impl Drop for JoinOnDrop {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("an engine's thread panicked");
+        }
+    }
 }
 
 impl<E: Engine> Clone for EngineHandle<E> {
@@ -59,6 +77,7 @@ impl<E: Engine> Clone for EngineHandle<E> {
             name: self.name,
             queue: self.queue.clone(),
             status: self.status.clone(),
+            thread: Arc::clone(&self.thread),
         }
     }
 }
@@ -79,7 +98,7 @@ impl<E: Engine + 'static> EngineHandle<E> {
     {
         let (queue, commands) = mpsc::channel(queue_length.max(1));
         let (status_sender, status) = watch::channel(EngineStatus::Loading);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name(format!("{name}-0"))
             .spawn(move || {
                 EngineThread {
@@ -96,6 +115,7 @@ impl<E: Engine + 'static> EngineHandle<E> {
             name,
             queue,
             status,
+            thread: Arc::new(JoinOnDrop(Some(thread))),
         })
     }
 
