@@ -25,7 +25,9 @@ use crate::scheduler::{Scheduler, SchedulerOptions};
 use crate::stages::decode::DecodeLimits;
 use crate::stages::encode::Mp3Options;
 use crate::store::{IdPolicy, MongoOptions, MongoStore};
-use crate::transport::zmq::{Intake, IntakeOptions, PublishOptions, PublishSocket, TransportError};
+use crate::transport::zmq::{
+    Intake, IntakeOptions, IntakeSocket, PublishOptions, PublishSocket, TransportError,
+};
 use crate::voices::{VoiceOptions, Voices};
 use models::Models;
 
@@ -158,9 +160,15 @@ pub async fn serve(
         ..PublishOptions::default()
     })?;
     let pub_endpoint = publish.endpoint().to_owned();
+    let intake = IntakeSocket::bind(&IntakeOptions {
+        endpoint: endpoint(&settings.zmq.bind_address, settings.zmq.pull_port),
+        max_message_bytes: usize::try_from(settings.zmq.max_message_bytes).unwrap_or(usize::MAX),
+        ..IntakeOptions::default()
+    })?;
+    let http_listener = bind_http(settings).await?;
+    // A port that is taken is told before models are loaded.
     let (outbox, publisher) = Outbox::start(ledger.clone(), publish)?;
     let core = build(settings, ledger.clone(), Some(outbox.clone()))?;
-    let http_listener = bind_http(settings).await?;
     let http_address = http_listener
         .local_addr()
         .map(|address| address.to_string());
@@ -204,7 +212,7 @@ pub async fn serve(
     let intake_stopping = Arc::new(AtomicBool::new(false));
     let pipeline = Arc::clone(&core.pipeline);
     let sign_of_life = SignOfLife {
-        pull_port: settings.zmq.pull_port,
+        pull_port: port_of(intake.endpoint()).unwrap_or(settings.zmq.pull_port),
         pub_port: port_of(&pub_endpoint).unwrap_or(settings.zmq.pub_port),
         audio_available: Arc::new({
             let enabled = settings.audio.enabled;
@@ -220,15 +228,7 @@ pub async fn serve(
         runtime: tokio::runtime::Handle::current(),
         stopping: Arc::clone(&intake_stopping),
     };
-    let intake = Intake::start(
-        &IntakeOptions {
-            endpoint: endpoint(&settings.zmq.bind_address, settings.zmq.pull_port),
-            max_message_bytes: usize::try_from(settings.zmq.max_message_bytes)
-                .unwrap_or(usize::MAX),
-            ..IntakeOptions::default()
-        },
-        move |batch| receiver.receive(batch),
-    )?;
+    let intake = Intake::start(intake, move |batch| receiver.receive(batch))?;
     tasks.spawn(signs_of_life(
         outbox.clone(),
         sign_of_life,

@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pipeline", &["voices", "outbox", "ledger", "engine", "stages", "store", "protocol", "observe", "fault", "error", "domain"]),
     ("voices", &["engine", "stages", "error", "domain"]),
     ("outbox", &["ledger", "engine", "store", "transport", "observe", "domain"]),
-    ("ledger", &[]),
+    ("ledger", &["observe"]),
     ("engine", &["stages", "observe", "error"]),
     ("stages", &["onnx", "error", "domain"]),
     ("onnx", &[]),

@@ -208,8 +208,15 @@ fn models_are_listed_and_damage_is_found() {
     let copied = std::process::Command::new("cp")
         .arg("-r")
         .args(
-            ["manifest.toml", "whisper", "marian", "openvoice", "xtts"]
-                .map(|part| fixture_models().join(part)),
+            [
+                "manifest.toml",
+                "whisper",
+                "marian",
+                "marian-merged",
+                "openvoice",
+                "xtts",
+            ]
+            .map(|part| fixture_models().join(part)),
         )
         .arg(&copy)
         .status();

@@ -343,6 +343,17 @@ fn the_first_signal_stops_in_order_and_the_second_at_once() {
     );
 }
 
+/// Native libraries tear down their globals when a process ends, also under a thread that is inside.
+#[test]
+fn a_daemon_that_is_stopped_while_models_load_ends_in_order() {
+    for _ in 0..5 {
+        let mut daemon = Daemon::launch(&[]);
+        daemon.wait_logged("translator is listening");
+        let status = daemon.terminate();
+        assert!(status.success(), "{status}: {}", daemon.log());
+    }
+}
+
 /// Takes 35 s: the contract's silence is 30.
 #[test]
 fn an_idle_daemon_gives_signs_of_life() {

@@ -12,7 +12,7 @@ mod xpub;
 use std::io;
 use std::time::Duration;
 
-pub use pull::{Incoming, Intake, IntakeOptions};
+pub use pull::{Incoming, Intake, IntakeOptions, IntakeSocket};
 pub use waker::{WakeReceiver, Waker};
 pub use xpub::{PublishOptions, PublishSocket, SendOutcome, Subscription};
 

@@ -77,6 +77,44 @@ impl fmt::Debug for Incoming {
 const MAX_BATCH: usize = 64;
 const MAX_BATCH_BYTES: usize = 8 << 20;
 
+/// The bound socket; peers may connect, and nothing is received before [`Intake::start`].
+pub struct IntakeSocket {
+    socket: zmq::Socket,
+    endpoint: String,
+    max_message_bytes: usize,
+    max_frames: usize,
+}
+
+impl IntakeSocket {
+    /// Binds the socket.
+    ///
+    /// # Errors
+    /// The endpoint cannot be bound.
+    pub fn bind(options: &IntakeOptions) -> Result<Self, TransportError> {
+        let failed = |source| TransportError::Socket {
+            socket: SOCKET,
+            source,
+        };
+        let socket = zmq::Context::new().socket(zmq::PULL).map_err(failed)?;
+        harden(&socket, options.max_message_bytes)
+            .and_then(|()| socket.set_rcvhwm(options.receive_queue_length.max(1)))
+            .and_then(|()| socket.set_linger(0))
+            .map_err(failed)?;
+        let endpoint = bind(&socket, &options.endpoint)?;
+        Ok(Self {
+            socket,
+            endpoint,
+            max_message_bytes: options.max_message_bytes,
+            max_frames: options.max_frames,
+        })
+    }
+
+    /// Where the socket is bound, with its real port.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+}
+
 /// The thread `intake-0`, which owns the socket and does nothing but receive.
 pub struct Intake {
     endpoint: String,
@@ -86,18 +124,18 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Binds the socket and starts the thread.
+    /// Starts the thread.
     ///
     /// `handle` gets what has arrived since it returned last, at least one message; while it runs
     /// nothing is received, and the peers' queues push back.
     ///
     /// # Errors
-    /// The endpoint cannot be bound, or the system refuses the thread.
+    /// The system refuses the thread.
     pub fn start(
-        options: &IntakeOptions,
+        socket: IntakeSocket,
         handle: impl FnMut(Vec<Incoming>) + Send + 'static,
     ) -> Result<Self, TransportError> {
-        let (socket, endpoint) = bind_pull(options)?;
+        let endpoint = socket.endpoint;
         let start_failed = |source: io::Error| TransportError::Start {
             socket: SOCKET,
             source,
@@ -105,9 +143,9 @@ impl Intake {
         let (waker, calls) = Waker::pair().map_err(start_failed)?;
         let stopping = Arc::new(AtomicBool::new(false));
         let receiver = Receiver {
-            socket,
-            max_message_bytes: options.max_message_bytes,
-            max_frames: options.max_frames,
+            socket: socket.socket,
+            max_message_bytes: socket.max_message_bytes,
+            max_frames: socket.max_frames,
             calls,
             stopping: Arc::clone(&stopping),
         };
@@ -145,20 +183,6 @@ impl Drop for Intake {
             tracing::error!("the intake thread panicked");
         }
     }
-}
-
-fn bind_pull(options: &IntakeOptions) -> Result<(zmq::Socket, String), TransportError> {
-    let failed = |source| TransportError::Socket {
-        socket: SOCKET,
-        source,
-    };
-    let socket = zmq::Context::new().socket(zmq::PULL).map_err(failed)?;
-    harden(&socket, options.max_message_bytes)
-        .and_then(|()| socket.set_rcvhwm(options.receive_queue_length.max(1)))
-        .and_then(|()| socket.set_linger(0))
-        .map_err(failed)?;
-    let endpoint = bind(&socket, &options.endpoint)?;
-    Ok((socket, endpoint))
 }
 
 struct Receiver {

@@ -14,7 +14,8 @@ fn intake(max_message_bytes: usize) -> (Intake, Receiver<Incoming>) {
         max_frames: 4,
         ..IntakeOptions::default()
     };
-    let intake = Intake::start(&options, move |batch| {
+    let socket = IntakeSocket::bind(&options).unwrap();
+    let intake = Intake::start(socket, move |batch| {
         assert!(!batch.is_empty());
         for incoming in batch {
             sender.send(incoming).unwrap();
