@@ -10,7 +10,9 @@ command -v g++ >/dev/null || missing+=(g++)
 command -v make >/dev/null || missing+=(make)
 command -v cmake >/dev/null || missing+=(cmake)
 command -v unzip >/dev/null || missing+=(unzip)
-ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 || missing+=(libclang-dev)
+# Not any libclang*: graphics drivers bring libclang-cpp, which bindgen cannot use.
+libclang() { compgen -G "$1/libclang.so*" || compgen -G "$1/libclang-[0-9]*.so*"; }
+{ libclang '/usr/lib/llvm-*/lib' || libclang '/usr/lib/*' || libclang '/usr/lib64'; } >/dev/null || missing+=(libclang-dev)
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 

@@ -70,6 +70,11 @@ pub enum AppError {
     /// The device that is asked for cannot be used.
     #[error("the device cannot be used")]
     Device(#[source] OnnxError),
+    /// Whisper is to run on a device that the binary was not built for.
+    #[error(
+        "transcription on cuda needs a binary built with --features cuda; set transcribe.device (WHISPER_DEVICE) to cpu"
+    )]
+    TranscribeDevice,
 }
 
 /// The part that does jobs, without any socket.
@@ -336,11 +341,11 @@ async fn housekeeping(ledger: Ledger, settings: Settings, stopping: watch::Recei
                         blocking(move || delete_older(&folder, age)).await;
                     }
                     match ledger.purge(retention).await {
-                    Ok(purged) if purged.jobs > 0 => {
-                        tracing::info!(jobs = purged.jobs, blobs = purged.blobs, "old jobs deleted");
-                    }
-                    Ok(_) => {}
-                    Err(error) => tracing::warn!(error = %error_chain(&error), "old jobs could not be deleted"),
+                        Ok(purged) if purged.jobs > 0 => {
+                            tracing::info!(jobs = purged.jobs, blobs = purged.blobs, "old jobs deleted");
+                        }
+                        Ok(_) => {}
+                        Err(error) => tracing::warn!(error = %error_chain(&error), "old jobs could not be deleted"),
                     }
                 },
                 _ = backlog.tick() => match ledger.counts().await {

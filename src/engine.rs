@@ -159,11 +159,6 @@ impl<E: Engine + 'static> EngineHandle<E> {
         *self.status.borrow() == EngineStatus::Ready
     }
 
-    /// Requests that wait for a place in the batch.
-    pub fn queue_depth(&self) -> usize {
-        self.queue.max_capacity() - self.queue.capacity()
-    }
-
     /// Waits until the engine is ready, at most `patience`; tells whether it is.
     pub async fn ready_within(&self, patience: Duration) -> bool {
         let mut status = self.status.clone();

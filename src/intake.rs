@@ -107,7 +107,7 @@ impl Receiver {
             }
         };
         let Some(lane) = Lane::of(&request) else {
-            self.answer(self.sign_of_life.pong());
+            self.answer_ping();
             return None;
         };
         let task_id = match request.task_id() {
@@ -230,6 +230,15 @@ impl Receiver {
                 metrics::counter!(REQUESTS_REJECTED, "reason" => reason).increment(1);
                 tracing::warn!(reason, "request rejected");
             }
+        }
+    }
+
+    /// Publishes a pong; one that finds no place would be worth nothing later.
+    fn answer_ping(&self) {
+        if let Ok(frames) = self.sign_of_life.pong().frames()
+            && self.outbox.publish_now(frames).is_err()
+        {
+            tracing::debug!("ping not answered, the publisher does not keep up");
         }
     }
 

@@ -306,11 +306,6 @@ impl Registry {
             .map(|file| self.directory.join(&file.path))
             .ok_or(RegistryError::NotInstalled(Engine::Whisper))
     }
-
-    /// The recording that the default voice is made from.
-    pub fn default_voice(&self) -> PathBuf {
-        self.directory.join("xtts").join("default_voice.ogg")
-    }
 }
 
 /// Remembers which files were found intact, so that a large file is read once, not at every start.

@@ -49,6 +49,9 @@ impl Models {
                 .and_then(|onnx| onnx.require_device())
                 .map_err(AppError::Device)?;
         }
+        if settings.transcribe.device == DeviceChoice::Cuda && !cfg!(feature = "cuda") {
+            return Err(AppError::TranscribeDevice);
+        }
         tracing::info!(device = ?device, library = %found.library.display(), "onnx runtime");
         Ok(found)
     }
@@ -85,7 +88,12 @@ impl Models {
             let options = WhisperOptions {
                 threads: threads(transcribe.threads),
                 beam_size: transcribe.beam_size as usize,
-                use_gpu: cfg!(feature = "cuda") && models.device == Device::Cuda,
+                use_gpu: cfg!(feature = "cuda")
+                    && match transcribe.device {
+                        DeviceChoice::Cpu => false,
+                        DeviceChoice::Cuda => true,
+                        DeviceChoice::Auto => models.device == Device::Cuda,
+                    },
             };
             Ok(WhisperEngine::load(&file, options)?)
         })

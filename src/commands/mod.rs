@@ -32,6 +32,7 @@ use std::future::Future;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -125,13 +126,19 @@ fn load(path: Option<PathBuf>) -> Result<Loaded, CommandError> {
     Ok(Loaded { settings, warnings })
 }
 
+/// Time for what still runs on the blocking pool when a command has its result.
+const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+
 /// Runs a command that waits for sockets or engines.
 fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|source| CommandError::io("the async runtime", source))?
-        .block_on(work)
+        .map_err(|source| CommandError::io("the async runtime", source))?;
+    let result = runtime.block_on(work);
+    // Dropped, it would wait for every file access and download that nobody wants any more.
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    result
 }
 
 /// Writes a line to standard output. A reader that has gone, as `head` does, is no failure.

@@ -14,6 +14,7 @@ const EXIT_SECOND_SIGNAL: i32 = 130;
 pub(super) fn run(loaded: Loaded) -> Result<ExitCode, CommandError> {
     let Loaded { settings, warnings } = loaded;
     log::init(settings.log.level.as_str(), log_format(settings.log.format));
+    log::report_panics();
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -12,7 +12,7 @@ pub struct JobSettings {
     pub max_queued_audio: usize,
     /// Texts that wait.
     pub max_queued_texts: usize,
-    /// From acceptance to the last event.
+    /// For one attempt at a job.
     pub deadline_secs: u64,
     /// From SIGTERM to the end.
     pub drain_secs: u64,

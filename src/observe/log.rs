@@ -1,6 +1,7 @@
 //! Log lines on standard error. Rule: no text, audio or voice print of a user, at any level.
 
 use std::io::IsTerminal as _;
+use std::panic::PanicHookInfo;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
@@ -19,7 +20,7 @@ pub enum LogFormat {
 /// `level` is a level (`info`) or a filter (`info,meeshy_translator::outbox=debug`); what cannot be
 /// read as one counts as `info`.
 pub fn init(level: &str, format: LogFormat) {
-    // The MongoDB driver and the engines say at `info` what only their authors need.
+    // The engines say at `info` what only their authors need.
     let filter = EnvFilter::try_new(format!("{level},ort=warn,whisper_rs=warn,symphonia=error"))
         .unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = fmt()
@@ -35,4 +36,21 @@ pub fn init(level: &str, format: LogFormat) {
     if started.is_err() {
         tracing::debug!("logging was started before");
     }
+}
+
+/// Makes panics log lines that keep to the rule: what they say is told only where it is a literal,
+/// because a formatted message may quote a text, as that of a string cut inside a character does.
+pub fn report_panics() {
+    std::panic::set_hook(Box::new(report_panic));
+}
+
+fn report_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string);
+    let thread = std::thread::current();
+    tracing::error!(
+        place,
+        thread = thread.name(),
+        message = panic.payload().downcast_ref::<&'static str>(),
+        "panic"
+    );
 }

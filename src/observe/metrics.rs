@@ -29,7 +29,7 @@ pub const ENGINE_DURATION: &str = "translator_engine_duration_seconds";
 pub const ENGINE_QUEUE_WAIT: &str = "translator_engine_queue_wait_seconds";
 /// 1 when an engine is ready, by `engine`.
 pub const ENGINE_READY: &str = "translator_engine_ready";
-/// Events published, by `occasion` (`first`, or `replay` for a subscriber that came back).
+/// Events published, by `occasion` (`new`, or `replayed` for a subscriber that came back).
 pub const EVENTS_PUBLISHED: &str = "translator_events_published_total";
 /// Stored events that wait to be published.
 pub const OUTBOX_PENDING: &str = "translator_outbox_pending";

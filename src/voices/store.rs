@@ -123,7 +123,8 @@ impl VoiceStore {
         Ok(Some(StoredVoice { profile, metadata }))
     }
 
-    /// Writes a user's voice; a crash leaves the old or the new one, never a mixture that reads well.
+    /// Writes a user's voice: each file is the old or the new one after a crash. Between the two, a
+    /// voice may be newer than its metadata, which then count one recording too few.
     ///
     /// # Errors
     /// The file system refuses.

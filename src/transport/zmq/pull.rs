@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -76,6 +76,11 @@ impl fmt::Debug for Incoming {
 /// memory and not yet durable.
 const MAX_BATCH: usize = 64;
 const MAX_BATCH_BYTES: usize = 8 << 20;
+
+/// Time for taking what has arrived already when the socket is to be closed.
+const LAST_CALL: Duration = Duration::from_secs(1);
+/// Silence after which nothing more is expected then.
+const QUIET_MS: i64 = 50;
 
 /// The bound socket; peers may connect, and nothing is received before [`Intake::start`].
 pub struct IntakeSocket {
@@ -166,8 +171,7 @@ impl Intake {
         &self.endpoint
     }
 
-    /// Stops receiving and closes the socket. What the handler has begun is finished; it blocks
-    /// that long.
+    /// Closes the socket. What has arrived is handled first; it blocks that long.
     pub fn stop(self) {
         drop(self);
     }
@@ -212,6 +216,21 @@ impl Receiver {
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
+        // What libzmq holds would be lost with the socket, and its sender takes it for delivered.
+        let last_call = Instant::now() + LAST_CALL;
+        while Instant::now() < last_call {
+            match self.receive_batch() {
+                Ok(batch) if !batch.is_empty() => handle(batch),
+                // libzmq holds little and takes more from the network as room is made.
+                Ok(_) if self.has_more_within(QUIET_MS) => {}
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+
+    fn has_more_within(&self, timeout_ms: i64) -> bool {
+        let mut items = [self.socket.as_poll_item(zmq::POLLIN)];
+        zmq::poll(&mut items, timeout_ms).is_ok_and(|ready| ready > 0)
     }
 
     /// Takes what is there, without waiting.

@@ -59,6 +59,37 @@ fn messages_arrive_whole_and_in_order() {
     }
 }
 
+#[test]
+fn what_has_arrived_is_taken_before_the_socket_is_closed() {
+    let (sender, received) = sync_channel(1000);
+    let (release, held) = sync_channel::<()>(0);
+    let options = IntakeOptions {
+        endpoint: "tcp://127.0.0.1:*".into(),
+        ..IntakeOptions::default()
+    };
+    let intake = Intake::start(&options, move |batch| {
+        for incoming in batch {
+            sender.send(incoming).unwrap();
+        }
+        // Waits while the test holds the other end.
+        held.recv().unwrap_or_default();
+    });
+    let intake = intake.unwrap();
+    let peer = push_to(intake.endpoint());
+    peer.send("0", 0).unwrap();
+    assert_eq!(next_message(&received), ["0"]);
+    for number in 1..50 {
+        peer.send(&number.to_string(), 0).unwrap();
+    }
+    // Returns when the network has them all.
+    drop(peer);
+    let stopping = std::thread::spawn(move || intake.stop());
+    std::thread::sleep(Duration::from_millis(100));
+    drop(release);
+    stopping.join().unwrap();
+    assert_eq!(received.iter().count(), 49);
+}
+
 #[tokio::test]
 async fn an_independent_implementation_is_understood() {
     let (intake, received) = intake(1 << 20);
