@@ -91,7 +91,7 @@ fn every_example_of_a_voice_message_is_answered_as_the_contract_says() {
             failing: with_voice.len() - spoken.len(),
             error: (!wanted.is_empty() && spoken.is_empty()).then_some("translation_failed"),
         };
-        println!("{name}: {source} → {expected:?}");
+        eprintln!("{name}: {source} → {expected:?}");
         let answer = Answer::to(&mut gateway, &daemon, &request, &frames, expected);
 
         let completed = &answer.completed().json;
@@ -230,12 +230,8 @@ fn every_example_of_a_text_is_answered_in_the_order_of_its_languages() {
     let mut gateway = Gateway::connect(daemon.ports);
     for Example { name, request } in examples::requests(&["translation"]) {
         let source = request["sourceLanguage"].as_str().unwrap().to_lowercase();
-        // The scripted detector hears English in the one text that says nothing about itself.
-        let source = if source == "auto" {
-            HEARD.to_owned()
-        } else {
-            source
-        };
+        // Two words are too few to tell a language by, so it is the default.
+        let source = source.replace("auto", "fr");
         let requested = requested_languages(&request);
         let canonical = |target: &str| target.split('-').next().unwrap().to_owned();
         let is_possible = |target: &String| {

@@ -1,14 +1,6 @@
 //! Recordings in every container that clients send, made by ffmpeg, against ffmpeg's own decoding.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking and says what it skips"
-)]
-
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use meeshy_translator::domain::{Deadline, Pcm};
 use meeshy_translator::error::Reason;
@@ -17,11 +9,18 @@ use meeshy_translator::stages::decode::{
     DecodeError, DecodeLimits, Decoded, decode, resample, resample_sinc,
 };
 
+use crate::support::ffmpeg::Ffmpeg;
+use crate::support::recordings::shared_folder;
+use crate::support::wav::wav;
+
 /// What a decoder's delay and padding may change: AAC's priming and Opus' last packet.
 const LENGTH_TOLERANCE_MS: u64 = 60;
 
 /// Rate at which the shift between two waveforms is looked for.
 const SEARCH_RATE_HZ: u32 = 8_000;
+
+/// Samples at that rate that it is looked for in.
+const SEARCH_SAMPLES: usize = 3 * SEARCH_RATE_HZ as usize;
 
 struct Format {
     name: &'static str,
@@ -129,7 +128,7 @@ fn every_format_decodes_as_ffmpeg_decodes_it() {
 
 #[test]
 fn real_recordings_decode_as_ffmpeg_decodes_them() {
-    let (Some(ffmpeg), Some(shared)) = (Ffmpeg::find(), shared_dir()) else {
+    let (Some(ffmpeg), Some(shared)) = (Ffmpeg::find(), shared_folder()) else {
         return;
     };
     for recording in [
@@ -304,7 +303,7 @@ fn damaged_recordings_give_audio_or_an_error_within_the_limits() {
             }
         }
     }
-    println!("{decoded} decoded, {refused} refused, {panicked} panics caught");
+    eprintln!("{decoded} decoded, {refused} refused, {panicked} panics caught");
     assert!(
         decoded > 0 && refused > 0,
         "the damage is too weak or too strong to test anything"
@@ -314,7 +313,9 @@ fn damaged_recordings_give_audio_or_an_error_within_the_limits() {
 /// The reference is torchaudio at double precision; ours adds up in single precision.
 #[test]
 fn the_sinc_resampler_equals_the_reference_on_real_recordings() {
-    let Some(shared) = shared_dir() else { return };
+    let Some(shared) = shared_folder() else {
+        return;
+    };
     let goldens = std::fs::read_to_string(shared.join("goldens/audio-features.jsonl")).unwrap();
     for line in goldens.lines() {
         let golden: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -364,7 +365,11 @@ fn assert_same_audio(case: &str, ours: &Pcm, reference: &Pcm) {
         "{case}: lengths differ by {difference_ms} ms"
     );
     let reach = (LENGTH_TOLERANCE_MS * u64::from(SEARCH_RATE_HZ) / 1000) as i64;
-    let at_search_rate = |pcm| resample(pcm, SEARCH_RATE_HZ).unwrap();
+    let at_search_rate = |pcm| {
+        let resampled = resample(pcm, SEARCH_RATE_HZ).unwrap();
+        let samples = resampled.samples().iter().copied().take(SEARCH_SAMPLES);
+        Pcm::new(samples.collect::<Vec<f32>>(), SEARCH_RATE_HZ)
+    };
     let (_, shift) = best_shift(
         &at_search_rate(ours),
         &at_search_rate(reference),
@@ -425,140 +430,11 @@ fn speech_like(seconds: f64) -> Pcm {
 
 /// The samples as a stereo WAV file whose right channel is half as loud.
 fn wav_bytes(pcm: &Pcm) -> Vec<u8> {
-    let data: Vec<u8> = pcm
+    let stereo = pcm
         .samples()
         .iter()
-        .flat_map(|&sample| [sample, sample / 2.0])
-        .flat_map(|sample| ((sample * 32_767.0) as i16).to_le_bytes())
-        .collect();
-    let rate = pcm.sample_rate_hz();
-    let mut bytes = Vec::new();
-    bytes.extend(b"RIFF");
-    bytes.extend((36 + data.len() as u32).to_le_bytes());
-    bytes.extend(b"WAVEfmt ");
-    bytes.extend(16u32.to_le_bytes());
-    bytes.extend(1u16.to_le_bytes());
-    bytes.extend(2u16.to_le_bytes());
-    bytes.extend(rate.to_le_bytes());
-    bytes.extend((rate * 4).to_le_bytes());
-    bytes.extend(4u16.to_le_bytes());
-    bytes.extend(16u16.to_le_bytes());
-    bytes.extend(b"data");
-    bytes.extend((data.len() as u32).to_le_bytes());
-    bytes.extend(data);
-    bytes
-}
-
-/// The ffmpeg program and a folder for its files.
-struct Ffmpeg {
-    folder: tempfile::TempDir,
-}
-
-impl Ffmpeg {
-    /// `None` when ffmpeg is not installed, unless `REQUIRE_FFMPEG` is set.
-    fn find() -> Option<Self> {
-        let version = Command::new("ffmpeg")
-            .arg("-version")
-            .stdout(Stdio::null())
-            .status();
-        if version.is_ok_and(|status| status.success()) {
-            let folder = tempfile::tempdir().unwrap();
-            return Some(Self { folder });
-        }
-        assert!(
-            !is_set("REQUIRE_FFMPEG"),
-            "REQUIRE_FFMPEG is set and ffmpeg does not run"
-        );
-        println!("skipped: ffmpeg does not run");
-        None
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.folder.path().join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path
-    }
-
-    /// Converts `source`; live formats go through a pipe, as ffmpeg can seek back in a file.
-    fn encode(&self, source: &Path, options: &str) -> PathBuf {
-        let target = self.folder.path().join("encoded");
-        let is_live = options.contains("-live 1");
-        let mut command = Command::new("ffmpeg");
-        command.args(["-v", "error", "-y", "-i"]).arg(source);
-        command.args(options.split_whitespace());
-        if is_live {
-            command.arg("pipe:1");
-        } else {
-            command.arg(&target);
-        }
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "ffmpeg {options}: {complaints}");
-        if is_live {
-            std::fs::write(&target, output.stdout).unwrap();
-        }
-        target
-    }
-
-    /// ffmpeg's decoding at `sample_rate_hz`; its own way of mixing channels is not the average.
-    fn decode(&self, file: &Path, sample_rate_hz: u32, channels: u16) -> Pcm {
-        self.try_decode(file, sample_rate_hz, channels).unwrap()
-    }
-
-    fn try_decode(&self, file: &Path, sample_rate_hz: u32, channels: u16) -> Option<Pcm> {
-        let mut command = Command::new("ffmpeg");
-        command.args(["-v", "error", "-i"]).arg(file);
-        if channels == 2 {
-            command.args(["-af", "pan=mono|c0=0.5*c0+0.5*c1"]);
-        }
-        command.args([
-            "-ac",
-            "1",
-            "-ar",
-            &sample_rate_hz.to_string(),
-            "-f",
-            "f32le",
-            "pipe:1",
-        ]);
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        if !output.status.success() {
-            return None;
-        }
-        let (samples, _) = output.stdout.as_chunks::<4>();
-        let samples: Vec<f32> = samples
-            .iter()
-            .map(|&bytes| f32::from_le_bytes(bytes))
-            .collect();
-        Some(Pcm::new(samples, sample_rate_hz))
-    }
-}
-
-/// The folder of real recordings, if this machine has it, unless `REQUIRE_SHARED` demands it.
-fn shared_dir() -> Option<PathBuf> {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let folder = variable("TRANSLATOR_SHARED_DIR").map_or_else(default, PathBuf::from);
-    if folder.join("audio").is_dir() {
-        return Some(folder);
-    }
-    assert!(
-        !is_set("REQUIRE_SHARED"),
-        "REQUIRE_SHARED is set and {} is missing",
-        folder.display()
-    );
-    println!("skipped: no recordings in {}", folder.display());
-    None
-}
-
-fn is_set(name: &str) -> bool {
-    variable(name).is_some_and(|value| !value.is_empty() && value != "0")
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests are told what they may skip by variables"
-)]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+        .flat_map(|&sample| [sample, sample / 2.0]);
+    wav(stereo, 2, pcm.sample_rate_hz())
 }
 
 /// Marsaglia's xorshift64: the same damage on every run.

@@ -46,7 +46,7 @@ fn only_languages_that_can_be_heard_are_answered() {
         ),
     ];
     for (name, targets, expected) in cases {
-        println!("{name}");
+        eprintln!("{name}");
         let request = voice_message(name, targets);
         Answer::to(&mut gateway, &daemon, &request, &[&recording], expected);
     }

@@ -202,7 +202,7 @@ fn voices_that_are_not_ours_or_damaged_are_made_anew() {
         ("of-another-model", voice_of_another_model()),
     ];
     for (name, voice) in cases {
-        println!("{name}");
+        eprintln!("{name}");
         let mut message = message_of(name, name);
         message["binaryFrames"] = json!({"audio": 1, "voiceProfile": 2});
         message["existingVoiceProfile"] =

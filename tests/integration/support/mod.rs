@@ -4,11 +4,13 @@
 pub mod contract;
 pub mod daemon;
 pub mod examples;
+pub mod ffmpeg;
 pub mod gateway;
 pub mod recordings;
 pub mod requests;
 pub mod voice_job;
 pub mod voice_message;
+pub mod wav;
 pub mod web_server;
 
 use std::path::PathBuf;

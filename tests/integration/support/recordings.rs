@@ -1,8 +1,8 @@
 //! Recordings to send: the bundled voice message, real speech where it is there, and conversions.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use super::ffmpeg::Ffmpeg;
 use super::skip;
 
 /// The bundled voice message, a made-up voice.
@@ -11,21 +11,25 @@ pub fn bundled() -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// A real recording below the optional folder of test data (`TRANSLATOR_SHARED_DIR`, else `../shared`).
-pub fn real(name: &str) -> Option<PathBuf> {
+/// The optional folder of test data (`TRANSLATOR_SHARED_DIR`, else `../shared`), if it has recordings.
+pub fn shared_folder() -> Option<PathBuf> {
     let folder = std::env::var_os("TRANSLATOR_SHARED_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"),
         PathBuf::from,
     );
-    let path = folder.join("audio").join(name);
-    if path.exists() {
-        return Some(path);
+    if folder.join("audio").is_dir() {
+        return Some(folder);
     }
     skip(
         "REQUIRE_SHARED",
-        &format!("{} is not there", path.display()),
+        &format!("no recordings in {}", folder.display()),
     );
     None
+}
+
+/// A real recording of that folder.
+pub fn real(name: &str) -> Option<PathBuf> {
+    Some(shared_folder()?.join("audio").join(name))
 }
 
 /// The containers that gateways send, as ffmpeg arguments by file extension.
@@ -52,23 +56,7 @@ pub const CONVERSIONS: [(&str, &[&str]); 7] = [
 
 /// Converts a file with ffmpeg; `None` when there is no ffmpeg.
 pub fn convert(input: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
-    let folder = tempfile::tempdir().unwrap();
-    let output = folder.path().join("converted");
-    let run = Command::new("ffmpeg")
-        .args(["-hide_banner", "-loglevel", "error", "-y", "-i"])
-        .arg(input)
-        .args(["-ac", "1"])
-        .args(arguments)
-        .arg(&output)
-        .status();
-    match run {
-        Ok(status) => {
-            assert!(status.success(), "ffmpeg {arguments:?}");
-            Some(std::fs::read(output).unwrap())
-        }
-        Err(error) => {
-            skip("REQUIRE_FFMPEG", &format!("ffmpeg does not run: {error}"));
-            None
-        }
-    }
+    let options = format!("-ac 1 {}", arguments.join(" "));
+    let ffmpeg = Ffmpeg::find()?;
+    Some(std::fs::read(ffmpeg.encode(input, &options)).unwrap())
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use meeshy_translator::domain::{Deadline, Pcm};
+use meeshy_translator::domain::Deadline;
 use meeshy_translator::stages::decode::{DecodeLimits, decode};
 use serde_json::{Value, json};
 
 use super::daemon::Daemon;
 use super::gateway::{Event, Gateway};
+use super::wav::wav;
 use super::{contract, examples};
 
 /// Types that end a voice message.
@@ -309,27 +310,5 @@ pub fn repeated_recording(times: usize) -> Vec<u8> {
     let bundled = super::recordings::bundled();
     let decoded = decode(&bundled, &DecodeLimits::default(), &Deadline::none()).unwrap();
     let samples = decoded.pcm.samples().repeat(times);
-    wav(&Pcm::new(samples, decoded.pcm.sample_rate_hz()))
-}
-
-/// The samples as a WAV file.
-fn wav(pcm: &Pcm) -> Vec<u8> {
-    let data: Vec<u8> = pcm
-        .samples()
-        .iter()
-        .flat_map(|&sample| ((sample * 32_767.0) as i16).to_le_bytes())
-        .collect();
-    let rate = pcm.sample_rate_hz();
-    let mut bytes = Vec::new();
-    bytes.extend(b"RIFF");
-    bytes.extend((36 + data.len() as u32).to_le_bytes());
-    bytes.extend(b"WAVEfmt ");
-    bytes.extend(16u32.to_le_bytes());
-    bytes.extend([1u16, 1].map(u16::to_le_bytes).concat());
-    bytes.extend([rate, rate * 2].map(u32::to_le_bytes).concat());
-    bytes.extend([2u16, 16].map(u16::to_le_bytes).concat());
-    bytes.extend(b"data");
-    bytes.extend((data.len() as u32).to_le_bytes());
-    bytes.extend(data);
-    bytes
+    wav(samples, 1, decoded.pcm.sample_rate_hz())
 }
