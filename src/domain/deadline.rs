@@ -1,7 +1,7 @@
 //! When work has to stop: a point in time, or somebody's wish.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Why work was stopped before it was done.
@@ -19,7 +19,15 @@ pub enum Stop {
 #[derive(Debug, Clone, Default)]
 pub struct Deadline {
     at: Option<Instant>,
+    budget: Option<Budget>,
     cancelled: Arc<AtomicBool>,
+}
+
+/// Time for work that begins when somebody first looks at its deadline.
+#[derive(Debug, Clone)]
+struct Budget {
+    length: Duration,
+    begun_at: Arc<OnceLock<Instant>>,
 }
 
 impl Deadline {
@@ -27,7 +35,7 @@ impl Deadline {
     pub fn after(budget: Duration) -> Self {
         Self {
             at: Instant::now().checked_add(budget),
-            cancelled: Arc::default(),
+            ..Self::default()
         }
     }
 
@@ -36,15 +44,15 @@ impl Deadline {
         Self::default()
     }
 
-    /// The same cancellation flag with a limit of `budget` from now, if that is earlier.
-    pub fn at_most(&self, budget: Duration) -> Self {
-        let limit = Instant::now().checked_add(budget);
+    /// The same deadline with a limit of `length` from the first [`check`](Self::check) on: a request
+    /// that waits for an engine is not looked at, so waiting does not count.
+    pub fn with_budget(&self, length: Duration) -> Self {
         Self {
-            at: match (self.at, limit) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            },
-            cancelled: Arc::clone(&self.cancelled),
+            budget: Some(Budget {
+                length,
+                begun_at: Arc::default(),
+            }),
+            ..self.clone()
         }
     }
 
@@ -61,15 +69,43 @@ impl Deadline {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(Stop::Cancelled);
         }
-        match self.at {
-            Some(at) if Instant::now() >= at => Err(Stop::DeadlineExceeded),
-            _ => Ok(()),
+        let now = Instant::now();
+        let is_overdue = self.at.is_some_and(|at| now >= at);
+        let is_budget_spent = self.budget.as_ref().is_some_and(|budget| {
+            now.duration_since(*budget.begun_at.get_or_init(|| now)) >= budget.length
+        });
+        if is_overdue || is_budget_spent {
+            return Err(Stop::DeadlineExceeded);
         }
+        Ok(())
     }
 
-    /// Time left, if there is a limit.
+    /// Time left until the point in time, if there is one.
     pub fn remaining(&self) -> Option<Duration> {
         self.at
             .map(|at| at.saturating_duration_since(Instant::now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_begins_when_it_is_first_looked_at() {
+        let spent = Deadline::none().with_budget(Duration::ZERO);
+        assert_eq!(spent.check(), Err(Stop::DeadlineExceeded));
+        let ample = Deadline::none().with_budget(Duration::from_secs(3600));
+        assert_eq!(ample.check(), Ok(()));
+        ample.cancel();
+        assert_eq!(ample.check(), Err(Stop::Cancelled));
+    }
+
+    #[test]
+    fn the_earlier_limit_counts() {
+        let over = Deadline::after(Duration::ZERO);
+        let limited = over.with_budget(Duration::from_secs(3600));
+        assert_eq!(limited.check(), Err(Stop::DeadlineExceeded));
+        assert_eq!(over.remaining(), Some(Duration::ZERO));
     }
 }

@@ -41,10 +41,10 @@ pub const DOCUMENTS_PENDING: &str = "translator_documents_pending";
 pub const DOCUMENTS_WRITTEN: &str = "translator_documents_written_total";
 /// Failures, by `stage` and `reason`.
 pub const ERRORS: &str = "translator_errors_total";
-/// Seconds of audio decoded.
-pub const AUDIO_DECODED: &str = "translator_audio_decoded_seconds_total";
-/// Seconds of speech synthesized, by `language`.
-pub const AUDIO_SYNTHESIZED: &str = "translator_audio_synthesized_seconds_total";
+/// Length of each recording that was decoded.
+pub const AUDIO_DECODED: &str = "translator_audio_decoded_seconds";
+/// Length of each speech that was synthesized, by `language`.
+pub const AUDIO_SYNTHESIZED: &str = "translator_audio_synthesized_seconds";
 
 /// Bucket bounds for times, from a fast text to the longest allowed job.
 const DURATION_SECONDS: [f64; 16] = [
@@ -73,8 +73,6 @@ fn describe() {
         (EVENTS_PUBLISHED, "events published, replays included"),
         (DOCUMENTS_WRITTEN, "documents dealt with"),
         (ERRORS, "failures by stage and reason"),
-        (AUDIO_DECODED, "seconds of audio decoded"),
-        (AUDIO_SYNTHESIZED, "seconds of speech synthesized"),
     ] {
         describe_counter!(name, text);
     }
@@ -91,6 +89,8 @@ fn describe() {
         (QUEUE_WAIT, "time between acceptance and start of a job"),
         (STAGE_DURATION, "time of one stage of one job"),
         (JOB_DURATION, "time of a job from acceptance to its end"),
+        (AUDIO_DECODED, "length of a recording that was decoded"),
+        (AUDIO_SYNTHESIZED, "length of a speech that was synthesized"),
         (LEDGER_COMMIT, "time of one commit of the ledger"),
         (ENGINE_DURATION, "time of a request in an engine's batch"),
         (

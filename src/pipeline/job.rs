@@ -224,7 +224,7 @@ impl Job {
             .clamp(1, MAX_BUDGETS);
         let budget = self.pipeline.options.translate_budget;
         self.deadline
-            .at_most(budget.saturating_mul(u32::try_from(shares).unwrap_or(1)))
+            .with_budget(budget.saturating_mul(u32::try_from(shares).unwrap_or(1)))
     }
 
     /// Runs one request in an engine, once its model is loaded.

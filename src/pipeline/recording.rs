@@ -77,7 +77,7 @@ pub(super) async fn decoded(job: &Job, sources: &[AudioSource]) -> Result<Pcm, J
             Ok(decoded.pcm)
         };
         let pcm = off_thread(Stage::Decode, work).await?;
-        metrics::counter!(AUDIO_DECODED).increment(pcm.duration_ms() / 1000);
+        metrics::histogram!(AUDIO_DECODED).record(pcm.duration_ms() as f64 / 1000.0);
         Ok(pcm)
     })
     .await

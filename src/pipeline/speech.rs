@@ -160,12 +160,12 @@ async fn synthesize(
                 repetition_penalty: hints.repetition_penalty,
                 ..SamplingHints::default()
             },
-            deadline: job.deadline.at_most(options.synthesize_budget),
+            deadline: job.deadline.with_budget(options.synthesize_budget),
         };
         let engine = &job.pipeline.engines.synthesize;
         let speech = job.engine(Stage::Synthesize, code, engine, speak).await?;
-        metrics::counter!(AUDIO_SYNTHESIZED, "language" => language.to_string())
-            .increment(speech.pcm.duration_ms() / 1000);
+        metrics::histogram!(AUDIO_SYNTHESIZED, "language" => language.to_string())
+            .record(speech.pcm.duration_ms() as f64 / 1000.0);
         Ok(speech)
     })
     .await

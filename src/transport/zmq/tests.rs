@@ -67,7 +67,8 @@ fn what_has_arrived_is_taken_before_the_socket_is_closed() {
         endpoint: "tcp://127.0.0.1:*".into(),
         ..IntakeOptions::default()
     };
-    let intake = Intake::start(&options, move |batch| {
+    let socket = IntakeSocket::bind(&options).unwrap();
+    let intake = Intake::start(socket, move |batch| {
         for incoming in batch {
             sender.send(incoming).unwrap();
         }
