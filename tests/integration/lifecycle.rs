@@ -267,7 +267,9 @@ fn the_daemon_answers_and_takes_jobs_while_models_load() {
     gateway.send(&translation("t", "Hello my friend.", "en", &["fr"]), &[]);
     let events = gateway.events_of_what_was_sent();
     assert!(events.is_empty(), "{events:?}");
-    assert_eq!(daemon.metric("translator_jobs_accepted_total", &[]), 1.0);
+    wait_for("acceptance", || {
+        (daemon.metric("translator_jobs_accepted_total", &[]) >= 1.0).then_some(())
+    });
 
     // Those who wait read an empty manifest, and the whole one when they try again, after 15 s.
     std::fs::rename(&whole, &manifest).unwrap();

@@ -350,10 +350,7 @@ fn a_full_lane_answers_in_the_gateways_words_and_the_other_lanes_go_on() {
     gateway.send(&idle, &[]);
     let events = gateway.events_of_what_was_sent();
     assert!(events.is_empty(), "{events:?}");
-    assert_eq!(
-        daemon.metric("translator_jobs_accepted_total", &[]),
-        f64::from(sent) + 2.0
-    );
+    accepted(f64::from(sent) + 2.0);
 }
 
 #[test]
