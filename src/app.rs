@@ -41,6 +41,8 @@ const PONG_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const PURGE_INTERVAL: Duration = Duration::from_secs(600);
 /// How often the ledger's backlog is measured.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the threads that must not end are looked at.
+const LIFE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time for publishing what is stored when the daemon stops.
 const PUBLISH_GRACE: Duration = Duration::from_secs(5);
 /// Messages to listeners about the progress of jobs that may wait.
@@ -67,6 +69,9 @@ pub enum AppError {
     /// A thread could not be started.
     #[error("a thread could not be started")]
     Thread(#[source] std::io::Error),
+    /// A part without which the daemon is useless has panicked.
+    #[error("the {0} crashed; start the daemon again, it goes on where it stood")]
+    Crashed(&'static str),
     /// The device that is asked for cannot be used.
     #[error("the device cannot be used")]
     Device(#[source] OnnxError),
@@ -207,7 +212,7 @@ pub async fn serve(
 
     let scheduler = Arc::new(Scheduler::new(scheduler_options(settings)));
     scheduler.restore(&ledger).await?;
-    let jobs = tokio::spawn(Arc::clone(&scheduler).run(
+    let mut jobs = tokio::spawn(Arc::clone(&scheduler).run(
         ledger.clone(),
         Arc::clone(&core.pipeline),
         stopped(stopping.clone()),
@@ -249,7 +254,16 @@ pub async fn serve(
         "translator is listening"
     );
 
-    stop.await;
+    let crashed = tokio::select! {
+        () = stop => None,
+        _ = &mut jobs => Some("scheduler"),
+        () = ended(|| !intake.is_running()) => Some("intake"),
+        () = ended(|| !publisher.is_running()) => Some("publisher"),
+    };
+    if let Some(part) = crashed {
+        // Everything that was accepted is in the ledger: the next start goes on with it.
+        return Err(AppError::Crashed(part));
+    }
     tracing::info!("stopping: no more requests are taken");
     core.health.set_draining();
     intake_stopping.store(true, Ordering::Relaxed);
@@ -269,6 +283,13 @@ pub async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Waits until a part of the daemon has ended.
+async fn ended(has_ended: impl Fn() -> bool) {
+    while !has_ended() {
+        tokio::time::sleep(LIFE_CHECK_INTERVAL).await;
+    }
 }
 
 /// Runs what blocks a thread for a moment.

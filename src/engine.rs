@@ -250,6 +250,10 @@ where
                     Err(_) => break,
                 }
             }
+            // The caller of the only request has gone.
+            if engine.is_idle() {
+                continue;
+            }
             metrics::histogram!(crate::observe::metrics::ENGINE_BATCH_SIZE, "engine" => self.name)
                 .record(self.waiting.len() as f64);
             let Ok(done) = catch_unwind(AssertUnwindSafe(|| engine.step())) else {

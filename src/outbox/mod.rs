@@ -153,6 +153,13 @@ pub struct PublisherThread {
 }
 
 impl PublisherThread {
+    /// False when the thread has ended by itself, which only a panic makes it do.
+    pub fn is_running(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Publishes what waits, for `grace` at most, and closes the socket. Blocks until then; what is
     /// left is published after the next start.
     pub fn stop(mut self, grace: Duration) {

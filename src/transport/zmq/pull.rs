@@ -171,6 +171,13 @@ impl Intake {
         &self.endpoint
     }
 
+    /// False when the thread has ended by itself, which only a panic makes it do.
+    pub fn is_running(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Closes the socket. What has arrived is handled first; it blocks that long.
     pub fn stop(self) {
         drop(self);
