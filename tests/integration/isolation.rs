@@ -183,7 +183,9 @@ fn texts_are_answered_while_every_place_for_audio_is_taken() {
         languages += usize::from(event.kind() == "translation_completed");
         languages == 2
     });
-    let audio = events.iter().filter(|event| !event.text("messageId").is_empty());
+    let audio = events
+        .iter()
+        .filter(|event| !event.text("messageId").is_empty());
     let audio: Vec<&str> = audio.map(Event::kind).collect();
     assert_eq!(
         audio, ["transcription_ready"; 2],
