@@ -99,7 +99,8 @@ fn sources_that_must_not_or_cannot_be_read_end_the_job() {
     std::os::unix::fs::symlink("../secret.ogg", uploads.join("link.ogg")).unwrap();
     let outside = daemon.folder().join("secret.ogg");
     let localhost = server.url("/recording").replace("127.0.0.1", "localhost");
-    let mut gateway = Gateway::connect(daemon.ports);
+    // The first answer comes at once and is not kept for who subscribes later.
+    let mut gateway = Gateway::connect_subscribed(daemon.ports);
     let cases = [
         ("nothing", json!({})),
         ("missing", json!({"audioPath": "missing.ogg"})),
