@@ -404,7 +404,7 @@ fn a_panic_costs_one_job_and_not_the_daemon() {
             "{place}: {code}"
         );
         assert_eq!(
-            daemon.log().matches("fault: injected panic").count(),
+            daemon.log().matches("panic place=\"src/fault.rs").count(),
             3,
             "{place} is tried three times"
         );
