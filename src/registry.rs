@@ -301,7 +301,9 @@ impl Registry {
         files
             .iter()
             .copied()
-            .find(fits)
+            .filter(fits)
+            // `small` means `ggml-small.bin` rather than `ggml-small.en.bin`.
+            .min_by_key(|file| file.path.as_os_str().len())
             .or_else(|| files.iter().copied().max_by_key(|file| file.size_bytes))
             .map(|file| self.directory.join(&file.path))
             .ok_or(RegistryError::NotInstalled(Engine::Whisper))

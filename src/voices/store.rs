@@ -1,6 +1,7 @@
 //! Voices on disk: one folder per user with `voice.bin` and `metadata.json`.
 
 use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -130,7 +131,12 @@ impl VoiceStore {
     /// The file system refuses.
     pub fn save(&self, voice: &StoredVoice) -> Result<(), VoiceStoreError> {
         let folder = self.folder(&voice.metadata.user_id);
-        std::fs::create_dir_all(&folder).map_err(io_error(&folder))?;
+        // Voice prints are personal data: nobody else may look.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(io_error(&folder))?;
         write_atomically(&folder.join("voice.bin"), &voice.profile.to_bytes())?;
         let metadata_path = folder.join("metadata.json");
         let metadata = serde_json::to_vec_pretty(&voice.metadata).map_err(|source| {
