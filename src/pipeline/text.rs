@@ -265,13 +265,13 @@ fn completed(
 ) -> Event {
     let processing_time = Duration::from_millis(job.processing_time_ms());
     let task_id = job.record.task_id.clone();
-    let model = translated.translation.model;
+    let translation = translated.translation;
     Event::TranslationCompleted(Box::new(TranslationCompleted {
         task_id: task_id.clone(),
         target_language: target.requested.clone(),
         result: TextResult {
             message_id: request.message_id.clone(),
-            translated_text: translated.translation.text,
+            translated_text: translation.text,
             source_language: source,
             target_language: target.requested.clone(),
             confidence_score: FRESH_CONFIDENCE,
@@ -281,9 +281,14 @@ fn completed(
             pool_type: Some(PoolType::of_text(&request.text, request.is_low_priority())),
             translation_time: Some(translated.translation_time),
             queue_time: Some(processing_time.saturating_sub(translated.translation_time)),
+            segments_count: translation.segments_count,
+            emojis_count: translation.emojis_count,
         },
         timestamp: Timestamp::now(),
-        metadata: TextMetadata::new(task_id, (!model.is_empty()).then_some(model)),
+        metadata: TextMetadata::new(
+            task_id,
+            (!translation.model.is_empty()).then_some(translation.model),
+        ),
     }))
 }
 

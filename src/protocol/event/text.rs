@@ -95,6 +95,10 @@ pub struct TextResult {
         serialize_with = "serialize::optional_seconds"
     )]
     pub queue_time: Option<Duration>,
+    /// Stretches of prose between what is kept verbatim.
+    pub segments_count: usize,
+    /// Emojis, each kept at its place.
+    pub emojis_count: usize,
 }
 
 /// What produced a translation.

@@ -80,6 +80,8 @@ fn translation_completed() -> Event {
             pool_type: Some(PoolType::Fast),
             translation_time: Some(Duration::from_millis(398)),
             queue_time: Some(Duration::from_millis(14)),
+            segments_count: 2,
+            emojis_count: 1,
         },
         timestamp: NOW,
         metadata: TextMetadata::new(task_id, Some("fr-en+en-pt".to_owned())),
