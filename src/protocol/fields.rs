@@ -32,7 +32,14 @@ impl Fields {
         if !has_at_most(json, MAX_VALUES) {
             return Err(FieldsError::TooManyValues);
         }
-        match serde_json::from_slice(json) {
+        let value = match serde_json::from_slice(json) {
+            Err(error) => match without_lone_surrogates(json) {
+                Some(mended) => serde_json::from_slice(&mended),
+                None => Err(error),
+            },
+            value => value,
+        };
+        match value {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(_) => Err(FieldsError::NotAnObject),
             Err(error) => Err(FieldsError::NotJson(error)),
@@ -93,6 +100,34 @@ impl Fields {
     }
 }
 
+/// The same JSON with U+FFFD for every escaped half of a surrogate pair; `None` if there is none.
+///
+/// JavaScript writes such halves where a text was cut inside an emoji, and no other reader takes them.
+fn without_lone_surrogates(json: &[u8]) -> Option<Vec<u8>> {
+    let unit_at = |at: usize| -> Option<u16> {
+        let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let mut mended = json.to_vec();
+    let (mut at, mut is_changed) = (0, false);
+    while at < json.len() {
+        at += match (json[at], unit_at(at)) {
+            (b'\\', Some(0xD800..=0xDBFF)) if matches!(unit_at(at + 6), Some(0xDC00..=0xDFFF)) => {
+                12
+            }
+            (b'\\', Some(0xD800..=0xDFFF)) => {
+                mended[at + 2..at + 6].copy_from_slice(b"fffd");
+                is_changed = true;
+                6
+            }
+            // Whatever is escaped, a backslash included, begins no escape itself.
+            (b'\\', _) => 2,
+            _ => 1,
+        };
+    }
+    is_changed.then_some(mended)
+}
+
 /// Tells whether `json` holds at most `limit` values, counting what separates or opens them.
 fn has_at_most(json: &[u8], limit: usize) -> bool {
     let mut values = 1;
@@ -123,6 +158,16 @@ fn has_at_most(json: &[u8], limit: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn halves_of_emojis_are_replaced() {
+        let text = |json: &str| Fields::parse(json.as_bytes()).unwrap().string("t").unwrap();
+        assert_eq!(text(r#"{"t":"a\ud83d"}"#), "a\u{fffd}");
+        assert_eq!(text(r#"{"t":"\udc00b\ud83dc"}"#), "\u{fffd}b\u{fffd}c");
+        assert_eq!(text(r#"{"t":"\ud83d\ude00\ud83d"}"#), "\u{1F600}\u{fffd}");
+        assert_eq!(text(r#"{"t":"\\ud83d\ud83d"}"#), "\\ud83d\u{fffd}");
+        assert!(Fields::parse(br#"{"t":"\ud8"#).is_err());
+    }
 
     #[test]
     fn values_are_counted_outside_strings() {

@@ -8,6 +8,9 @@ use crate::protocol::fields::Fields;
 /// Confidence of a mobile transcript that brings none.
 const DEFAULT_CONFIDENCE: f32 = 0.85;
 
+/// Latest time in a recording: what the documents' 32-bit integers hold, 24 days.
+const MAX_MILLISECONDS: f64 = i32::MAX as f64;
+
 /// Confidence of a segment that brings none.
 const DEFAULT_SEGMENT_CONFIDENCE: f32 = 0.9;
 
@@ -71,7 +74,7 @@ fn read_segment(mut fields: Fields) -> Option<Segment> {
 /// Older apps write snake case; some recognisers give fractions.
 fn milliseconds(fields: &Fields, key: &str, older_key: &str) -> Option<u64> {
     let value = fields.number(key).or_else(|| fields.number(older_key))?;
-    Some(value.max(0.0).round() as u64)
+    Some(value.clamp(0.0, MAX_MILLISECONDS).round() as u64)
 }
 
 /// Shows sizes only: what people say is personal data.
