@@ -277,7 +277,9 @@ fn every_gateway_gets_every_event() {
             left -= usize::from(event.kind() == "audio_process_completed");
             left == 0
         });
-        let of_messages = events.iter().filter(|event| event.text("messageId") != "");
+        let of_messages = events
+            .iter()
+            .filter(|event| !event.text("messageId").is_empty());
         let mut jobs: Vec<String> = of_messages.map(|event| event.json.to_string()).collect();
         jobs.sort();
         jobs
