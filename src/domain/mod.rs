@@ -3,6 +3,7 @@
 pub mod audio;
 pub mod deadline;
 pub mod language;
+pub mod measures;
 pub mod timestamp;
 pub mod transcript;
 pub mod voice;
@@ -10,4 +11,5 @@ pub mod voice;
 pub use audio::Pcm;
 pub use deadline::{Deadline, Stop};
 pub use language::Language;
+pub use measures::VoiceMeasures;
 pub use transcript::{Segment, Transcript, TranscriptSource};

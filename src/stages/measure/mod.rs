@@ -1,0 +1,182 @@
+//! Recording to acoustic measures of the voice: pitch, spectrum, cepstrum, level, regularity, rhythm.
+//!
+//! No model is involved; each measure has a published definition:
+//!
+//! | measure | definition | file |
+//! | --- | --- | --- |
+//! | pitch, harmonics to noise, breathiness | autocorrelation after Boersma (1993) | `pitch` |
+//! | jitter, shimmer | "local", as Praat's manual defines them | `pulses` |
+//! | centroid, bandwidth, rolloff, flatness | as librosa defines them | `spectrum` |
+//! | brightness, warmth, nasality | shares of the spectrum | `spectrum` |
+//! | MFCC | mel bands after Slaney, orthonormal DCT-II, as in librosa | `mfcc` |
+//! | level, silence, dynamic range | root mean square of frames of 20 ms | `energy` |
+//! | speech rate | words, else syllable nuclei after de Jong and Wempe (2009) | `rhythm` |
+//! | classification | ranges of the mean pitch | `classify` |
+//!
+//! Level and silence are those of the whole recording. Everything else is measured at 16 kHz, on frames
+//! whose centres are 10 ms apart, in at most two minutes of the recording: a longer one is cut into
+//! 24 equal stretches, and of each the five seconds with most sound are taken. So time and memory
+//! have a bound that does not depend on the length, but for four bytes for each 20 ms.
+
+mod classify;
+pub mod compare;
+mod energy;
+mod error;
+mod excerpts;
+mod mfcc;
+mod moments;
+mod pitch;
+mod pulses;
+mod rhythm;
+mod spectrum;
+#[cfg(test)]
+mod tests;
+
+use std::time::Instant;
+
+pub use compare::compare;
+pub use error::MeasureError;
+
+use crate::domain::measures::{
+    MeasureMetadata, PitchMeasures, ProsodyMeasures, QualityMeasures, VoiceMeasures,
+};
+use crate::domain::{Deadline, Pcm};
+use crate::stages::decode::resample;
+use energy::Levels;
+use moments::{Moments, finite};
+use pitch::{PitchTracker, VoicedFrames};
+use pulses::Perturbation;
+use rhythm::SyllableCounter;
+use spectrum::SpectrumAnalyser;
+
+/// Rate at which pitch and spectrum are measured: what speech holds above 8 kHz says little about the
+/// speaker, and telephones and codecs remove it.
+const ANALYSIS_RATE_HZ: u32 = 16_000;
+
+/// Samples from one frame's centre to the next: 10 ms.
+const HOP: usize = 160;
+
+/// Samples around a frame's centre that must be there on each side: half of the longest window.
+const MARGIN: usize = 320;
+
+/// Speech after which the confidence has reached 63 % of what the noise allows.
+const CONFIDENT_VOICED_S: f64 = 3.0;
+
+/// Signal to noise from which on the noise no longer lowers the confidence.
+const CONFIDENT_SNR_DB: f64 = 20.0;
+
+/// Frames of a recording at the rate of the analysis.
+fn frames(samples: usize) -> usize {
+    (samples + HOP).saturating_sub(2 * MARGIN) / HOP
+}
+
+/// The sample in the centre of a frame.
+fn centre(frame: usize) -> usize {
+    MARGIN + frame * HOP
+}
+
+/// Measures a voice recording of any rate and length, on the caller's thread; `deadline` is looked at
+/// with every frame.
+///
+/// `words` is the number of words in the recording's transcript, for the speech rate; without it the
+/// rate is estimated from the syllables that can be heard.
+///
+/// `metadata.confidence` is (1 − exp(−v / 3 s)) · min(1, SNR / 20 dB), v being the length of the voiced
+/// frames. The SNR is the larger of two estimates, since each falls short in its own way: the dynamic
+/// range, which is small when nobody pauses, and the harmonics to noise, which count breath as noise.
+///
+/// # Errors
+/// Samples that are not finite, or the deadline.
+pub fn measure(
+    pcm: &Pcm,
+    words: Option<usize>,
+    deadline: &Deadline,
+) -> Result<VoiceMeasures, MeasureError> {
+    let begun_at = Instant::now();
+    let levels = Levels::of(pcm, deadline)?;
+    let energy = levels.measures();
+    let mut tracker = PitchTracker::new(levels.peak());
+    let mut spectrum = SpectrumAnalyser::new(levels.silence_level());
+    let mut syllables = SyllableCounter::new(levels.silence_level());
+    let mut voiced = VoicedFrames::default();
+    let mut perturbation = Perturbation::default();
+    let mut analysed_s = 0.0;
+    for range in excerpts::choose(&levels, pcm) {
+        deadline.check()?;
+        let excerpt = excerpt(pcm, range)?;
+        let samples = excerpt.samples();
+        let track = tracker.track(samples, deadline)?;
+        voiced.add(&track);
+        perturbation.add(samples, &track, deadline)?;
+        spectrum.add(samples, &track, deadline)?;
+        syllables.add(samples, &track);
+        analysed_s += samples.len() as f64 / f64::from(ANALYSIS_RATE_HZ);
+    }
+
+    let duration_s = pcm.samples().len() as f64 / f64::from(pcm.sample_rate_hz());
+    let harmonics_to_noise = voiced.harmonics_to_noise_db();
+    let confidence = confidence(
+        voiced.seconds(),
+        f64::from(energy.dynamic_range_db).max(harmonics_to_noise),
+    );
+    let pitch = pitch_measures(&mut voiced);
+    let speech_rate = match words {
+        Some(words) => rhythm::per_minute(words as f64, duration_s),
+        None => rhythm::per_minute(syllables.words(), analysed_s),
+    };
+    Ok(VoiceMeasures {
+        classification: classify::classify(&pitch, confidence),
+        pitch,
+        spectral: spectrum.measures(voiced.noise_share()),
+        energy,
+        quality: QualityMeasures {
+            harmonics_to_noise: finite(harmonics_to_noise),
+            jitter: finite(perturbation.jitter()),
+            shimmer: finite(perturbation.shimmer()),
+        },
+        prosody: ProsodyMeasures {
+            speech_rate_wpm: finite(speech_rate),
+        },
+        mfcc: spectrum.mfcc(),
+        metadata: MeasureMetadata {
+            sample_rate: pcm.sample_rate_hz(),
+            bit_depth: 32,
+            channels: 1,
+            codec: "pcm_f32le",
+            duration_seconds: finite(duration_s),
+            analysis_time_ms: u64::try_from(begun_at.elapsed().as_millis()).unwrap_or(u64::MAX),
+            confidence,
+        },
+    })
+}
+
+/// A part of the recording at the rate of the analysis. Floating point recordings may go beyond full
+/// scale; what does is clipped, as it would be in any loudspeaker.
+fn excerpt(pcm: &Pcm, range: std::ops::Range<usize>) -> Result<Pcm, MeasureError> {
+    let samples: Vec<f32> = pcm.samples()[range]
+        .iter()
+        .map(|sample| sample.clamp(-1.0, 1.0))
+        .collect();
+    Ok(resample(
+        &Pcm::new(samples, pcm.sample_rate_hz()),
+        ANALYSIS_RATE_HZ,
+    )?)
+}
+
+fn pitch_measures(voiced: &mut VoicedFrames) -> PitchMeasures {
+    let moments: Moments = voiced.pitches_hz().iter().copied().map(f64::from).collect();
+    let (min_hz, max_hz) = voiced.outer_percentiles_hz();
+    PitchMeasures {
+        mean_hz: finite(moments.mean()),
+        std_hz: finite(moments.std()),
+        min_hz,
+        max_hz,
+        range_hz: max_hz - min_hz,
+    }
+}
+
+fn confidence(voiced_s: f64, snr_db: f64) -> f32 {
+    let heard = 1.0 - (-voiced_s / CONFIDENT_VOICED_S).exp();
+    let clarity = (snr_db / CONFIDENT_SNR_DB).clamp(0.0, 1.0);
+    finite(heard * clarity)
+}
