@@ -123,7 +123,7 @@ pub struct SpectralMeasures {
     pub warmth: f32,
     /// Share of noise in the power of voiced frames, 0..1.
     pub breathiness: f32,
-    /// Low over high power of voiced frames, cut at 600 Hz: 0 at 0 dB, 1 at 30 dB.
+    /// Low over high power of voiced frames, cut at 600 Hz: 0 at −10 dB, 1 at 20 dB.
     pub nasality: f32,
 }
 

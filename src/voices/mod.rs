@@ -4,6 +4,7 @@
 //! conditioning lets the synthesizer speak like it. A voice that cannot be had never fails a job:
 //! the default voice speaks then, and the event says so.
 
+pub mod fingerprint;
 pub mod profile;
 pub mod quality;
 pub mod store;
@@ -26,6 +27,7 @@ use crate::stages::synthesize::{
     ConditioningEngine, ConditioningRequest, SynthesizeError, XttsMetadata,
 };
 
+pub use fingerprint::{FingerprintError, FingerprintSimilarity, VoiceFingerprint};
 pub use profile::{ProfileError, VoiceProfile};
 pub use store::{StoredVoice, VoiceMetadata, VoiceStore, VoiceStoreError};
 

@@ -4,8 +4,8 @@
 //! deviations between speakers of about 20 Hz and 25 Hz (Traunmüller and Eriksson, "The frequency range
 //! of the voice fundamental in the speech of male and female adults", 1995); of children before
 //! their voice breaks around 250 to 300 Hz (Baken and Orlikoff, "Clinical Measurement of Speech and
-//! Voice", 2000). A class of one sex is one standard deviation wide on each side of its mean; between
-//! the sexes, and between women and children, the distributions overlap, so nothing is claimed there.
+//! Voice", 2000). The middle class of each sex is its mean and one standard deviation to each side; where the
+//! distributions of the sexes, or of women and children, overlap, nothing is claimed.
 
 use crate::domain::measures::{
     EstimatedAgeRange, EstimatedGender, PitchMeasures, VoiceClassification, VoiceType,
@@ -15,6 +15,9 @@ use crate::domain::measures::{
 /// noise as loud as the voice.
 const MIN_CONFIDENCE: f32 = 0.25;
 
+/// Few women speak at such a mean pitch.
+const CHILD_FROM_HZ: f32 = 300.0;
+
 /// Upper end of each class in Hz, with what is said about it. The last has no end.
 const CLASSES: [(f32, VoiceType); 7] = [
     (100.0, VoiceType::LowMale),
@@ -22,7 +25,7 @@ const CLASSES: [(f32, VoiceType); 7] = [
     (165.0, VoiceType::HighMale),
     (185.0, VoiceType::LowFemale),
     (235.0, VoiceType::MediumFemale),
-    (270.0, VoiceType::HighFemale),
+    (CHILD_FROM_HZ, VoiceType::HighFemale),
     (f32::INFINITY, VoiceType::Child),
 ];
 
@@ -30,7 +33,7 @@ const CLASSES: [(f32, VoiceType); 7] = [
 const EITHER_GENDER_HZ: std::ops::Range<f32> = 155.0..175.0;
 
 /// Women and children both speak at such a mean pitch.
-const EITHER_AGE_HZ: std::ops::Range<f32> = 250.0..290.0;
+const EITHER_AGE_HZ: std::ops::Range<f32> = 250.0..330.0;
 
 /// Classifies by the mean pitch; `Unknown` without a pitch or with a low confidence.
 pub(super) fn classify(pitch: &PitchMeasures, confidence: f32) -> VoiceClassification {
@@ -47,7 +50,7 @@ pub(super) fn classify(pitch: &PitchMeasures, confidence: f32) -> VoiceClassific
         voice_type: class.map_or(VoiceType::Unknown, |(_, voice_type)| voice_type),
         estimated_gender: if hz < EITHER_GENDER_HZ.start {
             EstimatedGender::Male
-        } else if EITHER_GENDER_HZ.contains(&hz) || hz >= EITHER_AGE_HZ.start {
+        } else if EITHER_GENDER_HZ.contains(&hz) || hz >= CHILD_FROM_HZ {
             EstimatedGender::Unknown
         } else {
             EstimatedGender::Female
@@ -86,8 +89,9 @@ mod tests {
             (180.0, Type::LowFemale, Gender::Female, Age::Adult),
             (210.0, Type::MediumFemale, Gender::Female, Age::Adult),
             (240.0, Type::HighFemale, Gender::Female, Age::Adult),
-            (280.0, Type::Child, Gender::Unknown, Age::Unknown),
-            (320.0, Type::Child, Gender::Unknown, Age::Child),
+            (280.0, Type::HighFemale, Gender::Female, Age::Unknown),
+            (310.0, Type::Child, Gender::Unknown, Age::Unknown),
+            (340.0, Type::Child, Gender::Unknown, Age::Child),
         ] {
             let expected = VoiceClassification {
                 voice_type,

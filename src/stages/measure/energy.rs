@@ -6,7 +6,7 @@ use crate::domain::measures::EnergyMeasures;
 use crate::domain::{Deadline, Pcm};
 
 /// Frames per second, of 20 ms.
-pub(super) const FRAMES_PER_SECOND: usize = 50;
+const FRAMES_PER_SECOND: usize = 50;
 
 /// A frame is silent this far below the loud ones: speech from its loudest vowel to its softest
 /// consonant spans about 30 dB.
@@ -23,6 +23,7 @@ pub(super) struct Levels {
     rms: Vec<f32>,
     sorted: Vec<f32>,
     frame_samples: usize,
+    sample_rate_hz: usize,
     peak: f32,
 }
 
@@ -51,6 +52,7 @@ impl Levels {
             rms,
             sorted,
             frame_samples,
+            sample_rate_hz: pcm.sample_rate_hz() as usize,
             peak,
         })
     }
@@ -63,6 +65,11 @@ impl Levels {
     /// Samples of the recording in a frame.
     pub(super) fn frame_samples(&self) -> usize {
         self.frame_samples
+    }
+
+    /// Frames in so many seconds.
+    pub(super) fn frames_in(&self, seconds: usize) -> usize {
+        seconds * self.sample_rate_hz / self.frame_samples
     }
 
     /// Root mean square below which a frame is silent.

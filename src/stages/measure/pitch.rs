@@ -7,6 +7,11 @@
 //! pitch; r at the period is the share of the harmonics in the power. The costs are the defaults of
 //! Praat's "To Pitch (ac)".
 //!
+//! The range that every speaker fits into invites octave errors, so there are two passes, as D. Hirst
+//! proposes ("The analysis by synthesis of speech melody", Journal of Speech Sciences 1 (2011),
+//! 55–83): the second keeps to the range from 0.75 times the first quartile of the first pass's
+//! pitches to 1.5 times the third.
+//!
 //! Where the paper interpolates r by a sinc, here the power spectrum is padded with zeros to twice the
 //! rate, which is the same, and a parabola goes through the maximum.
 
@@ -17,22 +22,21 @@ use realfft::{ComplexToReal, FftError, RealFftPlanner, RealToComplex};
 
 use super::moments::Moments;
 use super::{ANALYSIS_RATE_HZ, HOP, MARGIN, MeasureError, centre, frames};
-use crate::domain::Deadline;
+use crate::domain::{Deadline, Pcm};
 
+/// Every speaker's.
 const FLOOR_HZ: f32 = 75.0;
 const CEILING_HZ: f32 = 600.0;
 
-/// Three periods at the floor: 40 ms.
-const WINDOW: usize = 2 * MARGIN;
-/// Holds a frame and the longest lag without overlap.
+/// Length of a frame in periods at the floor.
+const WINDOW_PERIODS: f32 = 3.0;
+/// Holds the longest frame and the longest lag without overlap.
 const FFT: usize = 1024;
 /// Values of the autocorrelation for each sample.
 const LAGS_PER_SAMPLE: usize = 2;
 const LAG_RATE_HZ: f32 = (ANALYSIS_RATE_HZ as usize * LAGS_PER_SAMPLE) as f32;
-/// The longest period, and a neighbour for the parabola.
-const LAGS: usize = (LAG_RATE_HZ / FLOOR_HZ) as usize + 2;
-/// Half a period at the floor: where a frame's own peak is looked for.
-const HALF_PERIOD: usize = (ANALYSIS_RATE_HZ as f32 / FLOOR_HZ / 2.0) as usize;
+const BELOW_LOWER_QUARTILE: f32 = 0.75;
+const ABOVE_UPPER_QUARTILE: f32 = 1.5;
 
 const MAX_CANDIDATES: usize = 14;
 const SILENCE_THRESHOLD: f32 = 0.03;
@@ -53,13 +57,42 @@ pub(super) struct Voiced {
 /// The voicing of each frame.
 pub(super) type Track = Vec<Option<Voiced>>;
 
-/// Finds the pitch of one excerpt after the other.
-pub(super) struct PitchTracker {
+/// The pitch of each frame of each excerpt of a recording with this largest magnitude.
+pub(super) fn tracks(
+    excerpts: &[Pcm],
+    peak: f32,
+    deadline: &Deadline,
+) -> Result<Vec<Track>, MeasureError> {
+    let pass = |floor_hz, ceiling_hz| {
+        let mut analyser = PitchAnalyser::new(floor_hz, ceiling_hz, peak)?;
+        excerpts
+            .iter()
+            .map(|excerpt| analyser.track(excerpt.samples(), deadline))
+            .collect::<Result<Vec<Track>, MeasureError>>()
+    };
+    let first = pass(FLOOR_HZ, CEILING_HZ)?;
+    let voiced = first.iter().flatten().flatten();
+    let mut pitches_hz: Vec<f32> = voiced.map(|voiced| voiced.hz).collect();
+    pitches_hz.sort_unstable_by(f32::total_cmp);
+    let count = pitches_hz.len();
+    match (pitches_hz.get(count / 4), pitches_hz.get(count * 3 / 4)) {
+        (Some(lower), Some(upper)) => pass(
+            (BELOW_LOWER_QUARTILE * lower).max(FLOOR_HZ),
+            (ABOVE_UPPER_QUARTILE * upper).min(CEILING_HZ),
+        ),
+        _ => Ok(first),
+    }
+}
+
+/// Finds the pitch in a range, one excerpt after the other.
+struct PitchAnalyser {
     forward: Arc<dyn RealToComplex<f32>>,
     inverse: Arc<dyn ComplexToReal<f32>>,
     window: Vec<f32>,
     /// Autocorrelation of the window, 1 at lag 0.
     window_correlation: Vec<f32>,
+    floor_hz: f32,
+    ceiling_hz: f32,
     frame: Vec<f32>,
     spectrum: Vec<Complex32>,
     padded: Vec<Complex32>,
@@ -68,16 +101,19 @@ pub(super) struct PitchTracker {
     peak: f32,
 }
 
-impl PitchTracker {
+impl PitchAnalyser {
     /// For a recording with this largest magnitude.
-    pub(super) fn new(peak: f32) -> Self {
+    fn new(floor_hz: f32, ceiling_hz: f32, peak: f32) -> Result<Self, FftError> {
         let mut planner = RealFftPlanner::new();
         let forward = planner.plan_fft_forward(FFT);
         let inverse = planner.plan_fft_inverse(FFT * LAGS_PER_SAMPLE);
         let scratch = forward.get_scratch_len().max(inverse.get_scratch_len());
-        Self {
-            window: hann(WINDOW),
+        let half_window = (WINDOW_PERIODS / 2.0 * ANALYSIS_RATE_HZ as f32 / floor_hz) as usize;
+        let mut analyser = Self {
+            window: hann(2 * half_window.min(MARGIN)),
             window_correlation: Vec::new(),
+            floor_hz,
+            ceiling_hz,
             frame: forward.make_input_vec(),
             spectrum: forward.make_output_vec(),
             padded: inverse.make_input_vec(),
@@ -86,32 +122,31 @@ impl PitchTracker {
             forward,
             inverse,
             peak,
-        }
+        };
+        analyser.frame[..analyser.window.len()].copy_from_slice(&analyser.window);
+        analyser.correlate()?;
+        analyser.window_correlation = analyser.normalised();
+        Ok(analyser)
     }
 
-    /// The pitch of each frame of `samples`.
-    pub(super) fn track(
-        &mut self,
-        samples: &[f32],
-        deadline: &Deadline,
-    ) -> Result<Track, MeasureError> {
-        if self.window_correlation.is_empty() {
-            self.frame[..WINDOW].copy_from_slice(&self.window);
-            self.correlate()?;
-            self.window_correlation = self.normalised();
-        }
-        let mut path = Path::default();
-        for frame in 0..frames(samples.len()) {
-            deadline.check()?;
-            path.extend(self.candidates(samples, centre(frame))?);
-        }
-        Ok(path.best())
+    /// The pitch of each frame.
+    fn track(&mut self, samples: &[f32], deadline: &Deadline) -> Result<Track, MeasureError> {
+        let candidates = (0..frames(samples.len()))
+            .map(|frame| {
+                deadline.check()?;
+                Ok(self.candidates(samples, centre(frame))?)
+            })
+            .collect::<Result<Vec<Candidates>, MeasureError>>()?;
+        Ok(best_path(&candidates))
     }
 
     fn candidates(&mut self, samples: &[f32], centre: usize) -> Result<Candidates, FftError> {
-        let around = &samples[centre - MARGIN..centre + MARGIN];
-        let mean = around.iter().sum::<f32>() / WINDOW as f32;
-        let peak = around[MARGIN - HALF_PERIOD..MARGIN + HALF_PERIOD]
+        let half_window = self.window.len() / 2;
+        let around = &samples[centre - half_window..centre + half_window];
+        let mean = around.iter().sum::<f32>() / around.len() as f32;
+        // The middle period at the floor.
+        let half_period = (ANALYSIS_RATE_HZ as f32 / self.floor_hz / 2.0) as usize;
+        let peak = around[half_window - half_period..half_window + half_period]
             .iter()
             .fold(0.0_f32, |peak, sample| peak.max((sample - mean).abs()));
         let intensity = if self.peak > 0.0 {
@@ -137,12 +172,13 @@ impl PitchTracker {
         for (value, window) in r.iter_mut().zip(&self.window_correlation) {
             *value /= window;
         }
-        let shortest = (LAG_RATE_HZ / CEILING_HZ) as usize;
-        let mut voiced: Vec<Candidate> = (shortest..LAGS - 1)
+        let shortest = (LAG_RATE_HZ / self.ceiling_hz) as usize;
+        let mut voiced: Vec<Candidate> = (shortest..r.len() - 1)
             .filter(|&lag| r[lag] > 0.5 * VOICING_THRESHOLD)
             .filter(|&lag| r[lag] > r[lag - 1] && r[lag] >= r[lag + 1])
             .map(|lag| Candidate::at_maximum(lag, [r[lag - 1], r[lag], r[lag + 1]]))
-            .filter(|candidate| (FLOOR_HZ..=CEILING_HZ).contains(&candidate.voiced.hz))
+            .filter(|candidate| candidate.voiced.hz >= self.floor_hz)
+            .filter(|candidate| candidate.voiced.hz <= self.ceiling_hz)
             .collect();
         voiced.sort_by(|a, b| b.score.total_cmp(&a.score));
         voiced.truncate(MAX_CANDIDATES);
@@ -170,8 +206,10 @@ impl PitchTracker {
     }
 
     fn normalised(&self) -> Vec<f32> {
+        // The longest period, and a neighbour for the parabola.
+        let lags = (LAG_RATE_HZ / self.floor_hz) as usize + 2;
         let power = self.correlation[0].max(f32::MIN_POSITIVE);
-        self.correlation[..LAGS].iter().map(|r| r / power).collect()
+        self.correlation[..lags].iter().map(|r| r / power).collect()
     }
 }
 
@@ -231,26 +269,20 @@ struct Choice {
     before: usize,
 }
 
-/// The best path to each choice of each frame (Viterbi).
-#[derive(Default)]
-struct Path {
-    frames: Vec<Vec<Choice>>,
-}
-
-impl Path {
-    fn extend(&mut self, candidates: Candidates) {
+/// The path through the candidates that scores most (Viterbi).
+fn best_path(frames: &[Candidates]) -> Track {
+    let mut steps: Vec<Vec<Choice>> = Vec::with_capacity(frames.len());
+    for candidates in frames {
+        let before = steps.last().map_or(&[][..], Vec::as_slice);
         let unvoiced = std::iter::once((None, candidates.unvoiced));
-        let voiced = candidates.voiced.into_iter().map(|c| (Some(c), c.score));
-        let before = self.frames.last().map_or(&[][..], Vec::as_slice);
+        let voiced = candidates.voiced.iter().map(|c| (Some(*c), c.score));
         let choices = unvoiced
             .chain(voiced)
             .map(|(candidate, own)| {
-                let (before, score) = before
+                let scores = before
                     .iter()
-                    .map(|choice| choice.score - transition(choice.candidate, candidate))
-                    .enumerate()
-                    .max_by(|(_, a), (_, b)| a.total_cmp(b))
-                    .unwrap_or((0, 0.0));
+                    .map(|choice| choice.score - transition(choice.candidate, candidate));
+                let (before, score) = highest(scores).unwrap_or((0, 0.0));
                 Choice {
                     candidate,
                     score: score + own,
@@ -258,27 +290,26 @@ impl Path {
                 }
             })
             .collect();
-        self.frames.push(choices);
+        steps.push(choices);
     }
+    let last = steps.last().map_or(&[][..], Vec::as_slice);
+    let mut place = highest(last.iter().map(|choice| choice.score)).map_or(0, |(place, _)| place);
+    let mut track: Track = steps
+        .iter()
+        .rev()
+        .map(|choices| {
+            let choice = &choices[place];
+            place = choice.before;
+            choice.candidate.map(|candidate| candidate.voiced)
+        })
+        .collect();
+    track.reverse();
+    track
+}
 
-    fn best(&self) -> Track {
-        let mut place = self.frames.last().and_then(|choices| {
-            let scores = choices.iter().map(|choice| choice.score).enumerate();
-            scores.max_by(|(_, a), (_, b)| a.total_cmp(b))
-        });
-        let mut track: Track = self
-            .frames
-            .iter()
-            .rev()
-            .map(|choices| {
-                let choice = place.and_then(|(place, _)| choices.get(place));
-                place = choice.map(|choice| (choice.before, choice.score));
-                choice.and_then(|choice| choice.candidate).map(|c| c.voiced)
-            })
-            .collect();
-        track.reverse();
-        track
-    }
+/// The highest value and its place.
+fn highest(values: impl Iterator<Item = f32>) -> Option<(usize, f32)> {
+    values.enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b))
 }
 
 /// The frames are as far apart as the costs expect: 10 ms.

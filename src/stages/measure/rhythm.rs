@@ -14,8 +14,10 @@ const MIN_DIP_DB: f32 = 2.0;
 /// show in it.
 const SMOOTHING: [f32; 7] = [0.0366, 0.125, 0.2134, 0.25, 0.2134, 0.125, 0.0366];
 
-/// Syllables of a word in running speech.
-const SYLLABLES_PER_WORD: f64 = 1.5;
+/// Nuclei heard for each word: words of running speech have about one and a half syllables, and one in
+/// ten nuclei merges with its neighbour. Measured on six readings of known English texts, which
+/// come out between 25 % too slow and 20 % too fast.
+const NUCLEI_PER_WORD: f64 = 1.35;
 
 /// Counts the syllables of one excerpt after the other.
 pub(super) struct SyllableCounter {
@@ -64,7 +66,7 @@ impl SyllableCounter {
 
     /// Words that have so many syllables.
     pub(super) fn words(&self) -> f64 {
-        self.syllables as f64 / SYLLABLES_PER_WORD
+        self.syllables as f64 / NUCLEI_PER_WORD
     }
 }
 

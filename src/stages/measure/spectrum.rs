@@ -30,8 +30,10 @@ const WARM_BELOW_HZ: f32 = 1000.0;
 /// Below it there is no voice, only hum.
 const LOW_TONE_FROM_HZ: f32 = 65.0;
 const HIGH_TONE_FROM_HZ: f32 = 600.0;
-/// Ratio of low to high tones at which the nasality is 1.
-const FULL_NASALITY_DB: f64 = 30.0;
+/// Ratio of low to high tones at which the nasality is 0, and how much above that it is 1: readings lie
+/// between −8 and 10 dB.
+const NO_NASALITY_DB: f64 = -10.0;
+const NASALITY_SPAN_DB: f64 = 30.0;
 
 /// Gathers the spectra of one excerpt after the other.
 pub(super) struct SpectrumAnalyser {
@@ -166,7 +168,8 @@ impl SpectrumAnalyser {
     pub(super) fn measures(&self, noise_share: f64) -> SpectralMeasures {
         let is_voiced = self.low_tones > 0.0 && self.high_tones > 0.0;
         let nasality = if is_voiced {
-            10.0 * (self.low_tones / self.high_tones).log10() / FULL_NASALITY_DB
+            let ratio_db = 10.0 * (self.low_tones / self.high_tones).log10();
+            (ratio_db - NO_NASALITY_DB) / NASALITY_SPAN_DB
         } else {
             0.0
         };
