@@ -1,8 +1,8 @@
 //! The steps of a job: codecs and engines. Nothing here knows tokio, sockets or storage.
 //!
-//! A codec ([`decode`], [`encode`]) is a function, and so is [`measure`]. An engine ([`transcribe`], [`translate`],
-//! [`embed`], [`synthesize`]) holds a model and a running batch, and implements [`Engine`], so that
-//! requests of different jobs share one pass over the weights.
+//! A codec ([`decode`], [`encode`]) is a function, and so is [`measure`]. An engine ([`transcribe`],
+//! [`translate`], [`embed`], [`synthesize`]) holds a model and a running batch, and implements
+//! [`Engine`], so that requests of different jobs share one pass over the weights.
 
 pub mod decode;
 pub mod detect;
