@@ -96,9 +96,9 @@ fn centre(frame: usize) -> usize {
     MARGIN + frame * HOP
 }
 
-/// Measures a voice recording of any rate and length, on the caller's thread; `deadline` is looked at
-/// with every frame. The rate is at least 8 kHz, as of whatever can be decoded; what lies above half of
-/// it is missing in the spectrum.
+/// Measures a voice recording of any length and of any rate from 8 kHz on, as whatever is decoded has,
+/// on the caller's thread; `deadline` is looked at with every frame. What lies above half the rate is
+/// missing in the spectrum, so recordings of unlike rates differ in it.
 ///
 /// `words` is the number of words in the recording's transcript, for the speech rate; without it the
 /// rate is estimated from the syllables that can be heard.
