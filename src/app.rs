@@ -1,6 +1,7 @@
 //! The composition root: builds everything from the settings, runs it, stops it in order.
 
 mod models;
+mod recalibration;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -123,6 +124,7 @@ pub fn build(
     );
     let voice_options = VoiceOptions {
         directory: settings.voices_dir(),
+        clone_log: settings.clone_log(),
         default_voice: models.default_voice(),
         max_age: days(settings.voices.max_age_days),
         min_duration_ms: settings.voices.min_duration_ms,
@@ -185,7 +187,12 @@ pub async fn serve(
 
     let (stop_sender, stopping) = watch::channel(false);
     let mut tasks = tokio::task::JoinSet::new();
-    let router = http::router(Arc::clone(&core.health), metrics);
+    let scheduler = Arc::new(Scheduler::new(scheduler_options(settings)));
+    let voices = http::VoiceState {
+        pipeline: Arc::clone(&core.pipeline),
+        scheduler: Arc::clone(&scheduler),
+    };
+    let router = http::router(Arc::clone(&core.health), metrics, voices);
     tasks.spawn(serve_http(http_listener, router, stopping.clone()));
     if let Some(url) = &settings.mongo.url
         && core.health.database() != DatabaseStatus::Disabled
@@ -210,13 +217,19 @@ pub async fn serve(
         stopping.clone(),
     ));
 
-    let scheduler = Arc::new(Scheduler::new(scheduler_options(settings)));
     scheduler.restore(&ledger).await?;
     let mut jobs = tokio::spawn(Arc::clone(&scheduler).run(
         ledger.clone(),
         Arc::clone(&core.pipeline),
         stopped(stopping.clone()),
     ));
+
+    let recalibration = recalibration::run(
+        Arc::clone(&core.pipeline),
+        Arc::clone(&scheduler),
+        days(settings.voices.max_age_days),
+    );
+    tasks.spawn(until_stopped(recalibration, stopping.clone()));
 
     // Requests are taken last, when everything that they need is there.
     let intake_stopping = Arc::new(AtomicBool::new(false));
@@ -296,6 +309,14 @@ async fn ended(has_ended: impl Fn() -> bool) {
 async fn blocking(work: impl FnOnce() + Send + 'static) {
     if tokio::task::spawn_blocking(work).await.is_err() {
         tracing::error!("a thread that was waited for panicked");
+    }
+}
+
+/// Runs background work that may be dropped anywhere.
+async fn until_stopped(work: impl Future<Output = ()>, stopping: watch::Receiver<bool>) {
+    tokio::select! {
+        () = work => {}
+        () = stopped(stopping) => {}
     }
 }
 

@@ -222,6 +222,14 @@ impl Settings {
             .unwrap_or_else(|| self.data_dir.join("voices"))
     }
 
+    /// Where it is written who had whose voice made.
+    pub fn clone_log(&self) -> PathBuf {
+        self.voices
+            .clone_log
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("clone_log.jsonl"))
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
         self.zmq.validate(&mut problems);

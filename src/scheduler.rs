@@ -3,6 +3,8 @@
 //! The queues hold ids only; what a job needs is in the ledger. Texts take the text slots, short ones
 //! first; audio takes its own.
 
+mod submit;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +18,8 @@ use crate::ledger::{Finish, JobId, JobRecord, Ledger, LedgerError, MAX_ATTEMPTS}
 use crate::observe::metrics::{JOB_DURATION, JOBS_FINISHED, JOBS_RUNNING, QUEUE_DEPTH, QUEUE_WAIT};
 use crate::pipeline::{Attempt, Pipeline};
 use crate::protocol::{PoolType, Request, Timestamp};
+
+pub use submit::{SubmitError, ended};
 
 /// Pause before a job that may succeed later is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);

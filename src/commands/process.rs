@@ -61,6 +61,7 @@ pub(super) fn run(mut settings: Settings, args: &ProcessArgs) -> Result<ExitCode
         tempfile::tempdir().map_err(|source| CommandError::io("the temporary folder", source))?;
     settings.data_dir = scratch.path().join("data");
     settings.voices.path = None;
+    settings.voices.clone_log = None;
     settings.output.path = scratch.path().join("speech");
     settings.mongo.url = None;
 

@@ -21,6 +21,7 @@ mod retention;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod users;
 mod voice_api;
 mod writer;
 

@@ -265,7 +265,7 @@ impl fmt::Debug for OutgoingEvent {
     }
 }
 
-/// An upsert for the document store.
+/// An upsert for the document store, or a deletion.
 #[derive(Clone)]
 pub struct DocumentWrite {
     /// Writes with equal keys reach the store in the order in which they were stored here. A job
@@ -275,7 +275,7 @@ pub struct DocumentWrite {
     pub collection: String,
     /// Which document, as JSON text.
     pub filter: String,
-    /// What is written, as JSON text.
+    /// What is written, as JSON text; `null` deletes.
     pub document: String,
 }
 

@@ -39,6 +39,8 @@ pub const LEDGER_COMMIT: &str = "translator_ledger_commit_duration_seconds";
 pub const DOCUMENTS_PENDING: &str = "translator_documents_pending";
 /// Documents dealt with, by `outcome` (`written`, `skipped`, `retried`).
 pub const DOCUMENTS_WRITTEN: &str = "translator_documents_written_total";
+/// Voices whose time to be made anew has come.
+pub const VOICES_DUE: &str = "translator_voices_due";
 /// Failures, by `stage` and `reason`.
 pub const ERRORS: &str = "translator_errors_total";
 /// Length of each recording that was decoded.
@@ -82,6 +84,7 @@ fn describe() {
         (ENGINE_READY, "1 when the engine is ready"),
         (OUTBOX_PENDING, "stored events that wait to be published"),
         (DOCUMENTS_PENDING, "documents that wait to be written"),
+        (VOICES_DUE, "voices that are to be made anew"),
     ] {
         describe_gauge!(name, text);
     }

@@ -7,7 +7,10 @@
 //! transcription.rs recording → transcript
 //! text.rs         text → every language, and story texts
 //! recording.rs    where audio comes from, and its transcript
-//! documents.rs    what a voice message leaves in MongoDB
+//! voice.rs        the voice that a job speaks in
+//! history.rs      earlier recordings of a user, for a voice
+//! voice_task.rs   jobs of the daemon's own: a voice is made anew, or deleted
+//! documents.rs    what a job leaves in MongoDB
 //! job.rs          what every path shares: checkpoints, events, stages under a clock
 //! ```
 //! Each step that costs something is checkpointed in the ledger, so a job that was interrupted goes
@@ -16,6 +19,7 @@
 mod audio;
 mod documents;
 mod failure;
+mod history;
 mod job;
 mod message;
 pub mod progress;
@@ -23,6 +27,8 @@ mod recording;
 mod speech;
 mod text;
 mod transcription;
+mod voice;
+mod voice_task;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,6 +54,7 @@ pub use failure::JobFailure;
 use job::Job;
 pub use progress::Progress;
 pub use recording::RecordingOptions;
+pub use voice_task::{Deleted, VoiceTask, VoiceTaskKind};
 
 /// Time that stages get to notice a deadline.
 const DEADLINE_GRACE: Duration = Duration::from_secs(5);
@@ -144,11 +151,18 @@ impl Pipeline {
         may_retry: bool,
         deadline: Deadline,
     ) -> Result<Attempt, LedgerError> {
-        let request = self.request_of(&record).await?;
+        let task = VoiceTask::of(&record);
+        let request = match &task {
+            Some(_) => None,
+            None => Some(self.request_of(&record).await?),
+        };
         let job = Job::restore(Arc::clone(self), record, may_retry, deadline).await?;
         let job = Arc::new(job);
         let work = async {
-            match request {
+            if let Some(task) = &task {
+                return voice_task::run(&job, task).await;
+            }
+            match request.unwrap_or(Ok(Request::Ping)) {
                 Ok(Request::AudioProcess(request)) => audio::run(&job, *request).await,
                 Ok(Request::TranscriptionOnly(request)) => transcription::run(&job, request).await,
                 Ok(Request::Translation(request)) => text::run(&job, request).await,
@@ -202,9 +216,13 @@ impl Pipeline {
         finish: Finish,
     ) -> Result<(), LedgerError> {
         failure.record(job.kind());
-        let event = match self.request_of(&job.record).await? {
-            Ok(request) => failure.event(&request, &job.record.task_id, Timestamp::now()),
-            Err(error) => error.answer(Timestamp::now()),
+        let event = if VoiceTask::of(&job.record).is_some() {
+            None
+        } else {
+            match self.request_of(&job.record).await? {
+                Ok(request) => failure.event(&request, &job.record.task_id, Timestamp::now()),
+                Err(error) => error.answer(Timestamp::now()),
+            }
         };
         let events: Vec<(String, Event)> = event
             .into_iter()

@@ -5,6 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
 
 use super::JobFailure;
 use super::job::Job;
@@ -15,6 +17,7 @@ use crate::protocol::{AudioSource, MobileTranscription};
 use crate::stages::decode::{decode, quality_warnings, resample};
 use crate::stages::detect::detect_language;
 use crate::stages::transcribe::{SAMPLE_RATE_HZ, TranscribeRequest};
+use crate::voices::Reference;
 
 /// Where audio may come from beside the request itself.
 #[derive(Debug, Clone)]
@@ -60,11 +63,11 @@ impl SourceError {
 }
 
 /// Finds the recording among the sources that the request names, and decodes it.
-pub(super) async fn decoded(job: &Job, sources: &[AudioSource]) -> Result<Pcm, JobFailure> {
+pub(super) async fn decoded(job: &Job, sources: &[AudioSource]) -> Result<Reference, JobFailure> {
     job.stage(Stage::Decode, None, ErrorCode::TranscriptionFailed, async {
         let (sources, options) = (sources.to_vec(), job.pipeline.options.clone());
         let deadline = job.deadline.clone();
-        let work = move || -> Result<Pcm, JobFailure> {
+        let work = move || -> Result<Reference, JobFailure> {
             let max_bytes = options.decode_limits.max_bytes as u64;
             let recording = first_readable(&sources, &options.recording, max_bytes)?;
             let decoded =
@@ -74,13 +77,22 @@ pub(super) async fn decoded(job: &Job, sources: &[AudioSource]) -> Result<Pcm, J
             for warning in quality_warnings(&decoded.pcm) {
                 tracing::info!(?warning, "recording is of poor quality");
             }
-            Ok(decoded.pcm)
+            Ok(Reference {
+                pcm: decoded.pcm,
+                sha256: sha256_hex(&recording),
+            })
         };
-        let pcm = off_thread(Stage::Decode, work).await?;
-        metrics::histogram!(AUDIO_DECODED).record(pcm.duration_ms() as f64 / 1000.0);
-        Ok(pcm)
+        let recording = off_thread(Stage::Decode, work).await?;
+        metrics::histogram!(AUDIO_DECODED).record(recording.pcm.duration_ms() as f64 / 1000.0);
+        Ok(recording)
     })
     .await
+}
+
+/// What names a recording: the SHA-256 of its bytes, as hexadecimal digits.
+pub(super) fn sha256_hex(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Runs a codec or file access on the blocking pool.
@@ -161,12 +173,33 @@ fn fetch(url: &str, options: &RecordingOptions) -> Result<Bytes, SourceError> {
     })
 }
 
-/// Reads a file below one of the upload folders. Links are resolved first, so none leads out.
+/// Reads a file below one of the upload folders.
 fn read_upload(
     path: &Path,
     options: &RecordingOptions,
     max_bytes: u64,
 ) -> Result<Bytes, SourceError> {
+    read_at_most(open_upload(path, options)?, max_bytes)
+}
+
+/// Reads a file below one of the upload folders that was not last written before `since`; `None` when
+/// it cannot be read.
+pub(super) fn upload_since(
+    path: &str,
+    options: &RecordingOptions,
+    max_bytes: u64,
+    since: OffsetDateTime,
+) -> Option<Bytes> {
+    let file = open_upload(Path::new(path), options).ok()?;
+    let written = file.metadata().and_then(|facts| facts.modified()).ok()?;
+    if OffsetDateTime::from(written) < since {
+        return None;
+    }
+    read_at_most(file, max_bytes).ok()
+}
+
+/// Opens a file below one of the upload folders. Links are resolved first, so none leads out.
+fn open_upload(path: &Path, options: &RecordingOptions) -> Result<std::fs::File, SourceError> {
     if path.components().any(|part| part == Component::ParentDir) {
         return Err(SourceError::OutsideRoots);
     }
@@ -185,8 +218,7 @@ fn read_upload(
         for candidate in candidates {
             match candidate.canonicalize() {
                 Ok(file) if file.starts_with(&root) && file.is_file() => {
-                    let file = std::fs::File::open(file).map_err(SourceError::Unreadable)?;
-                    return read_at_most(file, max_bytes);
+                    return std::fs::File::open(file).map_err(SourceError::Unreadable);
                 }
                 Ok(_) => {}
                 Err(error) => failure = SourceError::Unreadable(error),

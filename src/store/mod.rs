@@ -8,6 +8,6 @@ mod mongo;
 #[cfg(test)]
 mod tests;
 
-pub use documents::{Collection, DocumentWrite, IdPolicy};
+pub use documents::{Collection, DocumentDelete, DocumentWrite, IdPolicy};
 pub use error::StoreError;
 pub use mongo::{MongoOptions, MongoStore, Outcome};

@@ -8,7 +8,7 @@ use mongodb::options::{Acknowledgment, ClientOptions, IndexOptions, WriteConcern
 use mongodb::{Client, Database, IndexModel};
 use tokio::sync::OnceCell;
 
-use super::{Collection, DocumentWrite, StoreError};
+use super::{Collection, DocumentDelete, DocumentWrite, StoreError};
 
 /// Database of an address that names none.
 const DEFAULT_DATABASE: &str = "meeshy";
@@ -85,6 +85,19 @@ impl MongoStore {
             }
         }
         Ok(Outcome::Conflict)
+    }
+
+    /// Deletes one document, if it is there.
+    ///
+    /// # Errors
+    /// [`StoreError`]; try again later if it [is transient](StoreError::is_transient).
+    pub async fn delete(&self, delete: &DocumentDelete) -> Result<(), StoreError> {
+        let collection = self
+            .database()
+            .await?
+            .collection::<Document>(delete.collection.as_str());
+        in_time(collection.delete_one(delete.key.clone()).into_future()).await?;
+        Ok(())
     }
 
     /// Creates the indexes that are missing. One that is there in another shape, or that the

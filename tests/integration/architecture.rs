@@ -12,7 +12,7 @@ use regex::Regex;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("commands", &["app", "intake", "scheduler", "pipeline", "ledger", "engine", "stages", "onnx", "registry", "store", "protocol", "config", "observe", "error", "domain"]),
     ("app", &["http", "intake", "scheduler", "pipeline", "voices", "outbox", "ledger", "engine", "stages", "onnx", "registry", "store", "transport", "config", "observe"]),
-    ("http", &["engine", "observe"]),
+    ("http", &["scheduler", "pipeline", "voices", "ledger", "engine", "observe", "error"]),
     ("intake", &["scheduler", "pipeline", "outbox", "ledger", "engine", "transport", "protocol", "observe", "error"]),
     ("scheduler", &["pipeline", "ledger", "engine", "protocol", "observe", "domain"]),
     ("pipeline", &["voices", "outbox", "ledger", "engine", "stages", "store", "protocol", "observe", "fault", "error", "domain"]),
