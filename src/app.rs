@@ -20,7 +20,9 @@ use crate::observe::health::DatabaseStatus;
 use crate::observe::metrics::{DOCUMENTS_PENDING, OUTBOX_PENDING};
 use crate::onnx::OnnxError;
 use crate::outbox::{self, Outbox};
-use crate::pipeline::{Engines, Pipeline, PipelineOptions, RecordingOptions, UnspokenLanguage};
+use crate::pipeline::{
+    Conversations, Engines, Pipeline, PipelineOptions, RecordingOptions, UnspokenLanguage,
+};
 use crate::scheduler::{Scheduler, SchedulerOptions};
 use crate::stages::decode::DecodeLimits;
 use crate::stages::encode::Mp3Options;
@@ -142,6 +144,7 @@ pub fn build(
         },
         voices: Voices::new(voice_options, embed, condition, spoken.clone()),
         spoken,
+        conversations: Conversations::new(store.clone()),
         documents: (database != DatabaseStatus::Disabled).then_some(id_policy(settings)),
         options: pipeline_options(settings),
         progress: broadcast::Sender::new(PROGRESS_QUEUE_LENGTH),

@@ -6,11 +6,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
-use super::documents;
 use super::job::Job;
 use super::recording::{self, Hints};
 use super::speech::{self, Spoken, VoiceCell};
-use super::{JobFailure, UnspokenLanguage};
+use super::{JobFailure, UnspokenLanguage, conversation, documents};
 use crate::domain::{Language, Pcm, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::Finish;
@@ -22,7 +21,7 @@ use crate::voices::{ChosenVoice, SuppliedVoice, VoiceError, VoiceProfile, VoiceR
 
 pub(super) async fn run(
     job: &Arc<Job>,
-    request: AudioProcessRequest,
+    mut request: AudioProcessRequest,
 ) -> Result<Finish, JobFailure> {
     let pcm = recording::decoded(job, &request.audio).await?;
     let hints = Hints {
@@ -34,6 +33,10 @@ pub(super) async fn run(
     if !transcript.is_blank() {
         job.emit("transcription_ready", ready(job, &request, &transcript))
             .await?;
+        if request.target_languages.is_none() {
+            let languages = conversation::target_languages(job, &request).await?;
+            request.target_languages = Some(languages);
+        }
     }
     let request = Arc::new(request);
     let transcript = Arc::new(transcript);
@@ -77,7 +80,6 @@ fn targets(job: &Job, request: &AudioProcessRequest, transcript: &Transcript) ->
             targets.distinct_except(transcript.language),
             targets.rejected.len(),
         ),
-        // Absent: whom the conversation would need is not known here.
         _ => (Vec::new(), 0),
     };
     let has_voice = |language: &Language| match &job.pipeline.spoken {

@@ -5,6 +5,7 @@
 //! speech.rs         one language of it: translate → synthesize → encode → file
 //! transcription.rs recording → transcript
 //! text.rs         text → every language, and story texts
+//! conversation.rs which languages, when the request does not say
 //! recording.rs    where audio comes from, and its transcript
 //! documents.rs    what a voice message leaves in MongoDB
 //! job.rs          what every path shares: checkpoints, events, stages under a clock
@@ -13,6 +14,7 @@
 //! on where it stood, and an event that was stored once is not stored again.
 
 mod audio;
+mod conversation;
 mod documents;
 mod failure;
 mod job;
@@ -42,6 +44,7 @@ use crate::stages::translate::TranslateEngine;
 use crate::store::IdPolicy;
 use crate::voices::Voices;
 
+pub use conversation::Conversations;
 pub use failure::JobFailure;
 use job::Job;
 pub use progress::Progress;
@@ -114,6 +117,8 @@ pub struct Pipeline {
     pub voices: Voices,
     /// What the synthesizer can speak; `None` while no such model is installed.
     pub spoken: Option<XttsMetadata>,
+    /// Who is in which conversation.
+    pub conversations: Conversations,
     /// How ids are written to MongoDB; `None` when nothing is written there.
     pub documents: Option<IdPolicy>,
     /// How jobs are done.
