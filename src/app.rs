@@ -21,7 +21,9 @@ use crate::observe::health::DatabaseStatus;
 use crate::observe::metrics::{DOCUMENTS_PENDING, OUTBOX_PENDING};
 use crate::onnx::OnnxError;
 use crate::outbox::{self, Outbox};
-use crate::pipeline::{Engines, Pipeline, PipelineOptions, RecordingOptions, UnspokenLanguage};
+use crate::pipeline::{
+    Conversations, Engines, Pipeline, PipelineOptions, RecordingOptions, UnspokenLanguage,
+};
 use crate::scheduler::{Scheduler, SchedulerOptions};
 use crate::stages::decode::DecodeLimits;
 use crate::stages::encode::Mp3Options;
@@ -89,6 +91,8 @@ pub struct Core {
     pub ledger: Ledger,
     /// What does them.
     pub pipeline: Arc<Pipeline>,
+    /// The database, where one is configured.
+    pub store: Option<Arc<MongoStore>>,
     /// How the parts are.
     pub health: Arc<Health>,
 }
@@ -112,6 +116,7 @@ pub fn build(
         Some(_) if settings.mongo.write == MongoWrite::Seed => DatabaseStatus::Unknown,
         _ => DatabaseStatus::Disabled,
     };
+    let store = mongo_store(settings).map(Arc::new);
     let health = Health::new(
         vec![
             (transcribe.name(), transcribe.watch()),
@@ -141,19 +146,36 @@ pub fn build(
         },
         voices: Voices::new(voice_options, embed, condition, spoken.clone()),
         spoken,
-        documents: (database != DatabaseStatus::Disabled).then_some(if settings.mongo.string_ids {
-            IdPolicy::Strings
-        } else {
-            IdPolicy::ObjectIdsOnly
-        }),
+        conversations: Conversations::new(store.clone()),
+        database: store.clone(),
+        documents: (database != DatabaseStatus::Disabled).then_some(id_policy(settings)),
         options: pipeline_options(settings),
         progress: broadcast::Sender::new(PROGRESS_QUEUE_LENGTH),
     };
     Ok(Core {
         ledger,
         pipeline: Arc::new(pipeline),
+        store,
         health: Arc::new(health),
     })
+}
+
+fn id_policy(settings: &Settings) -> IdPolicy {
+    if settings.mongo.string_ids {
+        IdPolicy::Strings
+    } else {
+        IdPolicy::ObjectIdsOnly
+    }
+}
+
+/// The database, where one is configured; the network is not touched yet.
+pub(crate) fn mongo_store(settings: &Settings) -> Option<MongoStore> {
+    let url = settings.mongo.url.as_ref()?;
+    let options = MongoOptions {
+        selection_timeout: Duration::from_millis(settings.mongo.selection_timeout_ms),
+        ids: id_policy(settings),
+    };
+    Some(MongoStore::new(url.expose(), options))
 }
 
 /// Runs the daemon until `stop` completes, then drains it.
@@ -194,15 +216,9 @@ pub async fn serve(
     };
     let router = http::router(Arc::clone(&core.health), metrics, voices);
     tasks.spawn(serve_http(http_listener, router, stopping.clone()));
-    if let Some(url) = &settings.mongo.url
+    if let Some(store) = core.store
         && core.health.database() != DatabaseStatus::Disabled
     {
-        let store = MongoStore::new(
-            url.expose(),
-            MongoOptions {
-                selection_timeout: Duration::from_millis(settings.mongo.selection_timeout_ms),
-            },
-        );
         let health = Arc::clone(&core.health);
         tasks.spawn(outbox::documents::run(
             store,

@@ -29,7 +29,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// Runs until `stopping` is set.
 pub async fn run(
-    store: MongoStore,
+    store: Arc<MongoStore>,
     ledger: Ledger,
     health: Arc<Health>,
     mut stopping: watch::Receiver<bool>,

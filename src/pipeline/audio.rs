@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use super::JobFailure;
-use super::documents;
 use super::job::Job;
 use super::message::{Outcome, Speaking, Targets, VoiceMessage};
 use super::speech::file_safe;
-use super::voice;
+use super::{JobFailure, conversation, documents, voice};
 use crate::domain::{Language, Transcript};
 use crate::ledger::Finish;
 use crate::protocol::{
@@ -25,9 +23,12 @@ pub(super) async fn run(
     if !transcript.is_blank() {
         job.emit("transcription_ready", ready(job, &request, &transcript))
             .await?;
+        if request.target_languages.is_none() {
+            let languages = conversation::target_languages(job, &request).await?;
+            request.target_languages = Some(languages);
+        }
     }
     let transcript = Arc::new(transcript);
-    // Absent: whom the conversation would need is not known here.
     let targets = Targets::of(job, request.target_languages.as_ref(), &transcript);
     let mut speaking = Speaking::start(job, &message, &transcript, &recording, &targets.spoken);
     let mut outcome = publish_all(job, &request, &targets.spoken, &mut speaking).await?;

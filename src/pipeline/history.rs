@@ -1,4 +1,5 @@
-//! Earlier recordings of a user, to make a voice from.
+//! Earlier recordings of a user, to make a voice from, and who the user is: what the gateway's
+//! database says, and where it says nothing, what the ledger still has.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,11 +11,12 @@ use super::Pipeline;
 use super::job::Job;
 use super::recording::{self, RecordingOptions};
 use crate::domain::Deadline;
+use crate::domain::voice::SpeakerEmbedding;
 use crate::engine::error_chain;
 use crate::ledger::{JobId, LedgerError};
 use crate::protocol::{AudioSource, Request, RequestKind};
 use crate::stages::decode::{DecodeLimits, decode};
-use crate::voices::Reference;
+use crate::voices::{Reference, VoicePrint};
 
 /// Recordings that one voice is made from at most, beside the one at hand.
 const MAX_RECORDINGS: usize = 20;
@@ -48,6 +50,19 @@ pub(super) async fn earlier(job: &Job, user_id: &str, recording: &Reference) -> 
     recordings(&job.pipeline, &wanted, &deadline).await
 }
 
+/// Who a user is by the voice print that the gateway keeps, ours or another writer's.
+pub(super) async fn identity(pipeline: &Pipeline, user_id: &str) -> Option<SpeakerEmbedding> {
+    let database = pipeline.database.as_ref()?;
+    match database.voice_embedding(user_id).await {
+        Ok(print) => Some(VoicePrint::from_bytes(&print?).ok()?.into_identity()),
+        Err(error) => {
+            let error = error_chain(&error);
+            tracing::warn!(error, "the voice print in the database is not known");
+            None
+        }
+    }
+}
+
 /// The recordings that a user made, newest first, each once. What cannot be read or decoded is left
 /// out; so are forwarded recordings, and those from which nothing may be learnt.
 pub(super) async fn recordings(
@@ -56,6 +71,10 @@ pub(super) async fn recordings(
     deadline: &Deadline,
 ) -> Vec<Reference> {
     let mut found = Found::new(pipeline, wanted, deadline);
+    found.look_through_uploads().await;
+    if !found.recordings.is_empty() {
+        return found.recordings;
+    }
     if let Err(error) = found.look_through_jobs().await {
         tracing::warn!(error = %error_chain(&error), "earlier recordings cannot be looked up");
     }
@@ -94,6 +113,28 @@ impl<'a> Found<'a> {
             || self.speech_ms >= MAX_SPEECH_MS
             || self.bytes >= MAX_BYTES
             || self.deadline.check().is_err()
+    }
+
+    /// The recordings that the gateway's database knows and whose files are here.
+    async fn look_through_uploads(&mut self) {
+        let Some(database) = &self.pipeline.database else {
+            return;
+        };
+        let limit = MAX_RECORDINGS as u32;
+        let paths = match database.audio_history(self.wanted.user_id, limit).await {
+            Ok(paths) => paths,
+            Err(error) => {
+                let error = error_chain(&error);
+                tracing::warn!(error, "recordings in the database are not known");
+                return;
+            }
+        };
+        for path in paths {
+            if self.is_enough() {
+                break;
+            }
+            self.hear(vec![AudioSource::Path(path)]).await;
+        }
     }
 
     /// The recordings of jobs that the ledger still has.

@@ -6,6 +6,7 @@
 //! speech.rs         one language of it: translate → synthesize → encode → file
 //! transcription.rs recording → transcript
 //! text.rs         text → every language, and story texts
+//! conversation.rs which languages, when the request does not say
 //! recording.rs    where audio comes from, and its transcript
 //! voice.rs        the voice that a job speaks in
 //! history.rs      earlier recordings of a user, for a voice
@@ -17,6 +18,7 @@
 //! on where it stood, and an event that was stored once is not stored again.
 
 mod audio;
+mod conversation;
 mod documents;
 mod failure;
 mod history;
@@ -47,9 +49,10 @@ use crate::stages::encode::Mp3Options;
 use crate::stages::synthesize::{XttsEngine, XttsMetadata};
 use crate::stages::transcribe::WhisperEngine;
 use crate::stages::translate::TranslateEngine;
-use crate::store::IdPolicy;
+use crate::store::{IdPolicy, MongoStore};
 use crate::voices::Voices;
 
+pub use conversation::Conversations;
 pub use failure::JobFailure;
 use job::Job;
 pub use progress::Progress;
@@ -123,6 +126,10 @@ pub struct Pipeline {
     pub voices: Voices,
     /// What the synthesizer can speak; `None` while no such model is installed.
     pub spoken: Option<XttsMetadata>,
+    /// Who is in which conversation.
+    pub conversations: Conversations,
+    /// What the gateway knows of users; `None` without a database.
+    pub database: Option<Arc<MongoStore>>,
     /// How ids are written to MongoDB; `None` when nothing is written there.
     pub documents: Option<IdPolicy>,
     /// How jobs are done.

@@ -40,14 +40,18 @@ pub(super) async fn choose(job: &Job, message: &VoiceMessage, recording: &Refere
     }
     let code = ErrorCode::VoiceCloneFailed;
     let chosen = job.stage(Stage::Embed, None, code, async {
+        let may_clone = message.generate_voice_clone && message.voice_owner_id.is_some();
         let (supplied, identity) = sent_voice(message, user_id);
         let voice_request = VoiceRequest {
             occasion,
             user_id,
             accepted_at: accepted_at(job),
-            may_clone: message.generate_voice_clone && message.voice_owner_id.is_some(),
+            may_clone,
             supplied,
-            identity,
+            identity: match identity {
+                None if may_clone => known_identity(job, user_id).await,
+                identity => identity,
+            },
             recording,
             deadline: job.deadline.clone(),
         };
@@ -69,6 +73,14 @@ pub(super) async fn choose(job: &Job, message: &VoiceMessage, recording: &Refere
             default.map_err(|error| Arc::new(failure(&error)))
         }
         chosen => chosen.map_err(Arc::new),
+    }
+}
+
+/// Who a user is of whom no voice is kept here.
+async fn known_identity(job: &Job, user_id: &str) -> Option<SpeakerEmbedding> {
+    match job.pipeline.voices.metadata(user_id).await {
+        Ok(None) => history::identity(&job.pipeline, user_id).await,
+        _ => None,
     }
 }
 

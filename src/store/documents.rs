@@ -50,14 +50,14 @@ impl Collection {
 /// What becomes of ids that are no ObjectIds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdPolicy {
-    /// Nothing is written: the gateway could not read a string there.
+    /// Nothing is written, for the gateway could not read a string there, nor looked for.
     ObjectIdsOnly,
-    /// They are written as strings, for use without the gateway.
+    /// They are strings, for use without the gateway.
     Strings,
 }
 
 impl IdPolicy {
-    fn id(self, id: &str) -> Option<Bson> {
+    pub(super) fn id(self, id: &str) -> Option<Bson> {
         // Exactly 24 hexadecimal digits; `parse_str` takes nothing else.
         match ObjectId::parse_str(id) {
             Ok(object_id) => Some(Bson::ObjectId(object_id)),

@@ -1,5 +1,6 @@
 #[path = "../../tests/support/mongodb.rs"]
 mod mongodb_server;
+mod reads;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -197,6 +198,7 @@ async fn an_address_that_is_none_is_a_final_error() {
 async fn a_database_that_is_away_is_a_transient_error() {
     let options = MongoOptions {
         selection_timeout: Duration::from_millis(100),
+        ..MongoOptions::default()
     };
     // Port 1 of this machine serves nothing.
     let store = MongoStore::new("mongodb://127.0.0.1:1/none", options);
@@ -312,6 +314,7 @@ async fn a_store_finds_its_server_again() {
     };
     let options = MongoOptions {
         selection_timeout: Duration::from_millis(500),
+        ..MongoOptions::default()
     };
     let store = MongoStore::new(&server.url(), options);
     let write = every_write(IdPolicy::ObjectIdsOnly).remove(0);

@@ -22,6 +22,7 @@ mod audio_transcripts;
 mod audio_voices;
 mod bad_input;
 mod commands;
+mod conversations;
 mod durability;
 mod isolation;
 mod lifecycle;

@@ -1,85 +1,20 @@
 //! What voice messages leave in MongoDB, and how little its absence matters. FerretDB plays MongoDB.
 
-#[path = "../support/mongodb.rs"]
-mod server;
-
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
 use mongodb::bson::{Bson, DateTime, Document, doc, oid::ObjectId};
 use serde_json::Value;
 
 use crate::support::daemon::Daemon;
+use crate::support::database::{Database, TestMongo, shared_server};
 use crate::support::gateway::{Event, Gateway};
 use crate::support::voice_message::VoiceMessage;
 use crate::support::{skip, wait_for};
-use server::TestMongo;
 
 const COMPLETED: &str = "audio_process_completed";
 const TRANSCRIPTIONS: &str = "message_audio_transcriptions";
 const AUDIOS: &str = "message_translated_audios";
 const VOICES: &str = "user_voice_models";
-
-/// One server for all tests that run at the same time; the last of them ends it.
-fn shared_server() -> Option<Arc<TestMongo>> {
-    static SERVER: Mutex<Weak<TestMongo>> = Mutex::new(Weak::new());
-    let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(running) = server.upgrade() {
-        return Some(running);
-    }
-    let started = Arc::new(TestMongo::start()?);
-    *server = Arc::downgrade(&started);
-    Some(started)
-}
-
-/// A database of one test.
-struct Database {
-    url: String,
-    name: String,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Database {
-    fn new(server: &TestMongo) -> Self {
-        let name = format!("test_{}", uuid::Uuid::new_v4().simple());
-        Self {
-            url: server.url().replace(server.database(), &name),
-            name,
-            runtime: tokio::runtime::Runtime::new().unwrap(),
-        }
-    }
-
-    /// All documents of a collection.
-    fn documents(&self, collection: &str) -> Vec<Document> {
-        self.runtime.block_on(async {
-            let client = mongodb::Client::with_uri_str(&self.url).await.unwrap();
-            let collection = client
-                .database(&self.name)
-                .collection::<Document>(collection);
-            let mut cursor = collection.find(doc! {}).await.unwrap();
-            let mut found = Vec::new();
-            while cursor.advance().await.unwrap() {
-                found.push(cursor.deserialize_current().unwrap());
-            }
-            found
-        })
-    }
-
-    fn collections(&self) -> Vec<String> {
-        self.runtime.block_on(async {
-            let client = mongodb::Client::with_uri_str(&self.url).await.unwrap();
-            let database = client.database(&self.name);
-            database.list_collection_names().await.unwrap()
-        })
-    }
-
-    /// A daemon that writes here.
-    fn daemon(&self, environment: &[(&str, &str)]) -> Daemon {
-        let mut all = vec![("DATABASE_URL", self.url.as_str())];
-        all.extend(environment);
-        Daemon::start_with(&all)
-    }
-}
 
 /// Sends a voice message and waits for its end.
 fn process(gateway: &mut Gateway, message: &VoiceMessage, languages: &[&str]) -> Event {

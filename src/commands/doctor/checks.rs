@@ -3,7 +3,6 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use super::Check;
 use crate::app;
@@ -15,7 +14,6 @@ use crate::onnx::{Device, Onnx};
 use crate::registry::{CheckedFiles, Engine, Registry};
 use crate::stages::synthesize::XttsMetadata;
 use crate::stages::translate::Routes;
-use crate::store::{MongoOptions, MongoStore};
 
 pub(super) fn settings(warnings: &[Warning]) -> Vec<Check> {
     if warnings.is_empty() {
@@ -279,13 +277,10 @@ fn available(output: &str) -> Option<u64> {
 /// Whether MongoDB answers, when one is configured.
 pub(super) async fn database(settings: &Settings) -> Check {
     let name = "mongodb";
-    let Some(url) = &settings.mongo.url else {
+    let Some(store) = app::mongo_store(settings) else {
         return Check::ok(name, "not configured: results go to the gateway only");
     };
-    let options = MongoOptions {
-        selection_timeout: Duration::from_millis(settings.mongo.selection_timeout_ms),
-    };
-    match MongoStore::new(url.expose(), options).ping().await {
+    match store.ping().await {
         Ok(()) => Check::ok(name, "reachable"),
         // Jobs are done without it; writes wait in the ledger.
         Err(error) => Check::warn(

@@ -110,6 +110,16 @@ impl TargetLanguages {
     }
 }
 
+impl FromIterator<Language> for TargetLanguages {
+    fn from_iter<T: IntoIterator<Item = Language>>(languages: T) -> Self {
+        let mut targets = Self::default();
+        for language in languages {
+            targets.add(language.as_str());
+        }
+        targets
+    }
+}
+
 /// Reads a single language; `auto`, an empty string and anything that is no code are `None`.
 pub(super) fn take_language(fields: &mut Fields, key: &str) -> Option<Language> {
     Language::parse(&fields.string(key)?)

@@ -3,6 +3,7 @@
 #[path = "../../support/contract.rs"]
 pub mod contract;
 pub mod daemon;
+pub mod database;
 pub mod examples;
 pub mod ffmpeg;
 pub mod gateway;
