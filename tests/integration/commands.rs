@@ -96,6 +96,7 @@ fn every_command_explains_itself() {
         "serve",
         "submit",
         "process",
+        "voices",
         "models",
         "doctor",
         "check-config",
@@ -113,6 +114,9 @@ fn every_command_explains_itself() {
     }
     for command in ["list", "verify", "lock"] {
         commands.succeed(&["models", command, "--help"]);
+    }
+    for command in ["list", "show", "recalibrate", "delete"] {
+        commands.succeed(&["voices", command, "--help"]);
     }
     let version = commands.succeed(&["--version"]);
     assert_eq!(
