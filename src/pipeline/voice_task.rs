@@ -17,7 +17,7 @@ use super::job::Job;
 use super::{JobFailure, documents, recording, voice};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{DocumentWrite, Finish, JobId, JobRecord, Ledger, LedgerError, NewJob};
-use crate::voices::{Occasion, VoiceError, VoiceMetadata};
+use crate::voices::{Occasion, VoiceMetadata};
 
 /// Jobs of a user that are looked through for files when everything of theirs is deleted.
 const MAX_JOBS: u32 = 100_000;
@@ -183,18 +183,19 @@ async fn recalibrate(job: &Job, task: &VoiceTask) -> Result<Finish, JobFailure> 
     };
     let recordings = history::recordings(&job.pipeline, &wanted, &job.deadline).await;
     let made = job.stage(Stage::Embed, None, ErrorCode::VoiceCloneFailed, async {
-        let (occasion, deadline) = (occasion(job, task), &job.deadline);
-        // Who has neither is told of the recordings.
+        // Who has neither a voice nor recordings is told of the recordings.
         if recordings.is_empty() {
-            return Ok(Err(VoiceError::OtherSpeaker));
+            return Ok(None);
         }
-        let made = voices.recalibrate(&task.user_id, &occasion, &recordings, deadline);
+        let occasion = occasion(job, task);
+        let made = voices.recalibrate(&task.user_id, &occasion, &recordings, &job.deadline);
         match made.await {
-            Err(error) if error.reason() != Reason::NoAudio => Err(voice::failure(&error)),
-            made => Ok(made),
+            Ok(voice) => Ok(Some(voice)),
+            Err(error) if error.reason() == Reason::AudioTooShort => Ok(None),
+            Err(error) => Err(voice::failure(&error)),
         }
     });
-    let Ok(voice) = made.await? else {
+    let Some(voice) = made.await? else {
         // On schedule, there is another time.
         if task.since_ms > 0 {
             let postponed = voices.postpone(&task.user_id).await;

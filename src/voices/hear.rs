@@ -27,17 +27,17 @@ pub(super) struct Heard {
 }
 
 impl Voices {
-    /// Hears the voice that recordings have in common, the more important first.
+    /// Hears the voice that recordings have in common, the more important first; those that cannot be
+    /// heard are left out, as long as one can.
     ///
-    /// Recordings of another speaker than `speaker`, or than the first that can be heard, are left
-    /// out; so are those that cannot be heard, as long as one can.
+    /// # Errors
+    /// No recording can be heard, or none is of `speaker`, where that is given.
     pub(super) async fn hear(
         &self,
         recordings: &[Reference],
         speaker: Option<&SpeakerEmbedding>,
         deadline: &Deadline,
     ) -> Result<Heard, VoiceError> {
-        let mut speaker = speaker.cloned();
         let mut references = Vec::new();
         let mut embeddings = Vec::new();
         let mut sha256 = Vec::new();
@@ -56,9 +56,7 @@ impl Voices {
                     continue;
                 }
             };
-            if !self
-                .may_be_same_speaker(speaker.get_or_insert_with(|| embedding.clone()), &embedding)
-            {
+            if speaker.is_some_and(|speaker| !self.may_be_same_speaker(speaker, &embedding)) {
                 tracing::info!("recording is of another speaker, it is left out");
                 continue;
             }

@@ -23,6 +23,8 @@ mod hear;
 pub mod profile;
 pub mod quality;
 pub mod store;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::collections::HashMap;

@@ -47,11 +47,11 @@ impl Voices {
         Ok(due)
     }
 
-    /// Makes a user's voice anew from recordings, newest first; those of other speakers are left out.
-    /// Repeating it for the same job changes nothing more.
+    /// Makes a user's voice anew from recordings, newest first. Repeating it for the same job changes
+    /// nothing more.
     ///
     /// # Errors
-    /// There is no voice, no recording is of its speaker, or it cannot be made; the old voice stays.
+    /// There is no voice, no recording can be heard, or the store fails; the old voice stays.
     pub async fn recalibrate(
         &self,
         user_id: &str,
@@ -61,17 +61,12 @@ impl Voices {
     ) -> Result<StoredVoice, VoiceError> {
         let _writing = self.writer_of(user_id).lock_owned().await;
         let before = self.metadata(user_id).await?.ok_or(VoiceError::NoVoice)?;
-        // A voice of another model, or a damaged one, tells nothing about its speaker.
-        let stored = self.load(user_id).await?;
-        if let Some(stored) = &stored
-            && stored.metadata.changed_for == occasion.task_id
+        if before.changed_for == occasion.task_id
+            && let Some(stored) = self.load(user_id).await?
         {
-            return Ok(stored.clone());
+            return Ok(stored);
         }
-        let identity = stored
-            .as_ref()
-            .map(|voice| &voice.profile.speaker_embedding);
-        let heard = self.hear(recordings, identity, deadline).await?;
+        let heard = self.hear(recordings, None, deadline).await?;
         let now = OffsetDateTime::now_utc();
         let voice = StoredVoice {
             profile: heard.profile,
