@@ -206,11 +206,11 @@ impl VoiceStore {
         None
     }
 
-    /// Deletes everything that is kept of a user's voice and notes when; tells whether there was any.
+    /// Deletes everything that is kept of a user's voice and notes when.
     ///
     /// # Errors
     /// The file system refuses; a part may be deleted.
-    pub fn delete(&self, user_id: &str, at: OffsetDateTime) -> Result<bool, VoiceStoreError> {
+    pub fn delete(&self, user_id: &str, at: OffsetDateTime) -> Result<(), VoiceStoreError> {
         let note = self.directory.join(FORGOTTEN).join(folder_name(user_id));
         create_private_folder(note.parent().unwrap_or(&self.directory))?;
         let text = at.format(&Rfc3339).unwrap_or_default();
@@ -218,11 +218,10 @@ impl VoiceStore {
         let folder = self.folder(user_id);
         match std::fs::remove_dir_all(&folder) {
             Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(io_error(&folder)(error)),
         }
-        sync_folder(&self.directory).map_err(io_error(&self.directory))?;
-        Ok(true)
+        sync_folder(&self.directory).map_err(io_error(&self.directory))
     }
 
     /// When a user's voice was last deleted, if that was noted.
@@ -467,11 +466,11 @@ mod tests {
         std::fs::write(store.folder("ann").join("embedding.pkl"), b"\x80\x04").unwrap();
         assert_eq!(store.deleted_at("ann").unwrap(), None);
         let at = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
-        assert!(store.delete("ann", at).unwrap());
+        store.delete("ann", at).unwrap();
         assert!(!store.folder("ann").exists());
         assert_eq!(store.load("ann").unwrap(), None);
         assert_eq!(store.deleted_at("ann").unwrap(), Some(at));
-        assert!(!store.delete("ann", at).unwrap(), "nothing is left");
+        store.delete("ann", at).unwrap();
 
         store.drop_notes(OffsetDateTime::UNIX_EPOCH).unwrap();
         assert_eq!(store.deleted_at("ann").unwrap(), Some(at));

@@ -107,15 +107,18 @@ impl Voices {
     /// The store fails; a part may be deleted.
     pub async fn forget(&self, user_id: &str, occasion: &Occasion<'_>) -> Result<bool, VoiceError> {
         let _writing = self.writer_of(user_id).lock_owned().await;
-        let (store, id) = (self.store.clone(), user_id.to_owned());
-        let existed = blocking(move || store.delete(&id, OffsetDateTime::now_utc())).await??;
-        let logged = self
-            .log(CloneAction::Deleted, user_id, occasion, None, Vec::new())
-            .await;
-        // Whoever wants the voice gone is served first.
-        if let Err(error) = logged {
-            tracing::error!(error = %error_chain(&error), "deletion of a voice was not logged");
+        let folder = self.folder(user_id);
+        let existed = blocking(move || folder.exists()).await?;
+        if existed {
+            let (action, nothing) = (CloneAction::Deleted, Vec::new());
+            let logged = self.log(action, user_id, occasion, None, nothing).await;
+            // Whoever wants the voice gone is served all the same.
+            if let Err(error) = logged {
+                tracing::error!(error = %error_chain(&error), "deletion of a voice is not logged");
+            }
         }
+        let (store, user_id) = (self.store.clone(), user_id.to_owned());
+        blocking(move || store.delete(&user_id, OffsetDateTime::now_utc())).await??;
         Ok(existed)
     }
 

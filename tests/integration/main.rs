@@ -30,3 +30,6 @@ mod mongodb;
 mod shutdown;
 mod support;
 mod text;
+mod voices_deletion;
+mod voices_history;
+mod voices_kept;

@@ -11,6 +11,7 @@ pub mod recordings;
 pub mod requests;
 pub mod voice_job;
 pub mod voice_message;
+pub mod voices;
 pub mod wav;
 pub mod web_server;
 
