@@ -62,3 +62,54 @@ pub async fn ended(ledger: &Ledger, job_id: JobId) -> Result<Option<JobRecord>, 
         tokio::time::sleep(END_CHECK_INTERVAL).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Emission, Finish, JobState};
+    use crate::scheduler::SchedulerOptions;
+
+    fn job(key: &str) -> NewJob {
+        NewJob {
+            key: key.to_owned(),
+            ..NewJob::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_is_kept_and_waits_once_and_its_end_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path()).unwrap();
+        let scheduler = Scheduler::new(SchedulerOptions {
+            max_running_audio: 1,
+            max_running_text: 1,
+            max_queued_fast: 1,
+            max_queued_normal: 1,
+            max_queued_audio: 2,
+            job_budget: Duration::from_secs(1),
+            drain: Duration::ZERO,
+        });
+        assert!(scheduler.is_idle(Lane::Audio));
+        let first = scheduler.submit(&ledger, Lane::Audio, job("a")).await;
+        let first = first.unwrap();
+        let again = scheduler.submit(&ledger, Lane::Audio, job("a")).await;
+        assert_eq!(again.unwrap(), first);
+        assert!(!scheduler.is_idle(Lane::Audio));
+        let second = scheduler.submit(&ledger, Lane::Audio, job("b")).await;
+        second.unwrap();
+        let third = scheduler.submit(&ledger, Lane::Audio, job("c")).await;
+        assert!(matches!(third, Err(SubmitError::LaneFull(_))));
+        assert_eq!(ledger.counts().await.unwrap().accepted, 2, "c is not kept");
+
+        let emission = Emission {
+            finish: Some(Finish::Failed("no_audio")),
+            ..Emission::default()
+        };
+        let (end, emitted) = tokio::join!(ended(&ledger, first), ledger.emit(first, emission));
+        emitted.unwrap();
+        let end = end.unwrap().unwrap();
+        assert_eq!(end.state, JobState::Failed);
+        assert_eq!(end.reason.as_deref(), Some("no_audio"));
+        assert!(ended(&ledger, JobId(99)).await.unwrap().is_none());
+    }
+}

@@ -269,6 +269,31 @@ async fn upserts_are_idempotent_and_keep_the_day_of_creation() {
 }
 
 #[tokio::test]
+async fn a_deletion_keeps_its_place_and_may_be_repeated() {
+    let policy = IdPolicy::ObjectIdsOnly;
+    let write = documents::voice_model(&voice(1), time(1_700_000_000), policy).unwrap();
+    let delete = documents::no_voice_model(voice(1).user_id, policy).unwrap();
+    assert_eq!(delete.order_key(), write.order_key());
+    assert!(documents::no_voice_model("post:1", policy).is_none());
+    let (key, fields) = delete.to_json().unwrap();
+    let read = DocumentDelete::from_json(delete.collection, &key, &fields).unwrap();
+    assert_eq!(read.as_ref(), Some(&delete));
+    let (key, fields) = write.to_json().unwrap();
+    let read = DocumentDelete::from_json(write.collection, &key, &fields).unwrap();
+    assert_eq!(read, None);
+
+    let Some(server) = TestMongo::start() else {
+        return;
+    };
+    let store = MongoStore::new(&server.url(), MongoOptions::default());
+    store.upsert(&write).await.unwrap();
+    for _ in 0..2 {
+        store.delete(&delete).await.unwrap();
+        assert_eq!(stored(&server, Collection::VoiceModels).await, []);
+    }
+}
+
+#[tokio::test]
 async fn a_document_in_the_way_is_a_conflict_and_not_an_error() {
     let Some(server) = TestMongo::start() else {
         return;
