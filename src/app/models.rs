@@ -10,7 +10,7 @@ use crate::onnx::{Device, Onnx, OnnxError};
 use crate::registry::{CheckedFiles, Engine, Registry};
 use crate::stages::embed::OpenVoiceEngine;
 use crate::stages::synthesize::{ConditioningEngine, SynthesizeOptions, XttsEngine, XttsMetadata};
-use crate::stages::transcribe::{WhisperEngine, WhisperOptions};
+use crate::stages::transcribe::{SileroVad, WhisperEngine, WhisperOptions};
 use crate::stages::translate::{Routes, TranslateEngine, TranslateOptions};
 
 /// Requests that wait for a place in an engine's batch; further jobs wait in the scheduler.
@@ -95,8 +95,19 @@ impl Models {
                         DeviceChoice::Auto => models.device == Device::Cuda,
                     },
             };
-            Ok(WhisperEngine::load(&file, options)?)
+            Ok(WhisperEngine::load(&file, options)?.with_vad(models.vad()?))
         })
+    }
+
+    /// The voice activity detector; speech is told by its loudness where none is installed.
+    fn vad(&self) -> Result<Option<SileroVad>, LoadError> {
+        let Some(file) = self.registry()?.vad_file(&self.checked)? else {
+            tracing::info!("no voice activity detector is installed: what is loud is speech");
+            return Ok(None);
+        };
+        // Frames of 32 ms are no work for a GPU.
+        let onnx = self.onnx()?.on(Device::Cpu);
+        Ok(Some(SileroVad::load(&onnx, &file)?))
     }
 
     pub(super) fn translate(

@@ -246,7 +246,8 @@ pub(super) async fn transcript(
             let request = || TranscribeRequest {
                 pcm: pcm.clone(),
                 language_hint: hints.user_language,
-                declared_duration_ms: hints.claimed_duration_ms,
+                // What the sender does not say is measured.
+                declared_duration_ms: hints.claimed_duration_ms.or(Some(pcm.duration_ms())),
                 default_language,
                 deadline: job.deadline.clone(),
             };
