@@ -109,3 +109,127 @@ impl SileroVad {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Stop;
+    use crate::onnx::testing::{fixture, onnx, shared};
+    use crate::stages::decode::{DecodeLimits, decode};
+
+    fn bundled() -> SileroVad {
+        SileroVad::load(&onnx(), &fixture("vad/silero_vad.onnx")).unwrap()
+    }
+
+    fn tone(amplitude: f32, duration_ms: usize) -> Vec<f32> {
+        (0..duration_ms * 16)
+            .map(|i| amplitude * (i as f32 * 0.17).sin())
+            .collect()
+    }
+
+    fn noise(amplitude: f32, duration_ms: usize) -> Vec<f32> {
+        let mut x = 1_u32;
+        (0..duration_ms * 16)
+            .map(|_| {
+                x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                ((x >> 8) as f32 / 8_388_608.0 - 1.0) * amplitude
+            })
+            .collect()
+    }
+
+    #[test]
+    fn frames_are_judged_with_what_came_before() {
+        let samples = [tone(0.0, 1024), tone(0.1, 1024), tone(0.0, 1024)].concat();
+        let activity = bundled().listen(&samples, &Deadline::none()).unwrap();
+        // The bundled graph remembers silence, so it takes a second loud frame to change its mind;
+        // the first quiet frame comes with the end of the last loud one.
+        assert_eq!(
+            activity.pauses(300),
+            [(0, 1024 + FRAME_MS), (2048 + FRAME_MS, 3072)]
+        );
+    }
+
+    #[test]
+    fn nothing_is_left_of_one_recording_when_the_next_comes() {
+        let mut vad = bundled();
+        let quiet = tone(0.005, 640);
+        let alone = vad.listen(&quiet, &Deadline::none()).unwrap();
+        vad.listen(&tone(0.9, 640), &Deadline::none()).unwrap();
+        let after = vad.listen(&quiet, &Deadline::none()).unwrap();
+        assert!(alone.is_silent() && after.is_silent());
+    }
+
+    #[test]
+    fn recordings_of_any_length_and_content_are_judged() {
+        let mut vad = bundled();
+        for samples in [
+            vec![],
+            vec![0.5],
+            vec![f32::NAN; 2_000],
+            vec![f32::INFINITY; 700],
+        ] {
+            vad.listen(&samples, &Deadline::none()).unwrap();
+        }
+        let spoilt = [vec![f32::NAN; 512], tone(0.3, 640)].concat();
+        assert!(!vad.listen(&spoilt, &Deadline::none()).unwrap().is_silent());
+    }
+
+    #[test]
+    fn it_stops_when_nobody_waits() {
+        let deadline = Deadline::none();
+        deadline.cancel();
+        assert!(matches!(
+            bundled().listen(&tone(0.3, 100), &deadline),
+            Err(TranscribeError::Stopped(Stop::Cancelled))
+        ));
+    }
+
+    #[test]
+    fn another_graph_is_refused() {
+        let other = fixture("openvoice/tone_embedding.onnx");
+        assert!(matches!(
+            SileroVad::load(&onnx(), &other),
+            Err(TranscribeError::VadSignature("input"))
+        ));
+        assert!(matches!(
+            SileroVad::load(&onnx(), Path::new("absent.onnx")),
+            Err(TranscribeError::LoadVad(_))
+        ));
+    }
+
+    #[test]
+    fn the_real_detector_knows_speech_from_everything_else() {
+        let Some(model) = shared("models/vad/silero/silero_vad.onnx") else {
+            return;
+        };
+        let Some(speech) = shared("audio/jfk/jfk.wav") else {
+            return;
+        };
+        let mut vad = SileroVad::load(&onnx(), &model).unwrap();
+        let mut listen = |samples: &[f32]| vad.listen(samples, &Deadline::none()).unwrap();
+        let chord: Vec<f32> = [261.6, 329.6, 392.0]
+            .iter()
+            .map(|hertz| hertz * std::f32::consts::TAU / 16_000.0)
+            .fold(vec![0.0; 48_000], |mut sum, step| {
+                for (i, sample) in sum.iter_mut().enumerate() {
+                    *sample += 0.1 * (i as f32 * step).sin();
+                }
+                sum
+            });
+        for (name, samples) in [
+            ("tone", tone(0.3, 3_000)),
+            ("noise", noise(0.2, 3_000)),
+            ("chord", chord),
+            ("silence", tone(0.0, 3_000)),
+        ] {
+            assert!(listen(&samples).is_silent(), "{name}");
+        }
+        let bytes = std::fs::read(speech).unwrap();
+        let decoded = decode(&bytes, &DecodeLimits::default(), &Deadline::none()).unwrap();
+        assert_eq!(decoded.pcm.sample_rate_hz(), SAMPLE_RATE_HZ);
+        let samples = [&noise(0.001, 2_000)[..], decoded.pcm.samples()].concat();
+        let activity = listen(&samples);
+        assert!(activity.voiced_fraction(0, 1_900) < 0.01);
+        assert!(activity.voiced_fraction(2_200, 12_500) > 0.6);
+    }
+}
