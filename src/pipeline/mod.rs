@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! audio.rs        recording → transcript → every language → completed
+//! message.rs        the voice message of it: what is heard, whose voice, all languages at once
 //! speech.rs         one language of it: translate → synthesize → encode → file
 //! transcription.rs recording → transcript
 //! text.rs         text → every language, and story texts
@@ -18,6 +19,7 @@ mod conversation;
 mod documents;
 mod failure;
 mod job;
+mod message;
 pub mod progress;
 mod recording;
 mod speech;
@@ -174,8 +176,9 @@ impl Pipeline {
                 Ok(Attempt::Retry(failure))
             }
             Err(failure) => {
-                self.fail(&job, &failure, Finish::Failed).await?;
-                Ok(Attempt::Finished(Finish::Failed))
+                let finish = failure.finish();
+                self.fail(&job, &failure, finish).await?;
+                Ok(Attempt::Finished(finish))
             }
         }
     }
