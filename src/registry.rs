@@ -279,6 +279,18 @@ impl Registry {
         Ok(self.directory.join(engine.to_string()))
     }
 
+    /// Tells the models of an engine from any others: SHA-256 over the manifest's hashes of their files.
+    pub fn fingerprint(&self, engine: Engine) -> String {
+        let mut hashes: Vec<&str> = self
+            .models(engine)
+            .flat_map(|model| &model.files)
+            .map(|file| file.sha256.as_str())
+            .collect();
+        hashes.sort_unstable();
+        let digest = Sha256::digest(hashes.join("\n"));
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The voice activity detector's graph; `None` where none is installed, which is no error.
     ///
     /// # Errors

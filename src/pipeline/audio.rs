@@ -19,7 +19,7 @@ pub(super) async fn run(
     mut request: AudioProcessRequest,
 ) -> Result<Finish, JobFailure> {
     let message = Arc::new(message(&mut request));
-    let (pcm, transcript) = message.hear(job).await?;
+    let (recording, transcript) = message.hear(job).await?;
     if !transcript.is_blank() {
         job.emit("transcription_ready", ready(job, &request, &transcript))
             .await?;
@@ -30,7 +30,7 @@ pub(super) async fn run(
     }
     let transcript = Arc::new(transcript);
     let targets = Targets::of(job, request.target_languages.as_ref(), &transcript);
-    let mut speaking = Speaking::start(job, &message, &transcript, &pcm, &targets.spoken);
+    let mut speaking = Speaking::start(job, &message, &transcript, &recording, &targets.spoken);
     let mut outcome = publish_all(job, &request, &targets.spoken, &mut speaking).await?;
     job.check_retry(&mut outcome.failures)?;
     let voice = speaking.voice();
@@ -40,7 +40,6 @@ pub(super) async fn run(
 /// Takes out of the request what makes the voice message; the ids stay.
 fn message(request: &mut AudioProcessRequest) -> VoiceMessage {
     VoiceMessage {
-        seed_key: request.seed_key(),
         file_stem: format!(
             "{}_{}",
             file_safe(&request.message_id),

@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use tokio::task::{self, JoinSet};
 
 use super::job::Job;
-use super::recording::{self, Hints};
+use super::recording::{self, Hints, Recording};
 use super::speech;
 use super::{JobFailure, UnspokenLanguage};
 use crate::domain::{Language, Pcm, Transcript};
@@ -42,8 +42,6 @@ pub(super) struct VoiceMessage {
     pub(super) voice_clone_hints: VoiceCloneHints,
     /// Name of the speech files, before language and extension; safe in a path.
     pub(super) file_stem: String,
-    /// What sampling seeds derive from, beside the language.
-    pub(super) seed_key: String,
 }
 
 /// The languages of a job.
@@ -68,15 +66,16 @@ pub(super) type Voice = Result<ChosenVoice, Arc<JobFailure>>;
 
 impl VoiceMessage {
     /// The recording, and what is said in it.
-    pub(super) async fn hear(&self, job: &Job) -> Result<(Pcm, Transcript), JobFailure> {
-        let pcm = recording::decoded(job, &self.audio).await?;
+    pub(super) async fn hear(&self, job: &Job) -> Result<(Recording, Transcript), JobFailure> {
+        let recording = recording::decoded(job, &self.audio).await?;
         let hints = Hints {
             mobile: self.mobile_transcription.as_ref(),
             user_language: self.user_language,
             claimed_duration_ms: self.claimed_duration_ms,
+            owner_id: self.voice_owner_id.as_deref(),
         };
-        let transcript = recording::transcript(job, &pcm, hints).await?;
-        Ok((pcm, transcript))
+        let transcript = recording::transcript(job, &recording, hints).await?;
+        Ok((recording, transcript))
     }
 }
 
@@ -171,13 +170,13 @@ impl Speaking {
         job: &Arc<Job>,
         message: &Arc<VoiceMessage>,
         transcript: &Arc<Transcript>,
-        pcm: &Pcm,
+        recording: &Recording,
         languages: &[Language],
     ) -> Self {
         let voice = Arc::new(OnceCell::new());
         let chosen = {
-            let (job, message, pcm) = (Arc::clone(job), Arc::clone(message), pcm.clone());
-            let voice = Arc::clone(&voice);
+            let (job, message) = (Arc::clone(job), Arc::clone(message));
+            let (pcm, voice) = (recording.pcm.clone(), Arc::clone(&voice));
             async move || -> Voice {
                 let chosen = voice.get_or_init(|| choose_voice(&job, &message, &pcm));
                 chosen.await.clone()
@@ -193,8 +192,9 @@ impl Speaking {
         for language in languages.iter().copied() {
             let (job, message) = (Arc::clone(job), Arc::clone(message));
             let (transcript, chosen) = (Arc::clone(transcript), chosen.clone());
+            let sha256 = recording.sha256.clone();
             let task = running.spawn(async move {
-                speech::speak(&job, &message, &transcript, language, chosen).await
+                speech::speak(&job, &message, &sha256, &transcript, language, chosen).await
             });
             ids.insert(task.id(), language);
         }

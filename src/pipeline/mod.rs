@@ -8,6 +8,7 @@
 //! text.rs         text → every language, and story texts
 //! conversation.rs which languages, when the request does not say
 //! recording.rs    where audio comes from, and its transcript
+//! cache.rs        transcripts and speech that are given out again
 //! documents.rs    what a voice message leaves in MongoDB
 //! job.rs          what every path shares: checkpoints, events, stages under a clock
 //! ```
@@ -15,6 +16,7 @@
 //! on where it stood, and an event that was stored once is not stored again.
 
 mod audio;
+mod cache;
 mod conversation;
 mod documents;
 mod failure;
@@ -46,6 +48,7 @@ use crate::stages::translate::TranslateEngine;
 use crate::store::IdPolicy;
 use crate::voices::Voices;
 
+pub use cache::{CacheOptions, Fingerprint};
 pub use conversation::Conversations;
 pub use failure::JobFailure;
 use job::Job;
@@ -103,6 +106,8 @@ pub struct PipelineOptions {
     pub translate_budget: Duration,
     /// Time for the speech of one language.
     pub synthesize_budget: Duration,
+    /// Results that are given out again.
+    pub cache: CacheOptions,
     /// Time that a job waits for a model to be loaded.
     pub model_patience: Duration,
 }

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Daemon, fixture_models};
+use crate::support::daemon::Daemon;
 use crate::support::gateway::Gateway;
+use crate::support::models::{copied_models, replace};
 use crate::support::recordings;
 use crate::support::voice_job::{Answer, Expected, bundled_samples, voice_message};
 use crate::support::wav::wav;
@@ -143,7 +144,9 @@ fn music_and_noise_are_no_speech_to_the_real_detector() {
     else {
         return;
     };
-    let models = fixture_models_with(&shared.join("models/vad/silero/silero_vad.onnx"));
+    let detector = std::fs::read(shared.join("models/vad/silero/silero_vad.onnx")).unwrap();
+    let models = copied_models();
+    replace(models.path(), "vad/silero_vad.onnx", &detector);
     let daemon = Daemon::start_with(&[("MODELS_PATH", models.path().to_str().unwrap())]);
     let mut gateway = Gateway::connect(daemon.ports);
     heard(&daemon, &mut gateway, "no speech in music", &chord(0.2, 4));
@@ -160,35 +163,4 @@ fn music_and_noise_are_no_speech_to_the_real_detector() {
     let expected = Expected::spoken(&[]);
     let answer = Answer::to(&mut gateway, &daemon, &request, &[&speech], expected);
     assert_ne!(answer.completed().json["transcription"]["text"], "");
-}
-
-/// The bundled models with another voice activity detector.
-fn fixture_models_with(detector: &std::path::Path) -> tempfile::TempDir {
-    use meeshy_translator::registry::sha256_of;
-    let models = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(fixture_models()).unwrap() {
-        let entry = entry.unwrap().path();
-        let name = entry.file_name().unwrap();
-        if entry.is_dir() && name != "vad" {
-            std::os::unix::fs::symlink(&entry, models.path().join(name)).unwrap();
-        }
-    }
-    std::fs::create_dir(models.path().join("vad")).unwrap();
-    let file = models.path().join("vad/silero_vad.onnx");
-    std::fs::copy(detector, &file).unwrap();
-
-    let manifest = std::fs::read_to_string(fixture_models().join("manifest.toml")).unwrap();
-    let bundled = fixture_models().join("vad/silero_vad.onnx");
-    let bytes = |file: &std::path::Path| {
-        let length = std::fs::metadata(file).unwrap().len();
-        format!("size_bytes = {length}")
-    };
-    let manifest = manifest
-        .replace(
-            &sha256_of(&bundled, |_| {}).unwrap(),
-            &sha256_of(&file, |_| {}).unwrap(),
-        )
-        .replace(&bytes(&bundled), &bytes(&file));
-    std::fs::write(models.path().join("manifest.toml"), manifest).unwrap();
-    models
 }

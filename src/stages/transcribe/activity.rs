@@ -166,15 +166,17 @@ mod tests {
 
     #[test]
     fn short_pauses_are_kept_and_short_sounds_are_not() {
-        let speech = |frames| activity(frames).speech();
-        assert_eq!(speech("....ss.........ss...."), [200..1900]);
+        let speech = |activity: Activity| -> Vec<(u64, u64)> {
+            let ranges = activity.speech().into_iter();
+            ranges.map(|range| (range.start, range.end)).collect()
+        };
+        assert_eq!(speech(activity("....ss.........ss....")), [(200, 1900)]);
         assert_eq!(
-            speech("....ss..........ss...."),
-            [200..800, 1400..2000],
+            speech(activity("....ss..........ss....")),
+            [(200, 800), (1400, 2000)],
             "a second is long"
         );
-        let click = Activity::new(30, vec![true, true, true, false]);
-        assert_eq!(click.speech(), []);
+        assert_eq!(speech(Activity::new(30, vec![true, true, true, false])), []);
     }
 
     #[test]
