@@ -22,7 +22,8 @@ use crate::observe::metrics::{DOCUMENTS_PENDING, OUTBOX_PENDING};
 use crate::onnx::OnnxError;
 use crate::outbox::{self, Outbox};
 use crate::pipeline::{
-    Conversations, Engines, Pipeline, PipelineOptions, RecordingOptions, UnspokenLanguage,
+    CacheOptions, Conversations, Engines, Pipeline, PipelineOptions, RecordingOptions,
+    UnspokenLanguage,
 };
 use crate::scheduler::{Scheduler, SchedulerOptions};
 use crate::stages::decode::DecodeLimits;
@@ -107,6 +108,7 @@ pub fn build(
     outbox: Option<Outbox>,
 ) -> Result<Core, AppError> {
     let models = Models::of(settings)?;
+    let cache = models.cache_options();
     let transcribe = models.transcribe(settings).map_err(AppError::Thread)?;
     let translate = models.translate(settings).map_err(AppError::Thread)?;
     let synthesize = models.synthesize(settings).map_err(AppError::Thread)?;
@@ -149,7 +151,7 @@ pub fn build(
         conversations: Conversations::new(store.clone()),
         database: store.clone(),
         documents: (database != DatabaseStatus::Disabled).then_some(id_policy(settings)),
-        options: pipeline_options(settings),
+        options: pipeline_options(settings, cache),
         progress: broadcast::Sender::new(PROGRESS_QUEUE_LENGTH),
     };
     Ok(Core {
@@ -483,7 +485,7 @@ fn scheduler_options(settings: &Settings) -> SchedulerOptions {
 /// Texts in work at once: enough to fill the translate engine's batches.
 const MAX_RUNNING_TEXT: usize = 64;
 
-fn pipeline_options(settings: &Settings) -> PipelineOptions {
+fn pipeline_options(settings: &Settings, cache: CacheOptions) -> PipelineOptions {
     let (audio, speech) = (&settings.audio, &settings.synthesize);
     PipelineOptions {
         decode_limits: DecodeLimits {
@@ -512,6 +514,7 @@ fn pipeline_options(settings: &Settings) -> PipelineOptions {
         max_spoken_languages: speech.max_eager_languages,
         translate_budget: Duration::from_secs(settings.translate.timeout_secs),
         synthesize_budget: Duration::from_secs(speech.timeout_secs),
+        cache,
         model_patience: Duration::from_secs(settings.jobs.model_wait_secs),
     }
 }

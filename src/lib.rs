@@ -11,11 +11,11 @@
 //! | --- | --- |
 //! | [`commands`] | the command line: one file for each command |
 //! | [`app`] | the composition root: builds everything, runs it, stops it in order |
-//! | [`http`] | probes and metrics over HTTP |
+//! | [`http`] | probes, metrics and the voices that are kept, over HTTP |
 //! | [`intake`] | receive, check, keep |
 //! | [`scheduler`] | lanes and bounds: whose turn it is |
 //! | [`pipeline`] | the path of one job as straight code |
-//! | [`voices`] | the voices of users: made, kept, improved, chosen |
+//! | [`voices`] | the voices of users: made, kept, improved, chosen, deleted |
 //! | [`outbox`] | stored events to the gateway, again where needed |
 //! | [`store`] | results to MongoDB |
 //! | [`ledger`] | jobs, attempts, checkpoints and events on disk |

@@ -7,7 +7,7 @@ pub mod timestamp;
 pub mod transcript;
 pub mod voice;
 
-pub use audio::Pcm;
+pub use audio::{Pcm, Recording};
 pub use deadline::{Deadline, Stop};
 pub use language::Language;
 pub use transcript::{Segment, Transcript, TranscriptSource};

@@ -40,7 +40,6 @@ pub(super) async fn run(
 /// Takes out of the request what makes the voice message; the ids stay.
 fn message(request: &mut AudioProcessRequest) -> VoiceMessage {
     VoiceMessage {
-        seed_key: request.seed_key(),
         file_stem: format!(
             "{}_{}",
             file_safe(&request.message_id),

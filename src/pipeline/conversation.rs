@@ -20,8 +20,11 @@ const MAX_REMEMBERED: usize = 1_000;
 /// Who is in which conversation, as the database says it or said it a moment ago.
 pub struct Conversations {
     store: Option<Arc<MongoStore>>,
-    remembered: Mutex<HashMap<String, (Instant, Arc<[Member]>)>>,
+    remembered: Mutex<HashMap<String, Remembered>>,
 }
+
+/// The members of a conversation, and when they were looked up.
+type Remembered = (Instant, Arc<[Member]>);
 
 impl Conversations {
     /// Without a database nothing is known of any conversation.

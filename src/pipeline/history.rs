@@ -10,13 +10,13 @@ use time::OffsetDateTime;
 use super::Pipeline;
 use super::job::Job;
 use super::recording::{self, RecordingOptions};
-use crate::domain::Deadline;
 use crate::domain::voice::SpeakerEmbedding;
+use crate::domain::{Deadline, Recording};
 use crate::engine::error_chain;
 use crate::ledger::{JobId, LedgerError};
 use crate::protocol::{AudioSource, Request, RequestKind};
 use crate::stages::decode::{DecodeLimits, decode};
-use crate::voices::{Reference, VoicePrint};
+use crate::voices::VoicePrint;
 
 /// Recordings that one voice is made from at most, beside the one at hand.
 const MAX_RECORDINGS: usize = 20;
@@ -36,11 +36,11 @@ pub(super) struct Wanted<'a> {
     /// Older ones are left out.
     pub(super) since: OffsetDateTime,
     /// The recording at hand, which is not wanted again, with its job.
-    pub(super) at_hand: Option<(JobId, &'a Reference)>,
+    pub(super) at_hand: Option<(JobId, &'a Recording)>,
 }
 
 /// What a job with a short recording may use beside it.
-pub(super) async fn earlier(job: &Job, user_id: &str, recording: &Reference) -> Vec<Reference> {
+pub(super) async fn earlier(job: &Job, user_id: &str, recording: &Recording) -> Vec<Recording> {
     let wanted = Wanted {
         user_id,
         since: OffsetDateTime::UNIX_EPOCH,
@@ -69,7 +69,7 @@ pub(super) async fn recordings(
     pipeline: &Pipeline,
     wanted: &Wanted<'_>,
     deadline: &Deadline,
-) -> Vec<Reference> {
+) -> Vec<Recording> {
     let mut found = Found::new(pipeline, wanted, deadline);
     found.look_through_uploads().await;
     if !found.recordings.is_empty() {
@@ -85,7 +85,7 @@ struct Found<'a> {
     pipeline: &'a Pipeline,
     wanted: &'a Wanted<'a>,
     deadline: &'a Deadline,
-    recordings: Vec<Reference>,
+    recordings: Vec<Recording>,
     seen: HashSet<String>,
     speech_ms: u64,
     bytes: usize,
@@ -197,7 +197,7 @@ impl<'a> Found<'a> {
         let decoded = off_thread(move || decode(&bytes, &limits, &deadline).ok());
         if let Some(decoded) = decoded.await {
             self.speech_ms += decoded.pcm.duration_ms();
-            self.recordings.push(Reference {
+            self.recordings.push(Recording {
                 pcm: decoded.pcm,
                 sha256,
             });

@@ -10,13 +10,13 @@ use tokio::task::{self, JoinSet};
 use super::job::Job;
 use super::recording::{self, Hints};
 use super::{JobFailure, UnspokenLanguage, speech, voice};
-use crate::domain::{Language, Transcript};
+use crate::domain::{Language, Recording, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::protocol::{
     AudioSource, ExistingVoice, MobileTranscription, ModelType, TargetLanguages, TranslatedAudio,
     VoiceCloneHints,
 };
-use crate::voices::{ChosenVoice, Reference};
+use crate::voices::ChosenVoice;
 
 /// A voice message and what is wanted of it.
 pub(super) struct VoiceMessage {
@@ -44,8 +44,6 @@ pub(super) struct VoiceMessage {
     pub(super) voice_clone_hints: VoiceCloneHints,
     /// Name of the speech files, before language and extension; safe in a path.
     pub(super) file_stem: String,
-    /// What sampling seeds derive from, beside the language.
-    pub(super) seed_key: String,
 }
 
 /// The languages of a job.
@@ -70,14 +68,15 @@ pub(super) type Voice = Result<ChosenVoice, Arc<JobFailure>>;
 
 impl VoiceMessage {
     /// The recording, and what is said in it.
-    pub(super) async fn hear(&self, job: &Job) -> Result<(Reference, Transcript), JobFailure> {
+    pub(super) async fn hear(&self, job: &Job) -> Result<(Recording, Transcript), JobFailure> {
         let recording = recording::decoded(job, &self.audio).await?;
         let hints = Hints {
             mobile: self.mobile_transcription.as_ref(),
             user_language: self.user_language,
             claimed_duration_ms: self.claimed_duration_ms,
+            owner_id: self.voice_owner_id.as_deref(),
         };
-        let transcript = recording::transcript(job, &recording.pcm, hints).await?;
+        let transcript = recording::transcript(job, &recording, hints).await?;
         Ok((recording, transcript))
     }
 }
@@ -173,7 +172,7 @@ impl Speaking {
         job: &Arc<Job>,
         message: &Arc<VoiceMessage>,
         transcript: &Arc<Transcript>,
-        recording: &Reference,
+        recording: &Recording,
         languages: &[Language],
     ) -> Self {
         let voice = Arc::new(OnceCell::new());
@@ -195,8 +194,9 @@ impl Speaking {
         for language in languages.iter().copied() {
             let (job, message) = (Arc::clone(job), Arc::clone(message));
             let (transcript, chosen) = (Arc::clone(transcript), chosen.clone());
+            let sha256 = recording.sha256.clone();
             let task = running.spawn(async move {
-                speech::speak(&job, &message, &transcript, language, chosen).await
+                speech::speak(&job, &message, &sha256, &transcript, language, chosen).await
             });
             ids.insert(task.id(), language);
         }

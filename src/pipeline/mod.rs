@@ -8,6 +8,7 @@
 //! text.rs         text → every language, and story texts
 //! conversation.rs which languages, when the request does not say
 //! recording.rs    where audio comes from, and its transcript
+//! cache.rs        transcripts and speech that are given out again
 //! voice.rs        the voice that a job speaks in
 //! history.rs      earlier recordings of a user, for a voice
 //! voice_task.rs   jobs of the daemon's own: a voice is made anew, or deleted
@@ -18,6 +19,7 @@
 //! on where it stood, and an event that was stored once is not stored again.
 
 mod audio;
+mod cache;
 mod conversation;
 mod documents;
 mod failure;
@@ -52,6 +54,7 @@ use crate::stages::translate::TranslateEngine;
 use crate::store::{IdPolicy, MongoStore};
 use crate::voices::Voices;
 
+pub use cache::{CacheOptions, Fingerprint};
 pub use conversation::Conversations;
 pub use failure::JobFailure;
 use job::Job;
@@ -110,6 +113,8 @@ pub struct PipelineOptions {
     pub translate_budget: Duration,
     /// Time for the speech of one language.
     pub synthesize_budget: Duration,
+    /// Results that are given out again.
+    pub cache: CacheOptions,
     /// Time that a job waits for a model to be loaded.
     pub model_patience: Duration,
 }

@@ -9,15 +9,15 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use super::JobFailure;
+use super::cache::Slot;
 use super::job::Job;
-use crate::domain::{Language, Pcm, Transcript, TranscriptSource};
+use crate::domain::{Language, Pcm, Recording, Transcript, TranscriptSource};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::observe::metrics::AUDIO_DECODED;
 use crate::protocol::{AudioSource, MobileTranscription};
 use crate::stages::decode::{decode, quality_warnings, resample};
 use crate::stages::detect::detect_language;
 use crate::stages::transcribe::{SAMPLE_RATE_HZ, TranscribeRequest};
-use crate::voices::Reference;
 
 /// Where audio may come from beside the request itself.
 #[derive(Debug, Clone)]
@@ -63,11 +63,11 @@ impl SourceError {
 }
 
 /// Finds the recording among the sources that the request names, and decodes it.
-pub(super) async fn decoded(job: &Job, sources: &[AudioSource]) -> Result<Reference, JobFailure> {
+pub(super) async fn decoded(job: &Job, sources: &[AudioSource]) -> Result<Recording, JobFailure> {
     job.stage(Stage::Decode, None, ErrorCode::TranscriptionFailed, async {
         let (sources, options) = (sources.to_vec(), job.pipeline.options.clone());
         let deadline = job.deadline.clone();
-        let work = move || -> Result<Reference, JobFailure> {
+        let work = move || -> Result<Recording, JobFailure> {
             let max_bytes = options.decode_limits.max_bytes as u64;
             let recording = first_readable(&sources, &options.recording, max_bytes)?;
             let decoded =
@@ -77,7 +77,7 @@ pub(super) async fn decoded(job: &Job, sources: &[AudioSource]) -> Result<Refere
             for warning in quality_warnings(&decoded.pcm) {
                 tracing::info!(?warning, "recording is of poor quality");
             }
-            Ok(Reference {
+            Ok(Recording {
                 pcm: decoded.pcm,
                 sha256: sha256_hex(&recording),
             })
@@ -245,14 +245,17 @@ pub(super) struct Hints<'a> {
     pub(super) mobile: Option<&'a MobileTranscription>,
     pub(super) user_language: Option<Language>,
     pub(super) claimed_duration_ms: Option<u64>,
+    /// Whose words they are, where that is known.
+    pub(super) owner_id: Option<&'a str>,
 }
 
-/// The transcript: the device's own, else what an earlier attempt heard, else what is heard now.
+/// The transcript: the device's own, else what an earlier attempt or job heard, else what is heard now.
 pub(super) async fn transcript(
     job: &Job,
-    pcm: &Pcm,
+    recording: &Recording,
     hints: Hints<'_>,
 ) -> Result<Transcript, JobFailure> {
+    let pcm = &recording.pcm;
     let default_language = job.pipeline.options.default_language;
     if let Some(mobile) = hints.mobile {
         return Ok(of_device(
@@ -265,30 +268,43 @@ pub(super) async fn transcript(
     if let Some((transcript, _)) = job.restored(Stage::Transcribe, "").await {
         return Ok(transcript);
     }
-    let code = ErrorCode::TranscriptionFailed;
-    let transcript = job
-        .stage(Stage::Transcribe, None, code, async {
-            let pcm = pcm.clone();
-            let resampled = move || {
-                resample(&pcm, SAMPLE_RATE_HZ).map_err(|error| {
-                    JobFailure::new(Stage::Transcribe, code, Reason::Internal, error.to_string())
-                })
-            };
-            let pcm = off_thread(Stage::Transcribe, resampled).await?;
-            let request = || TranscribeRequest {
-                pcm: pcm.clone(),
-                language_hint: hints.user_language,
-                declared_duration_ms: hints.claimed_duration_ms,
-                default_language,
-                deadline: job.deadline.clone(),
-            };
-            let engine = &job.pipeline.engines.transcribe;
-            job.engine(Stage::Transcribe, code, engine, request).await
-        })
-        .await?;
+    let slot = Slot::transcript(job, recording, &hints);
+    let transcript = match slot.find().await {
+        Some((transcript, _)) => transcript,
+        None => {
+            let heard = heard(job, pcm, &hints).await?;
+            slot.keep(&heard, None).await;
+            heard
+        }
+    };
     job.checkpoint(Stage::Transcribe, "", &transcript, None)
         .await?;
     Ok(transcript)
+}
+
+async fn heard(job: &Job, pcm: &Pcm, hints: &Hints<'_>) -> Result<Transcript, JobFailure> {
+    let code = ErrorCode::TranscriptionFailed;
+    job.stage(Stage::Transcribe, None, code, async {
+        let pcm = pcm.clone();
+        let duration_ms = pcm.duration_ms();
+        let resampled = move || {
+            resample(&pcm, SAMPLE_RATE_HZ).map_err(|error| {
+                JobFailure::new(Stage::Transcribe, code, Reason::Internal, error.to_string())
+            })
+        };
+        let pcm = off_thread(Stage::Transcribe, resampled).await?;
+        let request = || TranscribeRequest {
+            pcm: pcm.clone(),
+            language_hint: hints.user_language,
+            // What the sender does not say is measured.
+            declared_duration_ms: hints.claimed_duration_ms.or(Some(duration_ms)),
+            default_language: job.pipeline.options.default_language,
+            deadline: job.deadline.clone(),
+        };
+        let engine = &job.pipeline.engines.transcribe;
+        job.engine(Stage::Transcribe, code, engine, request).await
+    })
+    .await
 }
 
 fn of_device(

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
+use super::cache::Slot;
 use super::job::Job;
 use super::message::{Voice, VoiceMessage};
 use super::recording::off_thread;
@@ -21,14 +22,21 @@ use crate::stages::synthesize::{SamplingHints, Speech, SpeechRequest};
 use crate::stages::translate::{Quality, Request as TranslateRequest};
 use crate::voices::ChosenVoice;
 
+/// What is kept of a speech, beside its audio.
+#[derive(Serialize, Deserialize)]
+struct SpeechRecord {
+    duration_ms: u64,
+    segments: Vec<Segment>,
+}
+
 /// What is kept of a language that is done, beside its audio.
 #[derive(Serialize, Deserialize)]
 struct SpokenRecord {
     text: String,
-    duration_ms: u64,
     is_cloned: bool,
     quality: f32,
-    segments: Vec<Segment>,
+    #[serde(flatten)]
+    speech: SpeechRecord,
 }
 
 /// What is kept of a translation.
@@ -41,6 +49,7 @@ struct TranslatedRecord {
 pub(super) async fn speak(
     job: &Job,
     message: &VoiceMessage,
+    recording_sha256: &str,
     transcript: &Transcript,
     language: Language,
     voice: impl AsyncFnOnce() -> Voice,
@@ -51,23 +60,36 @@ pub(super) async fn speak(
     let text = translation(job, message, transcript, language).await?;
     let voice = voice().await.map_err(|failure| {
         let failure = failure.on_the_wire();
-        JobFailure::new(
-            failure.stage,
-            ErrorCode::TtsFailed,
-            failure.reason,
-            failure.message,
-        )
+        let code = if message.generate_voice_clone {
+            failure.code
+        } else {
+            ErrorCode::TtsFailed
+        };
+        JobFailure::new(failure.stage, code, failure.reason, failure.message)
     })?;
     let (is_cloned, quality) = (voice.is_cloned, voice.quality);
-    let speech = synthesize(job, message, &text, language, voice).await?;
+    let said = (language, text.as_str());
+    let slot = Slot::speech(job, message, recording_sha256, said, &voice.key);
+    let (speech, audio) = match slot.find::<SpeechRecord>().await {
+        Some((speech, Some(audio))) => (speech, audio),
+        _ => {
+            let seed = seed(recording_sha256, language);
+            let speech = synthesize(job, message, said, seed, voice).await?;
+            let audio = encode(job, &speech, language).await?;
+            let record = SpeechRecord {
+                duration_ms: speech.pcm.duration_ms(),
+                segments: segments(&speech, language),
+            };
+            slot.keep(&record, Some(audio.clone())).await;
+            (record, audio)
+        }
+    };
     let record = SpokenRecord {
         text,
-        duration_ms: speech.pcm.duration_ms(),
         is_cloned,
         quality,
-        segments: segments(&speech, language),
+        speech,
     };
-    let audio = encode(job, &speech, language).await?;
     job.checkpoint(
         Stage::Encode,
         language.as_str(),
@@ -130,8 +152,8 @@ pub(super) fn quality_of(model_type: ModelType) -> Quality {
 async fn synthesize(
     job: &Job,
     message: &VoiceMessage,
-    text: &str,
-    language: Language,
+    (language, text): (Language, &str),
+    seed: [u8; 32],
     voice: ChosenVoice,
 ) -> Result<Speech, JobFailure> {
     let code = ErrorCode::TtsFailed;
@@ -143,10 +165,11 @@ async fn synthesize(
             text: text.to_owned(),
             language: spoken_as(job, language),
             conditioning: Arc::clone(&conditioning),
-            seed: seed(&message.seed_key, language),
+            seed,
             sampling: SamplingHints {
                 temperature: hints.temperature,
                 top_p: hints.top_p,
+                min_p: hints.min_p,
                 repetition_penalty: hints.repetition_penalty,
                 ..SamplingHints::default()
             },
@@ -195,9 +218,9 @@ fn related(language: Language) -> Language {
 }
 
 /// The same recording in the same language is always spoken alike.
-fn seed(seed_key: &str, language: Language) -> [u8; 32] {
+fn seed(recording_sha256: &str, language: Language) -> [u8; 32] {
     let mut hasher = Sha256::new();
-    hasher.update(seed_key.as_bytes());
+    hasher.update(recording_sha256.as_bytes());
     hasher.update([0]);
     hasher.update(language.as_str().as_bytes());
     hasher.finalize().into()
@@ -261,11 +284,11 @@ async fn publishable(
         translated_text: record.text,
         audio_url,
         audio_path,
-        duration_ms: record.duration_ms,
+        duration_ms: record.speech.duration_ms,
         voice_cloned: record.is_cloned,
         voice_quality: record.quality,
         audio_mime_type: AUDIO_MP3.to_owned(),
-        segments: record.segments,
+        segments: record.speech.segments,
         audio,
     })
 }
@@ -324,15 +347,9 @@ mod tests {
     }
 
     #[test]
-    fn seeds_differ_by_job_and_language_only() {
-        assert_eq!(seed("job", Language::FRENCH), seed("job", Language::FRENCH));
-        assert_ne!(
-            seed("job", Language::FRENCH),
-            seed("job", Language::ENGLISH)
-        );
-        assert_ne!(
-            seed("job", Language::FRENCH),
-            seed("other", Language::FRENCH)
-        );
+    fn seeds_differ_by_recording_and_language_only() {
+        assert_eq!(seed("a", Language::FRENCH), seed("a", Language::FRENCH));
+        assert_ne!(seed("a", Language::FRENCH), seed("a", Language::ENGLISH));
+        assert_ne!(seed("a", Language::FRENCH), seed("b", Language::FRENCH));
     }
 }

@@ -12,8 +12,9 @@ pub(super) async fn run(job: &Job, request: TranscriptionRequest) -> Result<Fini
         mobile: request.mobile_transcription.as_ref(),
         user_language: None,
         claimed_duration_ms: None,
+        owner_id: None,
     };
-    let transcript = recording::transcript(job, &recording.pcm, hints).await?;
+    let transcript = recording::transcript(job, &recording, hints).await?;
     let completed = Event::TranscriptionCompleted(Box::new(TranscriptionResult {
         job: request.job(),
         transcription: transcript,

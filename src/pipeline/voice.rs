@@ -9,12 +9,12 @@ use tokio::sync::OwnedMutexGuard;
 use super::job::Job;
 use super::message::{Voice, VoiceMessage};
 use super::{JobFailure, history};
+use crate::domain::Recording;
 use crate::domain::voice::SpeakerEmbedding;
 use crate::engine::error_chain;
 use crate::error::{ErrorCode, Stage};
 use crate::voices::{
-    ChosenVoice, Occasion, Reference, StoredVoice, SuppliedVoice, VoiceError, VoicePrint,
-    VoiceRequest,
+    ChosenVoice, Occasion, StoredVoice, SuppliedVoice, VoiceError, VoicePrint, VoiceRequest,
 };
 
 /// What is kept of a voice that the job made or improved: once is enough.
@@ -24,7 +24,7 @@ struct MadeVoice {
 }
 
 /// The voice for a job. One that cannot be had is the default voice.
-pub(super) async fn choose(job: &Job, message: &VoiceMessage, recording: &Reference) -> Voice {
+pub(super) async fn choose(job: &Job, message: &VoiceMessage, recording: &Recording) -> Voice {
     let voices = &job.pipeline.voices;
     // Who is unknown has no voice.
     let user_id = message.voice_owner_id.as_deref().unwrap_or_default();
@@ -91,14 +91,17 @@ pub(super) async fn news<'a>(
     chosen: Option<&'a ChosenVoice>,
 ) -> Option<(&'a StoredVoice, OwnedMutexGuard<()>)> {
     let voice = chosen?.news.as_ref()?;
-    let voices = &job.pipeline.voices;
-    match voices.hold(&voice.metadata.user_id, accepted_at(job)).await {
-        Ok(held) => Some((voice, held?)),
-        Err(error) => {
-            tracing::error!(error = %error_chain(&error), "news of a voice are withheld");
-            None
-        }
-    }
+    Some((voice, hold(job, &voice.metadata.user_id).await?))
+}
+
+/// What keeps a deletion of everything of a user waiting; `None` when it was done since the job was
+/// accepted: then nothing more is kept of the user.
+pub(super) async fn hold(job: &Job, user_id: &str) -> Option<OwnedMutexGuard<()>> {
+    let held = job.pipeline.voices.hold(user_id, accepted_at(job)).await;
+    held.unwrap_or_else(|error| {
+        tracing::error!(error = %error_chain(&error), "results of a user are not kept");
+        None
+    })
 }
 
 /// When the job was accepted.

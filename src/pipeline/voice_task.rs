@@ -210,9 +210,7 @@ async fn recalibrate(job: &Job, task: &VoiceTask) -> Result<Finish, JobFailure> 
             "no audio history found",
         ));
     };
-    let accepted_at = voice::accepted_at(job);
-    let held = voices.hold(&task.user_id, accepted_at).await;
-    let held = held.map_err(|error| voice::failure(&error))?;
+    let held = voice::hold(job, &task.user_id).await;
     let documents = match held {
         Some(_) => documents::of_voice(job, &voice).into_iter().collect(),
         None => Vec::new(),

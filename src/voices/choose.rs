@@ -3,13 +3,13 @@
 use time::OffsetDateTime;
 
 use super::clone_log::CloneAction;
-use super::hear::{Heard, Reference};
+use super::hear::Heard;
 use super::profile::{self, VoiceProfile};
 use super::store::digest;
 use super::{DEFAULT_VOICE_QUALITY, Occasion, StoredVoice, VoiceError, VoiceMetadata, Voices};
 use super::{blocking, quality};
-use crate::domain::Deadline;
 use crate::domain::voice::{Conditioning, SpeakerEmbedding};
+use crate::domain::{Deadline, Recording};
 use crate::engine::error_chain;
 use crate::stages::decode::quality_warnings;
 
@@ -29,7 +29,7 @@ pub struct VoiceRequest<'a> {
     /// Who the user is according to others: it counts where no voice is stored yet.
     pub identity: Option<SpeakerEmbedding>,
     /// The recording at hand.
-    pub recording: &'a Reference,
+    pub recording: &'a Recording,
     /// When to stop.
     pub deadline: Deadline,
 }
@@ -71,7 +71,7 @@ impl Voices {
     pub async fn choose(
         &self,
         request: VoiceRequest<'_>,
-        earlier: impl AsyncFnOnce() -> Vec<Reference>,
+        earlier: impl AsyncFnOnce() -> Vec<Recording>,
     ) -> Result<ChosenVoice, VoiceError> {
         let supplied = request.supplied.as_ref();
         if let Some(supplied) = supplied.filter(|supplied| self.fits_model(&supplied.profile)) {
@@ -137,7 +137,7 @@ impl Voices {
     async fn own_voice(
         &self,
         request: &VoiceRequest<'_>,
-        earlier: impl AsyncFnOnce() -> Vec<Reference>,
+        earlier: impl AsyncFnOnce() -> Vec<Recording>,
     ) -> Result<ChosenVoice, VoiceError> {
         let _writing = self.writer_of(request.user_id).lock_owned().await;
         if self
@@ -163,7 +163,7 @@ impl Voices {
     async fn create(
         &self,
         request: &VoiceRequest<'_>,
-        earlier: impl AsyncFnOnce() -> Vec<Reference>,
+        earlier: impl AsyncFnOnce() -> Vec<Recording>,
     ) -> Result<ChosenVoice, VoiceError> {
         let mut recordings = vec![request.recording.clone()];
         if request.recording.pcm.duration_ms() < self.options.min_duration_ms {
@@ -228,7 +228,7 @@ impl Voices {
     async fn is_due(
         &self,
         metadata: &VoiceMetadata,
-        recording: &Reference,
+        recording: &Recording,
     ) -> Result<bool, VoiceError> {
         let age = OffsetDateTime::now_utc() - metadata.updated_at;
         if age >= self.options.max_age

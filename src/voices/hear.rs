@@ -3,20 +3,11 @@
 use super::profile::{self, VoiceProfile};
 use super::{REFERENCE_SAMPLE_RATE_HZ, VoiceError, Voices, blocking};
 use crate::domain::voice::SpeakerEmbedding;
-use crate::domain::{Deadline, Pcm};
+use crate::domain::{Deadline, Pcm, Recording};
 use crate::engine::error_chain;
 use crate::stages::decode::resample_sinc;
 use crate::stages::embed::EmbedRequest;
 use crate::stages::synthesize::ConditioningRequest;
-
-/// A recording that a voice may be made from.
-#[derive(Debug, Clone)]
-pub struct Reference {
-    /// What is heard.
-    pub pcm: Pcm,
-    /// SHA-256 of the recording as it came, as hexadecimal digits.
-    pub sha256: String,
-}
 
 /// A voice with what it was made from.
 pub(super) struct Heard {
@@ -34,7 +25,7 @@ impl Voices {
     /// No recording can be heard, or none is of `speaker`, where that is given.
     pub(super) async fn hear(
         &self,
-        recordings: &[Reference],
+        recordings: &[Recording],
         speaker: Option<&SpeakerEmbedding>,
         deadline: &Deadline,
     ) -> Result<Heard, VoiceError> {

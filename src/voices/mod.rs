@@ -47,7 +47,6 @@ use crate::stages::synthesize::{
 
 pub use choose::{ChosenVoice, SuppliedVoice, VoiceRequest};
 use clone_log::{CloneAction, CloneLog, CloneRecord};
-pub use hear::Reference;
 pub use profile::{ProfileError, VoicePrint, VoiceProfile};
 pub use store::{StoredVoice, VoiceMetadata, VoiceStore, VoiceStoreError};
 

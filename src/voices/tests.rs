@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::domain::Pcm;
+use crate::domain::{Pcm, Recording};
 use crate::onnx::testing::{fixture, onnx};
 use crate::stages::decode::decode;
 
@@ -41,15 +41,15 @@ impl Bench {
         }
     }
 
-    async fn choose(&self, task_id: &str, recording: &Reference) -> ChosenVoice {
+    async fn choose(&self, task_id: &str, recording: &Recording) -> ChosenVoice {
         self.choose_with(task_id, recording, Vec::new()).await
     }
 
     async fn choose_with(
         &self,
         task_id: &str,
-        recording: &Reference,
-        earlier: Vec<Reference>,
+        recording: &Recording,
+        earlier: Vec<Recording>,
     ) -> ChosenVoice {
         let request = request(task_id, recording);
         let chosen = self.voices.choose(request, async || earlier).await;
@@ -74,7 +74,7 @@ impl Bench {
     }
 }
 
-fn request<'a>(task_id: &'a str, recording: &'a Reference) -> VoiceRequest<'a> {
+fn request<'a>(task_id: &'a str, recording: &'a Recording) -> VoiceRequest<'a> {
     VoiceRequest {
         occasion: Occasion {
             requested_by: ANN,
@@ -98,7 +98,7 @@ fn occasion(task_id: &str) -> Occasion<'_> {
 }
 
 /// `seconds` of a bundled speaker, from the beginning.
-fn speech(file: &str, seconds: usize) -> Reference {
+fn speech(file: &str, seconds: usize) -> Recording {
     let bytes = std::fs::read(fixture(file)).unwrap();
     let decoded = decode(&bytes, &DecodeLimits::default(), &Deadline::none()).unwrap();
     let rate = decoded.pcm.sample_rate_hz();
@@ -110,17 +110,17 @@ fn speech(file: &str, seconds: usize) -> Reference {
         .cycle()
         .take(seconds * rate as usize)
         .collect();
-    Reference {
+    Recording {
         pcm: Pcm::new(samples, rate),
         sha256: format!("{file}:{seconds}"),
     }
 }
 
-fn first(seconds: usize) -> Reference {
+fn first(seconds: usize) -> Recording {
     speech("audio/voice_message.ogg", seconds)
 }
 
-fn second(seconds: usize) -> Reference {
+fn second(seconds: usize) -> Recording {
     speech("audio/second_speaker.ogg", seconds)
 }
 
@@ -318,7 +318,7 @@ async fn what_was_deleted_is_not_made_again_for_jobs_from_before() {
 async fn a_voice_is_made_anew_from_what_its_speaker_said() {
     let bench = Bench::new();
     let deadline = Deadline::none();
-    let recalibrate = async |task_id: &str, recordings: &[Reference]| {
+    let recalibrate = async |task_id: &str, recordings: &[Recording]| {
         let occasion = occasion(task_id);
         bench
             .voices

@@ -4,10 +4,9 @@ use time::OffsetDateTime;
 use tokio::sync::OwnedMutexGuard;
 
 use super::clone_log::CloneAction;
-use super::hear::Reference;
 use super::{Occasion, StoredVoice, VoiceError, VoiceMetadata, VoiceStoreError, Voices};
 use super::{blocking, quality};
-use crate::domain::Deadline;
+use crate::domain::{Deadline, Recording};
 use crate::engine::error_chain;
 
 /// How long the note about a deletion is kept: no job waits that long.
@@ -56,7 +55,7 @@ impl Voices {
         &self,
         user_id: &str,
         occasion: &Occasion<'_>,
-        recordings: &[Reference],
+        recordings: &[Recording],
         deadline: &Deadline,
     ) -> Result<StoredVoice, VoiceError> {
         let _writing = self.writer_of(user_id).lock_owned().await;

@@ -13,7 +13,9 @@
 )]
 
 mod architecture;
+mod audio_cache;
 mod audio_contract;
+mod audio_failures;
 mod audio_formats;
 mod audio_languages;
 mod audio_repeats;

@@ -241,6 +241,97 @@ fn plain_ids_are_stored_as_strings_when_that_is_wanted() {
 }
 
 #[test]
+fn documents_that_a_later_schema_has_no_place_for_are_skipped() {
+    let Some(server) = shared_server() else {
+        return;
+    };
+    let database = Database::new(&server);
+    // The later variant of the first schema: one transcription and one audio for each message.
+    database.unique_index(TRANSCRIPTIONS, doc! { "messageId": 1 });
+    database.unique_index(AUDIOS, doc! { "messageId": 1, "targetLanguage": 1 });
+    let daemon = database.daemon(&[]);
+    let mut gateway = Gateway::connect(daemon.ports);
+    let first = VoiceMessage::numbered(6);
+    let mut second = VoiceMessage::numbered(7);
+    second.message_id = first.message_id.clone();
+    process(&mut gateway, &first, &["fr"]);
+    wait_written(&daemon, 3);
+    process(&mut gateway, &second, &["fr", "es"]);
+    // The voice and the Spanish audio have a place.
+    wait_written(&daemon, 5);
+    wait_for("two skipped documents", || {
+        let skipped = ["outcome=\"skipped\""];
+        let count = daemon.metric("translator_documents_written_total", &skipped);
+        (count as u64 == 2).then_some(())
+    });
+    daemon.wait_logged("another document keeps the unique key");
+    let attachments = |collection| -> Vec<ObjectId> {
+        let documents = database.documents(collection);
+        let id = |document: &Document| document.get_object_id("attachmentId").unwrap();
+        documents.iter().map(id).collect()
+    };
+    assert_eq!(
+        attachments(TRANSCRIPTIONS),
+        [object_id(&first.attachment_id)]
+    );
+    let mut audios = attachments(AUDIOS);
+    audios.sort();
+    assert_eq!(
+        audios,
+        [&first, &second].map(|message| object_id(&message.attachment_id))
+    );
+    assert_eq!(database.documents(VOICES).len(), 2);
+    wait_for("documents that wait", || {
+        (daemon.metric("translator_documents_pending", &[]) == 0.0).then_some(())
+    });
+}
+
+#[test]
+fn the_indexes_of_the_schema_are_there() {
+    let Some(server) = shared_server() else {
+        return;
+    };
+    let database = Database::new(&server);
+    let daemon = database.daemon(&[]);
+    wait_for("connection", || is_database(&daemon, "connected"));
+    for (collection, expected) in [
+        (
+            TRANSCRIPTIONS,
+            &[
+                (doc! { "attachmentId": 1 }, true),
+                (doc! { "messageId": 1 }, false),
+                (doc! { "language": 1 }, false),
+            ][..],
+        ),
+        (
+            AUDIOS,
+            &[
+                (doc! { "attachmentId": 1, "targetLanguage": 1 }, true),
+                (doc! { "messageId": 1 }, false),
+                (doc! { "targetLanguage": 1 }, false),
+            ],
+        ),
+        (
+            VOICES,
+            &[
+                (doc! { "userId": 1 }, true),
+                (doc! { "updatedAt": 1 }, false),
+            ],
+        ),
+    ] {
+        let mut found = database.indexes(collection);
+        found.retain(|(keys, _)| *keys != doc! { "_id": 1 });
+        for index in expected {
+            assert!(
+                found.contains(index),
+                "{collection} lacks {index:?}: {found:?}"
+            );
+        }
+        assert_eq!(found.len(), expected.len(), "{collection}: {found:?}");
+    }
+}
+
+#[test]
 fn nothing_is_written_when_nothing_is_wanted() {
     let Some(server) = shared_server() else {
         return;

@@ -58,6 +58,7 @@ fn a_user_is_deleted_whole_and_others_stay() {
     assert_eq!(deleted["voice"], true);
     assert_eq!(deleted["jobs"], 1);
     assert_eq!(deleted["speech_files"], 1);
+    assert_eq!(deleted["cached"], 2, "a transcript, and speech");
     assert_eq!(deleted["jobs_in_progress"], 0);
     assert!(!voice_folder(&daemon, "ann").exists());
     assert!(!speech_file(&daemon, &anns).exists());
@@ -135,6 +136,7 @@ fn a_job_from_before_the_deletion_does_not_bring_the_voice_back() {
     // What it has left goes with a second deletion.
     let (status, answer) = daemon.call("DELETE", ANN);
     assert_eq!((status, &answer["deleted"]["jobs"]), (200, &json!(1)));
+    assert_eq!(answer["deleted"]["cached"], 0, "nothing more was kept");
 }
 
 #[test]

@@ -15,6 +15,10 @@ use crate::registry::{CheckedFiles, Engine, Registry};
 use crate::stages::synthesize::XttsMetadata;
 use crate::stages::translate::Routes;
 
+/// What to do about a model that cannot be used.
+const UNUSABLE_MODEL: &str =
+    "put the model there and run `translator models lock`, or accept its licence";
+
 pub(super) fn settings(warnings: &[Warning]) -> Vec<Check> {
     if warnings.is_empty() {
         return vec![Check::ok("settings", "valid")];
@@ -115,13 +119,18 @@ pub(super) fn models(settings: &Settings) -> Vec<Check> {
     ] {
         checks.push(match registry.verified_folder(engine, &checked) {
             Ok(_) => Check::ok(engine.as_str(), describe(&registry, engine)),
-            Err(error) => {
-                let hint =
-                    "put the model there and run `translator models lock`, or accept its licence";
-                Check::fail(engine.as_str(), error_chain(&error), hint)
-            }
+            Err(error) => Check::fail(engine.as_str(), error_chain(&error), UNUSABLE_MODEL),
         });
     }
+    checks.push(match registry.vad_file(&checked) {
+        Ok(Some(_)) => Check::ok(Engine::Vad.as_str(), describe(&registry, Engine::Vad)),
+        Ok(None) => Check::warn(
+            Engine::Vad.as_str(),
+            "not installed: music and noise are taken for speech",
+            "put silero_vad.onnx into the folder vad and run `translator models lock`",
+        ),
+        Err(error) => Check::fail(Engine::Vad.as_str(), error_chain(&error), UNUSABLE_MODEL),
+    });
     checks
 }
 

@@ -19,7 +19,7 @@ Layout of the folder:
   marian/<source>-<target>/               ONNX graphs and tokenizer of one checkpoint
   openvoice/                              tone_embedding.onnx, metadata.json
   xtts/                                   graphs, vocab.json, metadata.json
-  vad/<name>.bin                          optional
+  vad/silero_vad.onnx                     optional
 
 Licences are those under which the usual weights are published, unless --licence says otherwise:
 check them. Weights whose licence limits use (XTTS v2: cpml) are used only when accept_licenses

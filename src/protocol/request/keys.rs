@@ -1,10 +1,8 @@
-//! Keys by which repeats of a request are recognised and sampling is seeded.
+//! Keys by which repeats of a request are recognised.
 
 use sha2::{Digest, Sha256};
 
-use super::{
-    AudioProcessRequest, AudioSource, MobileTranscription, Request, RequestKind, TargetLanguages,
-};
+use super::{AudioProcessRequest, AudioSource, MobileTranscription, Request, TargetLanguages};
 
 /// SHA-256 over parts that cannot run into each other: each is preceded by its length.
 struct Hasher(Sha256);
@@ -61,15 +59,6 @@ impl Hasher {
 }
 
 impl AudioProcessRequest {
-    /// The key that sampling seeds derive from: what is said and where, not the task id nor the
-    /// languages beside the one being spoken. The same recording gives the same speech each time.
-    pub fn seed_key(&self) -> String {
-        let mut hasher = Hasher::new("seed");
-        hasher.text(RequestKind::AudioProcess.as_str());
-        self.hash_content(&mut hasher);
-        hasher.hex()
-    }
-
     fn hash_content(&self, hasher: &mut Hasher) {
         hasher.text(&self.message_id);
         hasher.text(&self.attachment_id);

@@ -5,7 +5,9 @@ mod server;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
+use mongodb::options::IndexOptions;
 
 use super::daemon::Daemon;
 pub use server::TestMongo;
@@ -65,6 +67,37 @@ impl Database {
                 .collection::<Document>(collection);
             collection.insert_many(documents).await.unwrap();
         });
+    }
+
+    /// Makes a unique index.
+    pub fn unique_index(&self, collection: &str, keys: Document) {
+        self.runtime.block_on(async {
+            let client = mongodb::Client::with_uri_str(&self.url).await.unwrap();
+            let collection = client
+                .database(&self.name)
+                .collection::<Document>(collection);
+            let unique = IndexOptions::builder().unique(true).build();
+            let index = IndexModel::builder().keys(keys).options(unique).build();
+            collection.create_index(index).await.unwrap();
+        });
+    }
+
+    /// The indexes of a collection: keys, and whether they are unique.
+    pub fn indexes(&self, collection: &str) -> Vec<(Document, bool)> {
+        self.runtime.block_on(async {
+            let client = mongodb::Client::with_uri_str(&self.url).await.unwrap();
+            let collection = client
+                .database(&self.name)
+                .collection::<Document>(collection);
+            let mut cursor = collection.list_indexes().await.unwrap();
+            let mut found = Vec::new();
+            while cursor.advance().await.unwrap() {
+                let index = cursor.deserialize_current().unwrap();
+                let is_unique = index.options.and_then(|options| options.unique);
+                found.push((index.keys, is_unique == Some(true)));
+            }
+            found
+        })
     }
 
     /// Names of the collections that are there.

@@ -7,6 +7,7 @@ pub mod database;
 pub mod examples;
 pub mod ffmpeg;
 pub mod gateway;
+pub mod models;
 pub mod recordings;
 pub mod requests;
 pub mod voice_job;

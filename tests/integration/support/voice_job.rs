@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use meeshy_translator::domain::Deadline;
-use meeshy_translator::stages::decode::{DecodeLimits, decode};
+use meeshy_translator::stages::decode::{DecodeLimits, decode, resample};
 use serde_json::{Value, json};
 
 use super::daemon::Daemon;
@@ -303,6 +303,13 @@ pub fn assert_shapes(events: &[Event]) {
         problems.extend(contract::frame_problems(&frames.collect::<Vec<_>>()));
         assert!(problems.is_empty(), "{event:?}: {problems:#?}");
     }
+}
+
+/// The bundled voice message as samples at a rate of the test's choice.
+pub fn bundled_samples(rate_hz: u32) -> Vec<f32> {
+    let bundled = super::recordings::bundled();
+    let decoded = decode(&bundled, &DecodeLimits::default(), &Deadline::none()).unwrap();
+    resample(&decoded.pcm, rate_hz).unwrap().samples().to_vec()
 }
 
 /// The bundled voice message said `times` times, as a WAV file: a recording as long as a test needs.
