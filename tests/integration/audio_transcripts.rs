@@ -90,6 +90,15 @@ fn without_words_of_the_device_the_recording_is_heard() {
     );
     assert_eq!(short["language"], "fr");
     assert_ne!(heard, "fr");
+    // In a long recording a language that is recognised surely is worth more.
+    let long = of(
+        "long",
+        json!({"userLanguage": "deu", "audioDurationMs": 60_000}),
+    );
+    assert_eq!(long["language"], heard);
+    // A word that is none leaves it to the recogniser.
+    let unknown = of("unknown", json!({"userLanguage": "auto"}));
+    assert_eq!(unknown["language"], heard);
 }
 
 /// What is heard in some samples at 16 kHz; the message is also to be spoken in French.
@@ -129,7 +138,9 @@ fn only_what_the_detector_takes_for_speech_is_heard() {
     let mut gateway = Gateway::connect(daemon.ports);
     // Louder than silence, too quiet for the bundled detector.
     let hum = chord(0.002, 3);
-    heard(&daemon, &mut gateway, "no speech in a hum", &hum);
+    let transcription = heard(&daemon, &mut gateway, "no speech in a hum", &hum);
+    assert_eq!(transcription["language"], "fr", "the default language");
+    assert_eq!(transcription["durationMs"], 3_000);
     let speech = bundled_samples(16_000);
     let late = [vec![0.0; 5 * 16_000], speech].concat();
     let transcription = heard(&daemon, &mut gateway, "late", &late);

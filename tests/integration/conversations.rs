@@ -148,6 +148,32 @@ fn members_of_the_first_schema_are_asked_for_their_switches() {
 }
 
 #[test]
+fn a_job_goes_on_with_the_languages_that_it_has_begun_with() {
+    let Some(server) = shared_server() else {
+        return;
+    };
+    let database = Database::new(&server);
+    database.insert("Participant", vec![participant(user(1))]);
+    database.insert(
+        "User",
+        vec![doc! { "_id": user(1), "systemLanguage": "es" }],
+    );
+    let mut daemon = database.daemon(&[("TRANSLATOR_FAULT", "synthesize:pause")]);
+    let mut gateway = Gateway::connect(daemon.ports);
+    let message = VoiceMessage::numbered(30);
+    gateway.send(&open_request(&message), &[&recordings::bundled()]);
+    daemon.wait_logged("fault: paused");
+    daemon.kill();
+    // The database is away now; port 1 of this machine serves nothing.
+    daemon.restart_with(&[("DATABASE_URL", "mongodb://127.0.0.1:1/none")]);
+    let ends = ["audio_process_completed", "audio_process_error"];
+    let events = gateway.events_of(&message.message_id, &ends);
+    let answer = Answer::among(&events, &message.message_id);
+    assert_eq!(answer.languages(), ["es"]);
+    assert!(!answer.speech("es").is_empty());
+}
+
+#[test]
 fn where_no_languages_can_be_found_out_a_message_is_transcribed() {
     let Some(server) = shared_server() else {
         return;

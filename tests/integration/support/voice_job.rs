@@ -287,6 +287,13 @@ fn check_translated_audio(daemon: &Daemon, audio: &Value, mp3: &[u8]) {
         .collect();
     assert!(!times.is_empty() && times.is_sorted(), "{segments:?}");
     assert!(times.last() <= Some(&duration_ms), "{segments:?}");
+    let letters = |text: &str| -> String { text.chars().filter(|c| !c.is_whitespace()).collect() };
+    let said: String = segments
+        .iter()
+        .map(|segment| letters(segment["text"].as_str().unwrap()))
+        .collect();
+    let text = audio["translatedText"].as_str().unwrap();
+    assert_eq!(said, letters(text), "the segments hold the whole text");
     assert!(
         segments
             .iter()
