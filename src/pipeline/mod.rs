@@ -163,18 +163,13 @@ impl Pipeline {
         may_retry: bool,
         deadline: Deadline,
     ) -> Result<Attempt, LedgerError> {
-        let task = VoiceTask::of(&record);
-        let request = match &task {
-            Some(_) => None,
-            None => Some(self.request_of(&record).await?),
-        };
         let job = Job::restore(Arc::clone(self), record, may_retry, deadline).await?;
         let job = Arc::new(job);
         let work = async {
-            if let Some(task) = &task {
-                return voice_task::run(&job, task).await;
+            if let Some(task) = VoiceTask::of(&job.record) {
+                return voice_task::run(&job, &task).await;
             }
-            match request.unwrap_or(Ok(Request::Ping)) {
+            match self.request_of(&job.record).await? {
                 Ok(Request::AudioProcess(request)) => audio::run(&job, *request).await,
                 Ok(Request::TranscriptionOnly(request)) => transcription::run(&job, request).await,
                 Ok(Request::Translation(request)) => text::run(&job, request).await,
