@@ -14,7 +14,7 @@ use crate::config::{MongoWrite, Settings, Unsupported};
 use crate::engine::error_chain;
 use crate::http;
 use crate::intake::{Receiver, SignOfLife};
-use crate::ledger::{Ledger, LedgerError, Retention};
+use crate::ledger::{CacheLimits, Ledger, LedgerError, Retention};
 use crate::observe::Health;
 use crate::observe::health::DatabaseStatus;
 use crate::observe::metrics::{DOCUMENTS_PENDING, OUTBOX_PENDING};
@@ -346,6 +346,11 @@ async fn housekeeping(ledger: Ledger, settings: Settings, stopping: watch::Recei
     let retention = Retention {
         finished_ms: i64::from(settings.ledger.retention_hours) * 3_600_000,
         quarantined_ms: i64::from(settings.ledger.failed_retention_days) * 86_400_000,
+        history_ms: i64::from(settings.ledger.history_retention_days) * 86_400_000,
+        cache: CacheLimits {
+            max_age_ms: i64::try_from(settings.cache.max_age().as_millis()).unwrap_or(i64::MAX),
+            max_entries: settings.cache.max_entries,
+        },
     };
     let speech_age = settings
         .output

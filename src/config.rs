@@ -5,6 +5,7 @@
 //! what can't be used is reported as a [`Warning`] and ignored.
 
 mod audio;
+mod cache;
 mod environment;
 mod http;
 mod jobs;
@@ -29,6 +30,7 @@ use config::{Config, File, FileFormat};
 use serde::{Deserialize, Serialize};
 
 pub use audio::AudioSettings;
+pub use cache::CacheSettings;
 pub use environment::Warning;
 pub use http::HttpSettings;
 pub use jobs::JobSettings;
@@ -62,6 +64,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// What is kept, and for how long.
     pub ledger: LedgerSettings,
+    /// Results that are given out again.
+    pub cache: CacheSettings,
     /// How much is done at once.
     pub jobs: JobSettings,
     /// What recordings are taken, and from where.
@@ -223,6 +227,7 @@ impl Settings {
         self.zmq.validate(&mut problems);
         self.http.validate(&mut problems);
         self.ledger.validate(&mut problems);
+        self.cache.validate(&mut problems);
         self.jobs.validate(&mut problems);
         self.audio.validate(&mut problems);
         self.transcribe.validate(&mut problems);

@@ -279,5 +279,7 @@ pub fn new_job(request: &Request, lane: Lane, task_id: String, frames: &[Bytes])
         // Parsed as JSON, so it is UTF-8.
         request: String::from_utf8_lossy(json).into_owned(),
         frames: frames.cloned().collect(),
+        user_id: request.user_id().map(str::to_owned),
+        ..NewJob::default()
     }
 }

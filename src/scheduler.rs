@@ -442,7 +442,7 @@ fn retry(scheduler: Arc<Scheduler>, lane: Lane, job_id: JobId) {
 fn count_end(kind: &str, received_at_ms: i64, finish: Finish) {
     let outcome = match finish {
         Finish::Done => "done",
-        Finish::Failed => "failed",
+        Finish::Failed(_) => "failed",
         Finish::Quarantined => "quarantined",
     };
     let now = i64::try_from(Timestamp::now().unix_ms()).unwrap_or(i64::MAX);

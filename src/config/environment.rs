@@ -55,6 +55,8 @@ const VARIABLES: &[(&str, &str, Kind)] = &[
     ("TRANSLATOR_HTTP_BIND_ADDRESS", "http.bind_address", Kind::Text),
     ("FASTAPI_PORT", "http.port", PORT),
     ("HTTP_PORT", "http.port", PORT),
+    ("TRANSLATION_CACHE_TTL", "cache.max_age_secs", Kind::Number(0, 31_536_000)),
+    ("CACHE_MAX_ENTRIES", "cache.max_entries", Kind::Number(0, 10_000_000)),
     ("MAX_CONCURRENT_JOBS", "jobs.max_concurrent_audio", COUNT),
     ("MAX_QUEUE_SIZE", "jobs.max_queued_audio", COUNT),
     ("ENABLE_AUDIO_SERVICES", "audio.enabled", Kind::Boolean),

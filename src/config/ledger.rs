@@ -10,6 +10,8 @@ pub struct LedgerSettings {
     pub retention_hours: u32,
     /// Failed jobs.
     pub failed_retention_days: u32,
+    /// The voice API's history and feedback.
+    pub history_retention_days: u32,
 }
 
 impl LedgerSettings {
@@ -20,6 +22,11 @@ impl LedgerSettings {
             "ledger.failed_retention_days",
             self.failed_retention_days,
             1..=365,
+        );
+        problems.within(
+            "ledger.history_retention_days",
+            self.history_retention_days,
+            1..=3650,
         );
     }
 }

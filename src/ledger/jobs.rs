@@ -2,29 +2,40 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::events::{self, StoredEvent};
 use super::records::{
     Accepted, Checkpoint, Finish, JobId, JobRecord, JobState, NewJob, UnfinishedJob,
 };
 use super::{BlobRef, LedgerError};
 
 const COLUMNS: &str = "id, key, kind, lane, task_id, state, attempts, received_at_ms, \
-                       finished_at_ms, request";
+                       finished_at_ms, request, user_id, public_id, reason";
+
+/// A request whose payloads are on disk.
+pub(super) struct StoredJob {
+    pub(super) job: NewJob,
+    pub(super) frames: Vec<BlobRef>,
+    pub(super) events: Vec<StoredEvent>,
+}
 
 pub(super) fn accept(
     connection: &Connection,
-    batch: &[(NewJob, Vec<BlobRef>)],
+    batch: &[StoredJob],
     now_ms: i64,
 ) -> Result<Vec<Accepted>, LedgerError> {
     batch
         .iter()
-        .map(|(job, frames)| accept_one(connection, job, frames, now_ms))
+        .map(|stored| accept_one(connection, stored, now_ms))
         .collect()
 }
 
 fn accept_one(
     connection: &Connection,
-    job: &NewJob,
-    frames: &[BlobRef],
+    StoredJob {
+        job,
+        frames,
+        events,
+    }: &StoredJob,
     now_ms: i64,
 ) -> Result<Accepted, LedgerError> {
     let earlier = connection
@@ -36,8 +47,8 @@ fn accept_one(
     }
     connection
         .prepare_cached(
-            "INSERT INTO jobs (key, kind, lane, task_id, received_at_ms, request)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO jobs (key, kind, lane, task_id, received_at_ms, request, user_id, public_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             job.key,
@@ -45,7 +56,9 @@ fn accept_one(
             job.lane,
             job.task_id,
             now_ms,
-            job.request
+            job.request,
+            job.user_id,
+            job.public_id
         ])?;
     let job_id = JobId(connection.last_insert_rowid());
     let mut insert = connection.prepare_cached(
@@ -59,6 +72,7 @@ fn accept_one(
             frame.size_bytes as i64
         ])?;
     }
+    events::store(connection, job_id, events)?;
     Ok(Accepted::New(job_id))
 }
 
@@ -104,9 +118,20 @@ pub(super) fn finish(
     finish: Finish,
     now_ms: i64,
 ) -> Result<(), LedgerError> {
+    let reason = match finish {
+        Finish::Failed(reason) => Some(reason),
+        Finish::Done | Finish::Quarantined => None,
+    };
     connection
-        .prepare_cached("UPDATE jobs SET state = ?2, finished_at_ms = ?3 WHERE id = ?1")?
-        .execute(params![job_id, JobState::from(finish).as_str(), now_ms])?;
+        .prepare_cached(
+            "UPDATE jobs SET state = ?2, finished_at_ms = ?3, reason = ?4 WHERE id = ?1",
+        )?
+        .execute(params![
+            job_id,
+            JobState::from(finish).as_str(),
+            now_ms,
+            reason
+        ])?;
     Ok(())
 }
 
@@ -132,6 +157,16 @@ pub(super) fn load(
     Ok(statement.query_row([job_id], job).optional()?)
 }
 
+/// The job that peers call `public_id`.
+pub(super) fn load_public(
+    connection: &Connection,
+    public_id: &str,
+) -> Result<Option<JobRecord>, LedgerError> {
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM jobs WHERE public_id = ?1"))?;
+    Ok(statement.query_row([public_id], job).optional()?)
+}
+
 fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
     Ok(JobRecord {
         id: row.get(0)?,
@@ -144,6 +179,9 @@ fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
         received_at_ms: row.get(7)?,
         finished_at_ms: row.get(8)?,
         request: row.get(9)?,
+        user_id: row.get(10)?,
+        public_id: row.get(11)?,
+        reason: row.get(12)?,
     })
 }
 

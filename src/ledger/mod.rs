@@ -11,6 +11,7 @@
 //! the others block and are for threads outside the runtime.
 
 mod blobs;
+mod cache;
 mod documents;
 mod error;
 mod events;
@@ -20,6 +21,7 @@ mod retention;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod voice_api;
 mod writer;
 
 use std::collections::HashSet;
@@ -27,7 +29,7 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use rusqlite::Connection;
@@ -36,11 +38,15 @@ use blobs::BlobStore;
 use writer::Writer;
 
 pub use blobs::BlobRef;
+pub use cache::{CacheEntry, CacheKind, NewCacheEntry};
 pub use error::LedgerError;
 pub use records::{
-    Accepted, Checkpoint, DocumentOutcome, DocumentWrite, Emission, EventRef, Finish, JobId,
-    JobRecord, JobState, LedgerCounts, NewCheckpoint, NewJob, OutgoingEvent, PendingDocument,
-    Purged, Retention, UnfinishedJob,
+    Accepted, CacheLimits, Checkpoint, DocumentOutcome, DocumentWrite, Emission, EventRef, Finish,
+    Forgotten, JobId, JobRecord, JobState, LedgerCounts, NewCheckpoint, NewJob, OutgoingEvent,
+    PendingDocument, Purged, Retention, UnfinishedJob,
+};
+pub use voice_api::{
+    HistoryPage, HistoryRange, JobStatistics, UserStatistics, VoiceFeedback, VoiceTranslationRecord,
 };
 
 /// Attempts of a job after which it is taken for one that kills the process.
@@ -141,6 +147,15 @@ impl Ledger {
             .await
     }
 
+    /// The job that peers call `public_id`, see [`NewJob::public_id`], or `None`.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn load_public(&self, public_id: String) -> Result<Option<JobRecord>, LedgerError> {
+        self.read(move |connection| jobs::load_public(connection, &public_id))
+            .await
+    }
+
     /// The binary frames of a job's request, in order.
     ///
     /// # Errors
@@ -203,11 +218,7 @@ impl Ledger {
     /// The job is unknown or has ended, or the disk or the database fails; then nothing was stored.
     pub async fn emit(&self, job_id: JobId, emission: Emission) -> Result<(), LedgerError> {
         self.off_thread(move |store| {
-            let mut events = Vec::with_capacity(emission.events.len());
-            for event in emission.events {
-                let frames = store.blobs.put_all(&event.frames)?;
-                events.push((event.key, event.body, frames));
-            }
+            let events = store.put_events(emission.events)?;
             let (documents, finish) = (emission.documents, emission.finish);
             store.writer.write(move |connection| {
                 jobs::require_unfinished(connection, job_id)?;
@@ -329,6 +340,48 @@ impl Ledger {
             .await
     }
 
+    /// The cache entry of that key, if it is younger than `max_age`.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn cached(
+        &self,
+        kind: CacheKind,
+        key: &str,
+        max_age: Duration,
+    ) -> Result<Option<CacheEntry>, LedgerError> {
+        let key = key.to_owned();
+        let max_age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
+        let since_ms = now_ms().saturating_sub(max_age_ms);
+        self.read(move |connection| cache::load(connection, kind, &key, since_ms))
+            .await
+    }
+
+    /// Keeps a result that may be given out again; replaces an earlier one of the same key.
+    ///
+    /// # Errors
+    /// The disk or the database fails.
+    pub async fn cache(&self, entry: NewCacheEntry) -> Result<(), LedgerError> {
+        self.off_thread(move |store| {
+            let blob = store.blobs.put_all(entry.blob.as_slice())?.pop();
+            store
+                .writer
+                .write(move |connection| cache::store(connection, &entry, blob.as_ref(), now_ms()))
+        })
+        .await
+    }
+
+    /// Deletes what is kept of a user: jobs that have ended with everything that belongs to them, cache
+    /// entries, history and feedback. Payloads that nothing refers to any more go with the next purge.
+    ///
+    /// # Errors
+    /// The database fails; then nothing was deleted.
+    pub async fn forget_user(&self, user_id: &str) -> Result<Forgotten, LedgerError> {
+        let user_id = user_id.to_owned();
+        self.write(move |connection| retention::forget_user(connection, &user_id))
+            .await
+    }
+
     /// Deletes jobs that ended long ago and have nothing left to publish or write, and payloads that
     /// nothing refers to.
     ///
@@ -375,12 +428,27 @@ impl Ledger {
 impl Store {
     fn accept(&self, batch: Vec<NewJob>) -> Result<Vec<Accepted>, LedgerError> {
         let mut stored = Vec::with_capacity(batch.len());
-        for job in batch {
-            let frames = self.blobs.put_all(&job.frames)?;
-            stored.push((job, frames));
+        for mut job in batch {
+            stored.push(jobs::StoredJob {
+                frames: self.blobs.put_all(&job.frames)?,
+                events: self.put_events(std::mem::take(&mut job.events))?,
+                job,
+            });
         }
         self.writer
             .write(move |connection| jobs::accept(connection, &stored, now_ms()))
+    }
+
+    /// Stores the binary frames of events; the events themselves are the caller's to store.
+    fn put_events(
+        &self,
+        events: Vec<OutgoingEvent>,
+    ) -> Result<Vec<events::StoredEvent>, LedgerError> {
+        let put = |event: OutgoingEvent| {
+            let frames = self.blobs.put_all(&event.frames)?;
+            Ok((event.key, event.body, frames))
+        };
+        events.into_iter().map(put).collect()
     }
 
     fn read<T>(

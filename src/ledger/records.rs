@@ -81,6 +81,7 @@ impl FromSql for JobState {
 }
 
 /// A request that was checked and is to be kept.
+#[derive(Default)]
 pub struct NewJob {
     /// What makes two requests the same job.
     pub key: String,
@@ -94,6 +95,12 @@ pub struct NewJob {
     pub request: String,
     /// The binary frames after the JSON, in order.
     pub frames: Vec<Bytes>,
+    /// Whose job it is: the owner of the voice, or who asks.
+    pub user_id: Option<String>,
+    /// What peers call the job, where they may ask for it.
+    pub public_id: Option<String>,
+    /// Events that are stored with the job: the answer that it was accepted.
+    pub events: Vec<OutgoingEvent>,
 }
 
 impl fmt::Debug for NewJob {
@@ -144,6 +151,12 @@ pub struct JobRecord {
     pub finished_at_ms: Option<i64>,
     /// See [`NewJob::request`].
     pub request: String,
+    /// See [`NewJob::user_id`].
+    pub user_id: Option<String>,
+    /// See [`NewJob::public_id`].
+    pub public_id: Option<String>,
+    /// See [`Finish::Failed`].
+    pub reason: Option<String>,
 }
 
 impl fmt::Debug for JobRecord {
@@ -216,8 +229,8 @@ pub struct UnfinishedJob {
 pub enum Finish {
     /// With its result.
     Done,
-    /// With its error event.
-    Failed,
+    /// With its error event, for this reason.
+    Failed(&'static str),
     /// Given up after [`MAX_ATTEMPTS`](super::MAX_ATTEMPTS), with its error event.
     Quarantined,
 }
@@ -226,7 +239,7 @@ impl From<Finish> for JobState {
     fn from(finish: Finish) -> Self {
         match finish {
             Finish::Done => Self::Done,
-            Finish::Failed => Self::Failed,
+            Finish::Failed(_) => Self::Failed,
             Finish::Quarantined => Self::Quarantined,
         }
     }
@@ -339,6 +352,30 @@ pub struct Retention {
     pub finished_ms: i64,
     /// Jobs that are quarantined.
     pub quarantined_ms: i64,
+    /// The voice API's history and feedback.
+    pub history_ms: i64,
+    /// Results that may be given out again.
+    pub cache: CacheLimits,
+}
+
+/// How long cache entries live, and how many of each kind.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheLimits {
+    /// Age at which an entry is deleted.
+    pub max_age_ms: i64,
+    /// Entries of each kind; the oldest make room.
+    pub max_entries: u64,
+}
+
+/// What the ledger has deleted of a user.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Jobs that had ended, with everything that belongs to them.
+    pub jobs: u64,
+    /// Cache entries.
+    pub cached: u64,
+    /// Entries of the history, and feedback.
+    pub history: u64,
 }
 
 /// What a purge deleted.

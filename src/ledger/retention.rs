@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use super::records::{LedgerCounts, Purged, Retention};
+use super::records::{Forgotten, LedgerCounts, Purged, Retention};
 use super::{LedgerError, Store};
 
 /// Jobs that are deleted in one transaction, so that others do not wait for long.
@@ -28,6 +28,10 @@ pub(super) fn purge(
             break;
         }
     }
+    store.writer.write(move |connection| {
+        super::cache::trim(connection, retention.cache, now_ms)?;
+        super::voice_api::delete_older(connection, now_ms.saturating_sub(retention.history_ms))
+    })?;
     purged.blobs = store.blobs.sweep(BLOB_GRACE, |sha256| {
         store.read(|connection| is_referenced(connection, sha256))
     })?;
@@ -67,10 +71,26 @@ fn is_referenced(connection: &Connection, sha256: &str) -> Result<bool, LedgerEr
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM job_frames WHERE sha256 = ?1)
                  OR EXISTS (SELECT 1 FROM checkpoints WHERE sha256 = ?1)
-                 OR EXISTS (SELECT 1 FROM event_frames WHERE sha256 = ?1)",
+                 OR EXISTS (SELECT 1 FROM event_frames WHERE sha256 = ?1)
+                 OR EXISTS (SELECT 1 FROM cache WHERE sha256 = ?1)",
         )?
         .query_row([sha256], |row| row.get(0))?;
     Ok(is_referenced)
+}
+
+pub(super) fn forget_user(
+    connection: &Connection,
+    user_id: &str,
+) -> Result<Forgotten, LedgerError> {
+    let delete = |statement: &str| -> Result<u64, LedgerError> {
+        Ok(connection.prepare_cached(statement)?.execute([user_id])? as u64)
+    };
+    Ok(Forgotten {
+        jobs: delete("DELETE FROM jobs WHERE user_id = ?1 AND finished_at_ms IS NOT NULL")?,
+        cached: delete("DELETE FROM cache WHERE user_id = ?1")?,
+        history: delete("DELETE FROM voice_translations WHERE user_id = ?1")?
+            + delete("DELETE FROM voice_feedback WHERE user_id = ?1")?,
+    })
 }
 
 pub(super) fn counts(connection: &Connection) -> Result<LedgerCounts, LedgerError> {

@@ -1,3 +1,5 @@
+mod memory;
+
 use std::fs;
 use std::time::SystemTime;
 
@@ -14,6 +16,19 @@ fn job(key: &str) -> NewJob {
         task_id: format!("task of {key}"),
         request: format!(r#"{{"secret":"{key}"}}"#),
         frames: vec![Bytes::from(format!("audio of {key}")), Bytes::new()],
+        ..NewJob::default()
+    }
+}
+
+fn retention(age_ms: i64) -> Retention {
+    Retention {
+        finished_ms: age_ms,
+        quarantined_ms: age_ms,
+        history_ms: age_ms,
+        cache: CacheLimits {
+            max_age_ms: age_ms,
+            max_entries: 2,
+        },
     }
 }
 
@@ -220,7 +235,7 @@ async fn a_second_attempt_stores_no_second_copy_and_a_job_ends_once() {
 
     let late = Emission {
         events: vec![event("too late")],
-        finish: Some(Finish::Failed),
+        finish: Some(Finish::Failed("internal")),
         ..Emission::default()
     };
     let error = ledger.emit(job_id, late).await.unwrap_err();
@@ -338,14 +353,8 @@ async fn purging_keeps_what_is_needed() {
     };
     ledger.checkpoint(open, shared_blob).await.unwrap();
 
-    let soon = Retention {
-        finished_ms: -60_000,
-        quarantined_ms: -60_000,
-    };
-    let later = Retention {
-        finished_ms: 60_000,
-        quarantined_ms: 60_000,
-    };
+    let soon = retention(-60_000);
+    let later = retention(60_000);
     assert_eq!(ledger.purge(later).await.unwrap(), Purged::default());
     assert_eq!(
         ledger.purge(soon).await.unwrap(),
@@ -447,7 +456,7 @@ fn a_database_that_cannot_be_trusted_is_named() {
         reopen(),
         LedgerError::NewerSchema {
             found: 7,
-            supported: 1,
+            supported: 2,
             ..
         }
     ));
@@ -492,4 +501,47 @@ async fn debug_output_shows_no_text() {
     for form in [canary.to_owned(), format!("{:?}", canary.as_bytes())] {
         assert!(!shown.contains(&form), "{shown}");
     }
+}
+
+#[tokio::test]
+async fn events_that_come_with_a_job_are_stored_once() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let asked = || NewJob {
+        public_id: Some("job_1".into()),
+        user_id: Some("user".into()),
+        events: vec![event("accepted")],
+        ..job("a")
+    };
+    let Accepted::New(job_id) = ledger.accept(asked()).await.unwrap() else {
+        panic!("the job is new");
+    };
+    let again = ledger.accept(asked()).await.unwrap();
+    assert!(matches!(again, Accepted::Duplicate { job_id: earlier, .. } if earlier == job_id));
+    let events = ledger.pending_events_blocking(10).unwrap();
+    assert_eq!(events.len(), 1);
+    let frames = ledger.event_frames_blocking(events[0].id).unwrap();
+    assert_eq!(
+        frames,
+        ["{\"type\":\"accepted\"}", "speech of accepted"].map(Bytes::from)
+    );
+    let found = ledger.load_public("job_1".into()).await.unwrap().unwrap();
+    assert_eq!((found.id, found.user_id.as_deref()), (job_id, Some("user")));
+    assert!(ledger.load_public("job_2".into()).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_failed_job_keeps_its_reason() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let Accepted::New(job_id) = ledger.accept(job("a")).await.unwrap() else {
+        panic!("the job is new");
+    };
+    let emission = Emission {
+        finish: Some(Finish::Failed("cancelled")),
+        ..Emission::default()
+    };
+    ledger.emit(job_id, emission).await.unwrap();
+    let record = ledger.load(job_id).await.unwrap().unwrap();
+    assert_eq!(record.reason.as_deref(), Some("cancelled"));
 }

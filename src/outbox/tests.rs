@@ -40,7 +40,7 @@ impl Daemon {
             lane: "text".into(),
             task_id: key.into(),
             request: "{}".into(),
-            frames: Vec::new(),
+            ..NewJob::default()
         };
         match self.ledger.accept(job).await.unwrap() {
             Accepted::New(job_id) => job_id,

@@ -2,55 +2,61 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use tokio::sync::OnceCell;
-use tokio::task::JoinSet;
-
+use super::JobFailure;
 use super::documents;
 use super::job::Job;
-use super::recording::{self, Hints};
-use super::speech::{self, Spoken, VoiceCell};
-use super::{JobFailure, UnspokenLanguage};
-use crate::domain::{Language, Pcm, Transcript};
-use crate::error::{ErrorCode, Reason, Stage};
+use super::message::{Outcome, Speaking, Targets, VoiceMessage};
+use super::speech::file_safe;
+use crate::domain::{Language, Transcript};
 use crate::ledger::Finish;
 use crate::protocol::{
     AudioFailure, AudioProcessCompleted, AudioProcessRequest, AudioTranslation, Event,
-    ExistingVoice, NewVoiceProfile, Request, Timestamp, TranscriptionResult, TranslatedAudio,
+    NewVoiceProfile, Timestamp, TranscriptionResult, TranslatedAudio,
 };
-use crate::voices::{ChosenVoice, SuppliedVoice, VoiceError, VoiceProfile, VoiceRequest};
+use crate::voices::ChosenVoice;
 
 pub(super) async fn run(
     job: &Arc<Job>,
-    request: AudioProcessRequest,
+    mut request: AudioProcessRequest,
 ) -> Result<Finish, JobFailure> {
-    let pcm = recording::decoded(job, &request.audio).await?;
-    let hints = Hints {
-        mobile: request.mobile_transcription.as_ref(),
-        user_language: request.user_language,
-        claimed_duration_ms: request.claimed_duration_ms,
-    };
-    let transcript = recording::transcript(job, &pcm, hints).await?;
+    let message = Arc::new(message(&mut request));
+    let (pcm, transcript) = message.hear(job).await?;
     if !transcript.is_blank() {
         job.emit("transcription_ready", ready(job, &request, &transcript))
             .await?;
     }
-    let request = Arc::new(request);
     let transcript = Arc::new(transcript);
-    let targets = targets(job, &request, &transcript);
-    let voice = VoiceCell::new(OnceCell::new());
-    let mut outcome = if targets.wanted == 0 {
-        Outcome::default()
-    } else {
-        // The voice is made while the first translations are.
-        let (_, outcome) = tokio::join!(
-            voice.get_or_init(|| choose_voice(job, &request, &pcm)),
-            speak_all(job, &request, &transcript, &targets.spoken, &pcm, &voice),
-        );
-        outcome?
-    };
+    // Absent: whom the conversation would need is not known here.
+    let targets = Targets::of(job, request.target_languages.as_ref(), &transcript);
+    let mut speaking = Speaking::start(job, &message, &transcript, &pcm, &targets.spoken);
+    let mut outcome = publish_all(job, &request, &targets.spoken, &mut speaking).await?;
     job.check_retry(&mut outcome.failures)?;
-    finish(job, &request, &transcript, targets, outcome, voice.get()).await
+    let voice = speaking.voice();
+    finish(job, &request, &transcript, targets, outcome, voice).await
+}
+
+/// Takes out of the request what makes the voice message; the ids stay.
+fn message(request: &mut AudioProcessRequest) -> VoiceMessage {
+    VoiceMessage {
+        seed_key: request.seed_key(),
+        file_stem: format!(
+            "{}_{}",
+            file_safe(&request.message_id),
+            file_safe(&request.attachment_id)
+        ),
+        audio: std::mem::take(&mut request.audio),
+        mobile_transcription: request.mobile_transcription.take(),
+        user_language: request.user_language,
+        claimed_duration_ms: request.claimed_duration_ms,
+        model_type: request.model_type,
+        voice_owner_id: Some(request.voice_owner_id().to_owned()),
+        generate_voice_clone: request.generate_voice_clone,
+        original_voice: request
+            .existing_voice
+            .clone()
+            .filter(|_| request.use_original_voice),
+        voice_clone_hints: request.voice_clone_hints,
+    }
 }
 
 fn ready(job: &Job, request: &AudioProcessRequest, transcript: &Transcript) -> Event {
@@ -62,200 +68,55 @@ fn ready(job: &Job, request: &AudioProcessRequest, transcript: &Transcript) -> E
     }))
 }
 
-/// The languages of a job.
-struct Targets {
-    /// Languages that were asked for, the source left out; with what is no language at all.
-    wanted: usize,
-    /// Those of them that are to be spoken, in the order of the request.
-    spoken: Vec<Language>,
-}
-
-fn targets(job: &Job, request: &AudioProcessRequest, transcript: &Transcript) -> Targets {
-    let options = &job.pipeline.options;
-    let (wanted, rejected) = match &request.target_languages {
-        Some(targets) if !transcript.is_blank() => (
-            targets.distinct_except(transcript.language),
-            targets.rejected.len(),
-        ),
-        // Absent: whom the conversation would need is not known here.
-        _ => (Vec::new(), 0),
-    };
-    let has_voice = |language: &Language| match &job.pipeline.spoken {
-        Some(spoken) => spoken.speaks(*language),
-        // No synthesizer: let every language fail with the reason.
-        None => true,
-    };
-    let mut spoken: Vec<Language> = wanted
-        .iter()
-        .copied()
-        .filter(|language| {
-            has_voice(language) || options.unspoken_language != UnspokenLanguage::Skip
-        })
-        .collect();
-    spoken.truncate(options.max_spoken_languages);
-    Targets {
-        wanted: wanted.len() + rejected,
-        spoken,
-    }
-}
-
-async fn choose_voice(
+/// Publishes each language as soon as it is done.
+async fn publish_all(
     job: &Job,
     request: &AudioProcessRequest,
-    pcm: &Pcm,
-) -> Result<ChosenVoice, Arc<JobFailure>> {
-    let supplied = request
-        .existing_voice
-        .as_ref()
-        .filter(|_| request.use_original_voice)
-        .and_then(supplied_voice);
-    let voices = &job.pipeline.voices;
-    let made_before = job.restored::<MadeVoice>(Stage::Embed, "").await;
-    if made_before.is_some()
-        && let Ok(Some(voice)) = voices.made_before(request.voice_owner_id()).await
-    {
-        return Ok(voice);
-    }
-    let code = ErrorCode::VoiceCloneFailed;
-    let chosen = job.stage(Stage::Embed, None, code, async {
-        let voice_request = VoiceRequest {
-            task_id: &job.record.task_id,
-            user_id: request.voice_owner_id(),
-            may_clone: request.generate_voice_clone,
-            supplied,
-            recording: pcm,
-            deadline: job.deadline.clone(),
-        };
-        let chosen = voices.choose(voice_request).await;
-        let chosen = chosen.map_err(|error| voice_failure(&error))?;
-        if let Some(voice) = &chosen.news {
-            let made = MadeVoice {
-                version: voice.metadata.version,
-            };
-            job.checkpoint(Stage::Embed, "", &made, None).await?;
-        }
-        Ok(chosen)
-    });
-    match chosen.await {
-        Err(failure @ JobFailure::Stage { .. }) => {
-            failure.record(job.kind());
-            let default = voices.default_voice(&job.deadline).await;
-            default.map_err(|error| Arc::new(voice_failure(&error)))
-        }
-        chosen => chosen.map_err(Arc::new),
-    }
-}
-
-fn voice_failure(error: &VoiceError) -> JobFailure {
-    let message = crate::engine::error_chain(error);
-    JobFailure::new(
-        Stage::Embed,
-        ErrorCode::VoiceCloneFailed,
-        error.reason(),
-        message,
-    )
-}
-
-/// What is kept of a voice that the job made or improved: once is enough.
-#[derive(Serialize, Deserialize)]
-struct MadeVoice {
-    version: u32,
-}
-
-fn supplied_voice(voice: &ExistingVoice) -> Option<SuppliedVoice> {
-    match VoiceProfile::from_bytes(voice.embedding.as_ref()?) {
-        Ok(profile) => Some(SuppliedVoice {
-            profile,
-            quality: voice.quality_score,
-        }),
-        Err(error) => {
-            tracing::info!(%error, "the supplied voice is not used");
-            None
-        }
-    }
-}
-
-/// What became of the languages.
-#[derive(Default)]
-struct Outcome {
-    spoken: Vec<TranslatedAudio>,
-    failures: Vec<JobFailure>,
-}
-
-/// Speaks every language at once; each is published as soon as it is done.
-async fn speak_all(
-    job: &Arc<Job>,
-    request: &Arc<AudioProcessRequest>,
-    transcript: &Arc<Transcript>,
     languages: &[Language],
-    pcm: &Pcm,
-    voice: &VoiceCell,
+    speaking: &mut Speaking,
 ) -> Result<Outcome, JobFailure> {
-    let seed_key = Request::AudioProcess(Box::new((**request).clone())).seed_key();
+    let is_stored = |language: Language| job.has_stored(&event_key(language));
     // Of the events that are still to be stored the last one says that it is the last.
     let mut missing = languages
         .iter()
-        .filter(|language| !job.has_stored(&event_key(**language)))
+        .filter(|language| !is_stored(**language))
         .count();
-    let mut running = JoinSet::new();
-    for language in languages.iter().copied() {
-        let (job, request, transcript) =
-            (Arc::clone(job), Arc::clone(request), Arc::clone(transcript));
-        let (voice, pcm, seed_key) = (Arc::clone(voice), pcm.clone(), seed_key.clone());
-        running.spawn(async move {
-            let voice = async || {
-                let chosen = voice.get_or_init(|| choose_voice(&job, &request, &pcm));
-                chosen.await.clone()
-            };
-            speech::speak(&job, &request, &transcript, language, &seed_key, voice).await
-        });
-    }
     let mut outcome = Outcome::default();
-    while let Some(finished) = running.join_next().await {
-        let spoken = finished.unwrap_or_else(|_| {
-            Err(JobFailure::new(
-                Stage::Synthesize,
-                ErrorCode::TtsFailed,
-                Reason::Internal,
-                "the language's task panicked",
-            ))
-        });
-        match spoken {
-            Ok(Spoken { audio }) if job.has_stored(&event_key(audio.target_language)) => {
-                outcome.spoken.push(audio);
-            }
-            Ok(Spoken { audio }) => {
-                missing = missing.saturating_sub(1);
-                let translation = Box::new(AudioTranslation::new(
-                    request.job(&job.record.task_id),
-                    audio.clone(),
-                    Timestamp::now(),
-                ));
-                let event = if languages.len() == 1 {
-                    Event::AudioTranslationReady(translation)
-                } else if missing == 0 {
-                    Event::AudioTranslationsCompleted(translation)
-                } else {
-                    Event::AudioTranslationsProgressive(translation)
-                };
-                job.emit(&event_key(audio.target_language), event).await?;
-                outcome.spoken.push(audio);
-            }
-            Err(JobFailure::Ledger(error)) => return Err(error.into()),
-            Err(failure) => {
-                missing = missing.saturating_sub(1);
-                failure.record(job.kind());
-                outcome.failures.push(failure);
-            }
+    while let Some((language, ended)) = speaking.next().await {
+        if !is_stored(language) {
+            missing = missing.saturating_sub(1);
         }
+        let Some(audio) = outcome.note(job, ended)? else {
+            continue;
+        };
+        if is_stored(language) {
+            continue;
+        }
+        let is_last = missing == 0;
+        let event = translation_event(job, request, audio, languages.len(), is_last);
+        job.emit(&event_key(language), event).await?;
     }
     // The last event lists the languages as they were asked for.
-    outcome.spoken.sort_by_key(|audio| {
-        languages
-            .iter()
-            .position(|language| *language == audio.target_language)
-    });
+    outcome.sort(languages);
     Ok(outcome)
+}
+
+fn translation_event(
+    job: &Job,
+    request: &AudioProcessRequest,
+    audio: TranslatedAudio,
+    languages: usize,
+    is_last: bool,
+) -> Event {
+    let ids = request.job(&job.record.task_id);
+    let translation = Box::new(AudioTranslation::new(ids, audio, Timestamp::now()));
+    if languages == 1 {
+        Event::AudioTranslationReady(translation)
+    } else if is_last {
+        Event::AudioTranslationsCompleted(translation)
+    } else {
+        Event::AudioTranslationsProgressive(translation)
+    }
 }
 
 /// Names the event of one language within the job.
@@ -268,10 +129,9 @@ async fn finish(
     request: &AudioProcessRequest,
     transcript: &Transcript,
     targets: Targets,
-    outcome: Outcome,
-    voice: Option<&Result<ChosenVoice, Arc<JobFailure>>>,
+    mut outcome: Outcome,
+    voice: Option<&ChosenVoice>,
 ) -> Result<Finish, JobFailure> {
-    let voice = voice.and_then(|voice| voice.as_ref().ok());
     let news = voice.and_then(|voice| voice.news.as_ref());
     let ids = request.job(&job.record.task_id);
     let failed = targets.wanted > 0 && outcome.spoken.is_empty();
@@ -279,7 +139,7 @@ async fn finish(
     let completed = Event::AudioProcessCompleted(Box::new(AudioProcessCompleted {
         job: ids.clone(),
         transcription: transcript.clone(),
-        translated_audios: outcome.spoken,
+        translated_audios: std::mem::take(&mut outcome.spoken),
         voice_model_user_id: request.voice_owner_id().to_owned(),
         voice_model_quality: voice
             .filter(|voice| voice.is_cloned)
@@ -304,14 +164,8 @@ async fn finish(
         return Ok(Finish::Done);
     }
     // Something was said, languages were wanted, and none can be heard: the contract wants both events.
-    let failure = outcome.failures.into_iter().next().unwrap_or_else(|| {
-        JobFailure::new(
-            Stage::Synthesize,
-            ErrorCode::TtsFailed,
-            Reason::UnsupportedLanguage,
-            "none of the target languages has a voice",
-        )
-    });
+    let failure = outcome.into_failure();
+    let finish = failure.finish();
     events.push((
         "error".to_owned(),
         Event::AudioProcessError(AudioFailure {
@@ -320,6 +174,6 @@ async fn finish(
             timestamp: Timestamp::now(),
         }),
     ));
-    job.finish(events, documents, Finish::Failed).await?;
-    Ok(Finish::Failed)
+    job.finish(events, documents, finish).await?;
+    Ok(finish)
 }

@@ -3,7 +3,7 @@
 use crate::engine::{EngineError, error_chain};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::fault::InjectedFault;
-use crate::ledger::LedgerError;
+use crate::ledger::{Finish, LedgerError};
 use crate::observe::metrics::ERRORS;
 use crate::protocol::{
     AudioFailure, Event, Failure, Request, StoryTextCompleted, Timestamp, TranslationError,
@@ -95,6 +95,11 @@ impl JobFailure {
             Self::Stage { stage, .. } => *stage,
             Self::Ledger(_) => Stage::Intake,
         }
+    }
+
+    /// How a job ends with this failure.
+    pub fn finish(&self) -> Finish {
+        Finish::Failed(self.reason().as_str())
     }
 
     /// Counts and logs the failure; called once, where it is handled.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! audio.rs        recording → transcript → every language → completed
+//! message.rs        the voice message of it: what is heard, whose voice, all languages at once
 //! speech.rs         one language of it: translate → synthesize → encode → file
 //! transcription.rs recording → transcript
 //! text.rs         text → every language, and story texts
@@ -16,6 +17,7 @@ mod audio;
 mod documents;
 mod failure;
 mod job;
+mod message;
 pub mod progress;
 mod recording;
 mod speech;
@@ -169,8 +171,9 @@ impl Pipeline {
                 Ok(Attempt::Retry(failure))
             }
             Err(failure) => {
-                self.fail(&job, &failure, Finish::Failed).await?;
-                Ok(Attempt::Finished(Finish::Failed))
+                let finish = failure.finish();
+                self.fail(&job, &failure, finish).await?;
+                Ok(Attempt::Finished(finish))
             }
         }
     }

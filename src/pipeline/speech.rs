@@ -7,27 +7,19 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
-use tokio::sync::OnceCell;
 
 use super::job::Job;
+use super::message::{Voice, VoiceMessage};
 use super::recording::off_thread;
 use super::{JobFailure, UnspokenLanguage};
 use crate::domain::{Language, Segment, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::observe::metrics::AUDIO_SYNTHESIZED;
-use crate::protocol::{AUDIO_MP3, AudioProcessRequest, ModelType, TranslatedAudio};
+use crate::protocol::{AUDIO_MP3, ModelType, TranslatedAudio};
 use crate::stages::encode::mp3;
 use crate::stages::synthesize::{SamplingHints, Speech, SpeechRequest};
 use crate::stages::translate::{Quality, Request as TranslateRequest};
 use crate::voices::ChosenVoice;
-
-/// The job's voice: whoever needs it first has it made, the others wait for that.
-pub(super) type VoiceCell = Arc<OnceCell<Result<ChosenVoice, Arc<JobFailure>>>>;
-
-/// A language that is done.
-pub(super) struct Spoken {
-    pub(super) audio: TranslatedAudio,
-}
 
 /// What is kept of a language that is done, beside its audio.
 #[derive(Serialize, Deserialize)]
@@ -48,16 +40,15 @@ struct TranslatedRecord {
 /// Speaks the transcript in one language, or takes what an earlier attempt made of it.
 pub(super) async fn speak(
     job: &Job,
-    request: &AudioProcessRequest,
+    message: &VoiceMessage,
     transcript: &Transcript,
     language: Language,
-    seed_key: &str,
-    voice: impl AsyncFnOnce() -> Result<ChosenVoice, Arc<JobFailure>>,
-) -> Result<Spoken, JobFailure> {
+    voice: impl AsyncFnOnce() -> Voice,
+) -> Result<TranslatedAudio, JobFailure> {
     if let Some((record, Some(audio))) = job.restored(Stage::Encode, language.as_str()).await {
-        return publishable(job, request, language, record, audio).await;
+        return publishable(job, message, language, record, audio).await;
     }
-    let text = translation(job, request, transcript, language).await?;
+    let text = translation(job, message, transcript, language).await?;
     let voice = voice().await.map_err(|failure| {
         let failure = failure.on_the_wire();
         JobFailure::new(
@@ -68,7 +59,7 @@ pub(super) async fn speak(
         )
     })?;
     let (is_cloned, quality) = (voice.is_cloned, voice.quality);
-    let speech = synthesize(job, request, &text, language, seed_key, voice).await?;
+    let speech = synthesize(job, message, &text, language, voice).await?;
     let record = SpokenRecord {
         text,
         duration_ms: speech.pcm.duration_ms(),
@@ -84,12 +75,12 @@ pub(super) async fn speak(
         Some(audio.clone()),
     )
     .await?;
-    publishable(job, request, language, record, audio).await
+    publishable(job, message, language, record, audio).await
 }
 
 async fn translation(
     job: &Job,
-    request: &AudioProcessRequest,
+    message: &VoiceMessage,
     transcript: &Transcript,
     language: Language,
 ) -> Result<String, JobFailure> {
@@ -104,7 +95,7 @@ async fn translation(
                 text: transcript.text.clone(),
                 source_language: transcript.language,
                 target_language: language,
-                quality: quality_of(request.model_type),
+                quality: quality_of(message.model_type),
                 deadline: job.translate_deadline(&transcript.text),
             };
             let engine = &job.pipeline.engines.translate;
@@ -138,22 +129,21 @@ pub(super) fn quality_of(model_type: ModelType) -> Quality {
 
 async fn synthesize(
     job: &Job,
-    request: &AudioProcessRequest,
+    message: &VoiceMessage,
     text: &str,
     language: Language,
-    seed_key: &str,
     voice: ChosenVoice,
 ) -> Result<Speech, JobFailure> {
     let code = ErrorCode::TtsFailed;
     let options = &job.pipeline.options;
-    let hints = request.voice_clone_hints;
+    let hints = message.voice_clone_hints;
     job.stage(Stage::Synthesize, Some(language), code, async {
         let conditioning = Arc::new(voice.conditioning);
         let speak = || SpeechRequest {
             text: text.to_owned(),
             language: spoken_as(job, language),
             conditioning: Arc::clone(&conditioning),
-            seed: seed(seed_key, language),
+            seed: seed(&message.seed_key, language),
             sampling: SamplingHints {
                 temperature: hints.temperature,
                 top_p: hints.top_p,
@@ -245,12 +235,12 @@ async fn encode(job: &Job, speech: &Speech, language: Language) -> Result<Bytes,
 /// disk costs the paths, not the speech.
 async fn publishable(
     job: &Job,
-    request: &AudioProcessRequest,
+    message: &VoiceMessage,
     language: Language,
     record: SpokenRecord,
     audio: Bytes,
-) -> Result<Spoken, JobFailure> {
-    let file = relative_file(job.record.received_at_ms, request, language);
+) -> Result<TranslatedAudio, JobFailure> {
+    let file = relative_file(job.record.received_at_ms, &message.file_stem, language);
     let root = job.pipeline.options.output_directory.clone();
     let (path, bytes) = (root.join(&file), audio.clone());
     let written = tokio::task::spawn_blocking(move || write_file(&path, &bytes)).await;
@@ -266,35 +256,25 @@ async fn publishable(
     } else {
         Default::default()
     };
-    Ok(Spoken {
-        audio: TranslatedAudio {
-            target_language: language,
-            translated_text: record.text,
-            audio_url,
-            audio_path,
-            duration_ms: record.duration_ms,
-            voice_cloned: record.is_cloned,
-            voice_quality: record.quality,
-            audio_mime_type: AUDIO_MP3.to_owned(),
-            segments: record.segments,
-            audio,
-        },
+    Ok(TranslatedAudio {
+        target_language: language,
+        translated_text: record.text,
+        audio_url,
+        audio_path,
+        duration_ms: record.duration_ms,
+        voice_cloned: record.is_cloned,
+        voice_quality: record.quality,
+        audio_mime_type: AUDIO_MP3.to_owned(),
+        segments: record.segments,
+        audio,
     })
 }
 
-/// `translated/YYYY/mm/<messageId>_<attachmentId>_<language>.mp3`
-fn relative_file(
-    received_at_ms: i64,
-    request: &AudioProcessRequest,
-    language: Language,
-) -> PathBuf {
+/// `translated/YYYY/mm/<stem>_<language>.mp3`
+fn relative_file(received_at_ms: i64, stem: &str, language: Language) -> PathBuf {
     let received = OffsetDateTime::from_unix_timestamp(received_at_ms / 1000)
         .unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let name = format!(
-        "{}_{}_{language}.mp3",
-        file_safe(&request.message_id),
-        file_safe(&request.attachment_id),
-    );
+    let name = format!("{stem}_{language}.mp3");
     Path::new("translated")
         .join(format!("{:04}", received.year()))
         .join(format!("{:02}", u8::from(received.month())))
@@ -302,7 +282,7 @@ fn relative_file(
 }
 
 /// An id as part of a file name: ids come from peers and may hold anything.
-fn file_safe(id: &str) -> String {
+pub(super) fn file_safe(id: &str) -> String {
     let is_plain = (1..=64).contains(&id.len())
         && id
             .bytes()

@@ -74,7 +74,7 @@ pub(super) async fn run(job: &Arc<Job>, request: TranslationRequest) -> Result<F
     let finish = if succeeded {
         Finish::Done
     } else {
-        Finish::Failed
+        failure.finish()
     };
     job.finish(vec![("error".to_owned(), error)], Vec::new(), finish)
         .await?;
@@ -144,8 +144,9 @@ async fn too_long(
         ("skipped".to_owned(), Event::TranslationSkipped(skipped)),
         ("error".to_owned(), error),
     ];
-    job.finish(events, Vec::new(), Finish::Failed).await?;
-    Ok(Finish::Failed)
+    let finish = failure.finish();
+    job.finish(events, Vec::new(), finish).await?;
+    Ok(finish)
 }
 
 fn source_language(job: &Job, given: Option<Language>, text: &str) -> Language {

@@ -59,6 +59,16 @@ impl Request {
         }
     }
 
+    /// Whose voice the request holds, or who asks; where it says.
+    pub fn user_id(&self) -> Option<&str> {
+        match self {
+            Self::AudioProcess(request) => Some(request.voice_owner_id()),
+            Self::Ping | Self::Translation(_) | Self::TranscriptionOnly(_) | Self::StoryText(_) => {
+                None
+            }
+        }
+    }
+
     /// Gives a request without a task id the id that its answers shall carry. A peer's own id stays;
     /// kinds that have none ignore the call.
     pub fn set_task_id(&mut self, task_id: String) {

@@ -2,7 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{AudioSource, MobileTranscription, Request, TargetLanguages};
+use super::{
+    AudioProcessRequest, AudioSource, MobileTranscription, Request, RequestKind, TargetLanguages,
+};
 
 /// SHA-256 over parts that cannot run into each other: each is preceded by its length.
 struct Hasher(Sha256);
@@ -58,6 +60,23 @@ impl Hasher {
     }
 }
 
+impl AudioProcessRequest {
+    /// The key that sampling seeds derive from: what is said and where, not the task id nor the
+    /// languages beside the one being spoken. The same recording gives the same speech each time.
+    pub fn seed_key(&self) -> String {
+        let mut hasher = Hasher::new("seed");
+        hasher.text(RequestKind::AudioProcess.as_str());
+        self.hash_content(&mut hasher);
+        hasher.hex()
+    }
+
+    fn hash_content(&self, hasher: &mut Hasher) {
+        hasher.text(&self.message_id);
+        hasher.text(&self.attachment_id);
+        hasher.recording(&self.audio, self.mobile_transcription.as_ref());
+    }
+}
+
 impl Request {
     /// The key that a repeat of the request has too: kind, task id, languages and content.
     ///
@@ -76,14 +95,6 @@ impl Request {
         format!("{}:{}", self.kind().as_str(), hasher.hex())
     }
 
-    /// The key that sampling seeds derive from: what is said and where, not the task id nor the
-    /// languages beside the one being spoken. The same recording gives the same speech each time.
-    pub fn seed_key(&self) -> String {
-        let mut hasher = Hasher::new("seed");
-        self.hash_content(&mut hasher);
-        hasher.hex()
-    }
-
     fn hash_content(&self, hasher: &mut Hasher) {
         hasher.text(self.kind().as_str());
         match self {
@@ -92,11 +103,7 @@ impl Request {
                 hasher.text(&request.message_id);
                 hasher.text(&request.text);
             }
-            Self::AudioProcess(request) => {
-                hasher.text(&request.message_id);
-                hasher.text(&request.attachment_id);
-                hasher.recording(&request.audio, request.mobile_transcription.as_ref());
-            }
+            Self::AudioProcess(request) => request.hash_content(hasher),
             Self::TranscriptionOnly(request) => {
                 hasher.text(&request.message_id);
                 hasher.text(request.attachment_id.as_deref().unwrap_or_default());

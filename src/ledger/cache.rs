@@ -1,0 +1,144 @@
+//! Statements on results that may be given out again.
+
+use std::fmt;
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::jobs::blob_ref;
+use super::records::CacheLimits;
+use super::{BlobRef, LedgerError};
+
+/// What a cache entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheKind {
+    /// A text in another language.
+    Text,
+    /// What is said in a recording.
+    Transcript,
+    /// A recording in another language, spoken.
+    Speech,
+}
+
+impl CacheKind {
+    const ALL: [Self; 3] = [Self::Text, Self::Transcript, Self::Speech];
+
+    /// The kind's name in the database and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Transcript => "transcript",
+            Self::Speech => "speech",
+        }
+    }
+}
+
+/// A result to be kept.
+pub struct NewCacheEntry {
+    /// What it is.
+    pub kind: CacheKind,
+    /// Names everything that the result depends on.
+    pub key: String,
+    /// Whose it is: deleted with the user.
+    pub user_id: Option<String>,
+    /// A small record, as JSON.
+    pub payload: Vec<u8>,
+    /// What is too large for the database, as audio.
+    pub blob: Option<Bytes>,
+}
+
+/// A result that was kept; [`Ledger::blob`](super::Ledger::blob) reads the large part.
+pub struct CacheEntry {
+    /// See [`NewCacheEntry::payload`].
+    pub payload: Vec<u8>,
+    /// See [`NewCacheEntry::blob`].
+    pub blob: Option<BlobRef>,
+    /// Milliseconds since 1970.
+    pub created_at_ms: i64,
+}
+
+/// Shows the kind only: entries hold what people said.
+impl fmt::Debug for NewCacheEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NewCacheEntry({})", self.kind.as_str())
+    }
+}
+
+/// Shows the age only: entries hold what people said.
+impl fmt::Debug for CacheEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CacheEntry(created at {})", self.created_at_ms)
+    }
+}
+
+pub(super) fn store(
+    connection: &Connection,
+    entry: &NewCacheEntry,
+    blob: Option<&BlobRef>,
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO cache
+                 (kind, key, user_id, payload, sha256, size_bytes, created_at_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            entry.kind.as_str(),
+            entry.key,
+            entry.user_id,
+            entry.payload,
+            blob.map(|blob| &blob.sha256),
+            blob.map(|blob| blob.size_bytes as i64),
+            now_ms
+        ])?;
+    Ok(())
+}
+
+pub(super) fn load(
+    connection: &Connection,
+    kind: CacheKind,
+    key: &str,
+    since_ms: i64,
+) -> Result<Option<CacheEntry>, LedgerError> {
+    let entry = connection
+        .prepare_cached(
+            "SELECT payload, created_at_ms, sha256, size_bytes FROM cache
+             WHERE kind = ?1 AND key = ?2 AND created_at_ms >= ?3",
+        )?
+        .query_row(params![kind.as_str(), key, since_ms], |row| {
+            let has_blob = row.get::<_, Option<i64>>(3)?.is_some();
+            Ok(CacheEntry {
+                payload: row.get(0)?,
+                created_at_ms: row.get(1)?,
+                blob: if has_blob {
+                    Some(blob_ref(row, 2)?)
+                } else {
+                    None
+                },
+            })
+        })
+        .optional()?;
+    Ok(entry)
+}
+
+/// Deletes entries that are too old, and the oldest of those that are too many.
+pub(super) fn trim(
+    connection: &Connection,
+    limits: CacheLimits,
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("DELETE FROM cache WHERE created_at_ms < ?1")?
+        .execute([now_ms.saturating_sub(limits.max_age_ms)])?;
+    let mut delete_surplus = connection.prepare_cached(
+        "DELETE FROM cache WHERE kind = ?1 AND key IN (
+             SELECT key FROM cache WHERE kind = ?1
+             ORDER BY created_at_ms DESC LIMIT -1 OFFSET ?2)",
+    )?;
+    let kept = i64::try_from(limits.max_entries).unwrap_or(i64::MAX);
+    for kind in CacheKind::ALL {
+        delete_surplus.execute(params![kind.as_str(), kept])?;
+    }
+    Ok(())
+}

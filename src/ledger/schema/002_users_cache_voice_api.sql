@@ -1,0 +1,52 @@
+-- Whose job it is: the owner of the voice, or who asked. `public_id` is what peers call the job, where
+-- they may ask for it. `reason` says why a job failed.
+ALTER TABLE jobs ADD COLUMN user_id TEXT;
+ALTER TABLE jobs ADD COLUMN public_id TEXT;
+ALTER TABLE jobs ADD COLUMN reason TEXT;
+CREATE INDEX jobs_by_user ON jobs (user_id, id) WHERE user_id IS NOT NULL;
+CREATE UNIQUE INDEX jobs_by_public_id ON jobs (public_id) WHERE public_id IS NOT NULL;
+
+-- Results that may be given out again. Nothing depends on them.
+CREATE TABLE cache (
+    kind          TEXT NOT NULL,
+    key           TEXT NOT NULL,
+    user_id       TEXT,
+    payload       BLOB NOT NULL,
+    sha256        TEXT,
+    size_bytes    INTEGER,
+    created_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX cache_by_age ON cache (kind, created_at_ms);
+CREATE INDEX cache_by_user ON cache (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX cache_by_hash ON cache (sha256) WHERE sha256 IS NOT NULL;
+
+-- What the voice API has translated for a user; outlives the job.
+CREATE TABLE voice_translations (
+    id                 TEXT PRIMARY KEY,
+    user_id            TEXT NOT NULL,
+    created_at_ms      INTEGER NOT NULL,
+    source_language    TEXT NOT NULL,
+    original_text      TEXT NOT NULL,
+    -- JSON object: the text in each language.
+    translated_texts   TEXT NOT NULL,
+    audio_duration_ms  INTEGER NOT NULL,
+    voice_cloned       INTEGER NOT NULL,
+    processing_time_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX voice_translations_by_user ON voice_translations (user_id, created_at_ms);
+
+-- What users think of translations.
+CREATE TABLE voice_feedback (
+    id             TEXT PRIMARY KEY,
+    user_id        TEXT NOT NULL,
+    translation_id TEXT NOT NULL,
+    rating         REAL NOT NULL,
+    kind           TEXT NOT NULL,
+    comment        TEXT,
+    -- JSON object as sent.
+    metadata       TEXT,
+    created_at_ms  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX voice_feedback_by_user ON voice_feedback (user_id, created_at_ms);
+CREATE INDEX voice_feedback_by_translation ON voice_feedback (translation_id);

@@ -1,0 +1,182 @@
+//! What outlives jobs: the cache, the voice API's history, and what is forgotten of a user.
+
+use super::*;
+
+fn cached(key: &str, user_id: Option<&str>) -> NewCacheEntry {
+    NewCacheEntry {
+        kind: CacheKind::Speech,
+        key: key.into(),
+        user_id: user_id.map(str::to_owned),
+        payload: key.into(),
+        blob: Some(Bytes::from(format!("speech {key}"))),
+    }
+}
+
+async fn is_cached(ledger: &Ledger, key: &str, max_age: Duration) -> bool {
+    let entry = ledger
+        .cached(CacheKind::Speech, key, max_age)
+        .await
+        .unwrap();
+    let Some(entry) = entry else { return false };
+    let blob = ledger.blob(entry.blob.unwrap()).await.unwrap();
+    assert_eq!(
+        (entry.payload.as_slice(), blob),
+        (key.as_bytes(), Bytes::from(format!("speech {key}")))
+    );
+    true
+}
+
+#[tokio::test]
+async fn cache_entries_live_as_long_as_age_number_and_user_allow() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let hour = Duration::from_secs(3600);
+    for (key, user_id) in [("a", None), ("b", Some("user")), ("c", Some("other"))] {
+        ledger.cache(cached(key, user_id)).await.unwrap();
+        // Later entries have later times.
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    assert!(is_cached(&ledger, "a", hour).await);
+    assert!(!is_cached(&ledger, "a", Duration::ZERO).await);
+    let other_kind = ledger.cached(CacheKind::Text, "a", hour).await.unwrap();
+    assert!(other_kind.is_none());
+
+    ledger.purge(retention(60_000)).await.unwrap();
+    assert!(
+        !is_cached(&ledger, "a", hour).await,
+        "the oldest makes room"
+    );
+    assert!(is_cached(&ledger, "b", hour).await);
+
+    let forgotten = ledger.forget_user("user").await.unwrap();
+    assert_eq!((forgotten.cached, forgotten.jobs), (1, 0));
+    assert!(!is_cached(&ledger, "b", hour).await);
+    assert!(is_cached(&ledger, "c", hour).await);
+
+    ledger.purge(retention(-60_000)).await.unwrap();
+    assert!(!is_cached(&ledger, "c", hour).await, "too old");
+}
+
+fn translation(id: &str, user_id: &str, created_at_ms: i64) -> VoiceTranslationRecord {
+    VoiceTranslationRecord {
+        id: id.into(),
+        user_id: user_id.into(),
+        created_at_ms,
+        source_language: "fr".into(),
+        original_text: "Bonjour".into(),
+        translated_texts: r#"{"en":"Hello","es":"Hola"}"#.into(),
+        audio_duration_ms: 1500,
+        voice_cloned: true,
+        processing_time_ms: 100,
+        rating: None,
+    }
+}
+
+fn feedback(id: &str, user_id: &str, translation_id: &str, rating: f64) -> VoiceFeedback {
+    VoiceFeedback {
+        id: id.into(),
+        user_id: user_id.into(),
+        translation_id: translation_id.into(),
+        rating,
+        kind: "quality".into(),
+        comment: None,
+        metadata: None,
+        created_at_ms: 30,
+    }
+}
+
+#[tokio::test]
+async fn history_and_figures_are_those_of_the_user() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    for (id, user_id, at) in [
+        ("1", "a", 10),
+        ("2", "a", 20),
+        ("3", "b", 30),
+        ("4", "a", 40),
+    ] {
+        let record = translation(id, user_id, at);
+        ledger.remember_translation(record).await.unwrap();
+    }
+    for (id, user_id, about, rating) in [("f", "a", "2", 4.0), ("g", "b", "2", 0.0)] {
+        let record = feedback(id, user_id, about, rating);
+        // Keeping it again changes nothing.
+        ledger.remember_feedback(record.clone()).await.unwrap();
+        ledger.remember_feedback(record).await.unwrap();
+    }
+    let range = HistoryRange {
+        from_ms: 10,
+        until_ms: 30,
+        limit: 1,
+        offset: 0,
+    };
+    let page = ledger.history("a".into(), range).await.unwrap();
+    let found: Vec<_> = page
+        .translations
+        .iter()
+        .map(|translation| (translation.id.as_str(), translation.rating))
+        .collect();
+    assert_eq!((found, page.total), (vec![("2", Some(4.0))], 2));
+    let next = HistoryRange { offset: 1, ..range };
+    let page = ledger.history("a".into(), next).await.unwrap();
+    assert_eq!((page.translations[0].id.as_str(), page.total), ("1", 2));
+
+    let figures = ledger.user_statistics("a".into(), 20).await.unwrap();
+    assert_eq!(
+        figures,
+        UserStatistics {
+            translations: 2,
+            audio_duration_ms: 3000,
+            languages: vec!["en".into(), "es".into()],
+            mean_processing_time_ms: 100.0,
+            mean_rating: Some(4.0),
+            feedback: 1,
+        }
+    );
+    let nobody = ledger.user_statistics("nobody".into(), 0).await.unwrap();
+    assert_eq!((nobody.translations, nobody.mean_rating), (0, None));
+
+    assert_eq!(ledger.forget_user("a").await.unwrap().history, 4);
+    let all = HistoryRange {
+        from_ms: 0,
+        until_ms: i64::MAX,
+        ..range
+    };
+    assert_eq!(ledger.history("a".into(), all).await.unwrap().total, 0);
+    assert_eq!(ledger.history("b".into(), all).await.unwrap().total, 1);
+}
+
+#[tokio::test]
+async fn jobs_are_counted_by_lane_and_end() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let mut ids = Vec::new();
+    for key in ["done", "failed", "running", "waiting"] {
+        match ledger.accept(job(key)).await.unwrap() {
+            Accepted::New(job_id) => ids.push(job_id),
+            duplicate => panic!("{duplicate:?}"),
+        }
+    }
+    for (job_id, finish) in ids.iter().zip([Finish::Done, Finish::Failed("no_audio")]) {
+        let emission = Emission {
+            finish: Some(finish),
+            ..Emission::default()
+        };
+        ledger.emit(*job_id, emission).await.unwrap();
+    }
+    ledger.start_attempt(ids[2]).await.unwrap();
+    let counted = ledger.job_statistics("audio", 0).await.unwrap();
+    assert_eq!(
+        (
+            counted.done,
+            counted.failed,
+            counted.running,
+            counted.waiting
+        ),
+        (1, 1, 1, 1)
+    );
+    let counted = ledger.job_statistics("audio", i64::MAX).await.unwrap();
+    assert_eq!((counted.done, counted.failed), (0, 0));
+    let counted = ledger.job_statistics("text_fast", 0).await.unwrap();
+    assert_eq!((counted.running, counted.waiting), (0, 0));
+}
