@@ -138,6 +138,7 @@ pub fn build(
             synthesize,
         },
         voices: Voices::new(voice_options, embed, condition, spoken.clone()),
+        routes: models.routes(),
         spoken,
         documents: (database != DatabaseStatus::Disabled).then_some(if settings.mongo.string_ids {
             IdPolicy::Strings
@@ -235,7 +236,6 @@ pub async fn serve(
         outbox: outbox.clone(),
         sign_of_life: sign_of_life.clone(),
         audio_enabled: settings.audio.enabled,
-        runtime: tokio::runtime::Handle::current(),
         stopping: Arc::clone(&intake_stopping),
     };
     let intake = Intake::start(intake, move |batch| receiver.receive(batch))?;
@@ -434,7 +434,7 @@ fn scheduler_options(settings: &Settings) -> SchedulerOptions {
     let jobs = &settings.jobs;
     SchedulerOptions {
         max_running_audio: jobs.max_concurrent_audio,
-        max_running_text: MAX_RUNNING_TEXT,
+        max_running_text: jobs.max_concurrent_texts,
         max_queued_fast: jobs.max_queued_texts.div_ceil(2),
         max_queued_normal: jobs.max_queued_texts,
         max_queued_audio: jobs.max_queued_audio,
@@ -442,9 +442,6 @@ fn scheduler_options(settings: &Settings) -> SchedulerOptions {
         drain: Duration::from_secs(jobs.drain_secs),
     }
 }
-
-/// Texts in work at once: enough to fill the translate engine's batches.
-const MAX_RUNNING_TEXT: usize = 64;
 
 fn pipeline_options(settings: &Settings) -> PipelineOptions {
     let (audio, speech) = (&settings.audio, &settings.synthesize);
@@ -476,5 +473,6 @@ fn pipeline_options(settings: &Settings) -> PipelineOptions {
         translate_budget: Duration::from_secs(settings.translate.timeout_secs),
         synthesize_budget: Duration::from_secs(speech.timeout_secs),
         model_patience: Duration::from_secs(settings.jobs.model_wait_secs),
+        cache_max_age: settings.cache.max_age(),
     }
 }

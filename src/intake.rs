@@ -15,7 +15,7 @@ use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{Accepted, Ledger, NewJob};
 use crate::observe::metrics::{JOBS_ACCEPTED, REQUESTS_REJECTED};
 use crate::outbox::Outbox;
-use crate::pipeline::JobFailure;
+use crate::pipeline::{JobFailure, items};
 use crate::protocol::{Event, POOL_FULL, Pong, Request, RequestError, Timestamp, parse};
 use crate::scheduler::{Lane, Place, Scheduler};
 use crate::transport::zmq::Incoming;
@@ -65,8 +65,6 @@ pub struct Receiver {
     pub sign_of_life: SignOfLife,
     /// False: recordings are refused.
     pub audio_enabled: bool,
-    /// For what is async; the thread itself is not.
-    pub runtime: tokio::runtime::Handle,
     /// Set when the daemon stops.
     pub stopping: Arc<AtomicBool>,
 }
@@ -76,17 +74,25 @@ struct Candidate<'a> {
     request: Request,
     task_id: String,
     lane: Lane,
-    place: Place<'a>,
+    /// `None` when the lane is full: then it must be a repeat.
+    place: Option<Place<'a>>,
     frames: Vec<Bytes>,
 }
 
 impl Receiver {
     /// Takes what has arrived; returns when all of it is durable, answered or dropped.
     pub fn receive(&self, batch: Vec<Incoming>) {
+        let mut rejected = Vec::new();
         let candidates: Vec<Candidate<'_>> = batch
             .into_iter()
             .filter_map(|incoming| match incoming {
-                Incoming::Message(frames) => self.check(frames),
+                Incoming::Message(frames) => match parse(&frames) {
+                    Ok(request) => self.check(request, frames),
+                    Err(error) => {
+                        rejected.push(error);
+                        None
+                    }
+                },
                 Incoming::TooLarge { head, .. } => {
                     self.refuse_too_large(head);
                     None
@@ -96,16 +102,12 @@ impl Receiver {
         if !candidates.is_empty() {
             self.accept(candidates);
         }
+        for error in rejected {
+            self.reject(&error);
+        }
     }
 
-    fn check(&self, frames: Vec<Bytes>) -> Option<Candidate<'_>> {
-        let mut request = match parse(&frames) {
-            Ok(request) => request,
-            Err(error) => {
-                self.reject(&error);
-                return None;
-            }
-        };
+    fn check(&self, mut request: Request, frames: Vec<Bytes>) -> Option<Candidate<'_>> {
         let Some(lane) = Lane::of(&request) else {
             self.answer_ping();
             return None;
@@ -125,25 +127,13 @@ impl Receiver {
             self.refuse(&request, &task_id, &failure);
             return None;
         }
-        match self.scheduler.reserve(lane) {
-            Ok(place) => Some(Candidate {
-                request,
-                task_id,
-                lane,
-                place,
-                frames,
-            }),
-            Err(_) => {
-                let failure = JobFailure::new(
-                    Stage::Intake,
-                    ErrorCode::ProcessingFailed,
-                    Reason::Overloaded,
-                    POOL_FULL,
-                );
-                self.refuse(&request, &task_id, &failure);
-                None
-            }
-        }
+        Some(Candidate {
+            request,
+            task_id,
+            lane,
+            place: self.scheduler.reserve(lane).ok(),
+            frames,
+        })
     }
 
     /// Keeps the candidates; holds the thread, and with it the senders, while the ledger refuses.
@@ -174,22 +164,29 @@ impl Receiver {
                 Accepted::New(job_id) => {
                     metrics::counter!(JOBS_ACCEPTED, "kind" => candidate.request.kind().as_str())
                         .increment(1);
-                    candidate.place.enqueue(job_id);
+                    if let Some(place) = candidate.place {
+                        place.enqueue(job_id);
+                    }
                 }
-                Accepted::Duplicate { job_id, state } if state.is_finished() => {
-                    tracing::info!(job.id = job_id.0, "request repeats a finished job");
-                    let outbox = self.outbox.clone();
-                    self.runtime.spawn(async move {
-                        if let Err(error) = outbox.reissue(job_id).await {
-                            tracing::error!(error = %error_chain(&error), "events could not be published again");
-                        }
-                    });
+                Accepted::Duplicate { job_id, state } => {
+                    tracing::info!(
+                        job.id = job_id.0,
+                        state = state.as_str(),
+                        "request repeats a job"
+                    );
                 }
-                Accepted::Duplicate { job_id, .. } => {
-                    tracing::info!(job.id = job_id.0, "request repeats a job in progress");
+                Accepted::Refused => {
+                    let failure = JobFailure::new(
+                        Stage::Intake,
+                        ErrorCode::ProcessingFailed,
+                        Reason::Overloaded,
+                        POOL_FULL,
+                    );
+                    self.refuse(&candidate.request, &candidate.task_id, &failure);
                 }
             }
         }
+        self.outbox.wake();
     }
 
     fn reject(&self, error: &RequestError) {
@@ -263,7 +260,15 @@ impl Receiver {
 
 impl Candidate<'_> {
     fn job(&self) -> NewJob {
-        new_job(&self.request, self.lane, self.task_id.clone(), &self.frames)
+        // A repeat needs no frames, and what is refused must leave none on the disk.
+        let kept = match self.place {
+            Some(_) => &self.frames[..],
+            None => self.frames.get(..1).unwrap_or_default(),
+        };
+        NewJob {
+            is_surplus: self.place.is_none(),
+            ..new_job(&self.request, self.lane, self.task_id.clone(), kept)
+        }
     }
 }
 
@@ -273,6 +278,8 @@ pub fn new_job(request: &Request, lane: Lane, task_id: String, frames: &[Bytes])
     let json = frames.next().map(Bytes::as_ref).unwrap_or_default();
     NewJob {
         key: request.dedup_key(),
+        items: items(request),
+        is_surplus: false,
         kind: request.kind().as_str().to_owned(),
         lane: lane.as_str().to_owned(),
         task_id,

@@ -68,6 +68,11 @@ impl Models {
         Ok(self.registry()?.verified_folder(engine, &self.checked)?)
     }
 
+    /// Which models translate what; none while no such model is installed.
+    pub(super) fn routes(&self) -> Routes {
+        Routes::scan(&self.directory.join(Engine::Marian.to_string())).unwrap_or_default()
+    }
+
     /// What the synthesizer can speak; `None` while no such model is installed.
     pub(super) fn spoken(&self) -> Option<XttsMetadata> {
         XttsMetadata::read(&self.directory.join("xtts")).ok()

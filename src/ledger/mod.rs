@@ -242,15 +242,6 @@ impl Ledger {
             .await
     }
 
-    /// Makes the published events of a job wait again: the answer to a repeated request.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn reissue(&self, job_id: JobId) -> Result<(), LedgerError> {
-        self.write(move |connection| events::reissue(connection, job_id))
-            .await
-    }
-
     /// The first events that wait, in the order in which they are to be published.
     ///
     /// # Errors

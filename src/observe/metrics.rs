@@ -39,6 +39,8 @@ pub const LEDGER_COMMIT: &str = "translator_ledger_commit_duration_seconds";
 pub const DOCUMENTS_PENDING: &str = "translator_documents_pending";
 /// Documents dealt with, by `outcome` (`written`, `skipped`, `retried`).
 pub const DOCUMENTS_WRITTEN: &str = "translator_documents_written_total";
+/// Results that were looked for in a cache, by `cache` and `outcome` (`hit`, `miss`).
+pub const CACHE_REQUESTS: &str = "translator_cache_requests_total";
 /// Failures, by `stage` and `reason`.
 pub const ERRORS: &str = "translator_errors_total";
 /// Length of each recording that was decoded.
@@ -72,6 +74,7 @@ fn describe() {
         (REQUESTS_REJECTED, "requests that became no job"),
         (EVENTS_PUBLISHED, "events published, replays included"),
         (DOCUMENTS_WRITTEN, "documents dealt with"),
+        (CACHE_REQUESTS, "results looked for in a cache"),
         (ERRORS, "failures by stage and reason"),
     ] {
         describe_counter!(name, text);

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -217,14 +217,8 @@ impl Job {
 
     /// When the translation of a text has to be done: longer texts get more time.
     pub(super) fn translate_deadline(&self, text: &str) -> Deadline {
-        let shares = text
-            .chars()
-            .count()
-            .div_ceil(CHARACTERS_PER_BUDGET)
-            .clamp(1, MAX_BUDGETS);
-        let budget = self.pipeline.options.translate_budget;
-        self.deadline
-            .with_budget(budget.saturating_mul(u32::try_from(shares).unwrap_or(1)))
+        let share = self.pipeline.options.translate_budget;
+        self.deadline.with_budget(translate_budget(text, share))
     }
 
     /// Runs one request in an engine, once its model is loaded.
@@ -266,6 +260,13 @@ impl Job {
     }
 }
 
+/// Time for a text: one share for each started 500 characters, at most eight (contract/rules.md,
+/// section 3).
+fn translate_budget(text: &str, share: Duration) -> Duration {
+    let shares = text.chars().count().div_ceil(CHARACTERS_PER_BUDGET);
+    share.saturating_mul(shares.clamp(1, MAX_BUDGETS) as u32)
+}
+
 /// Measures a stage; one that is dropped half-way counts as cancelled.
 struct StageClock {
     stage: Stage,
@@ -288,5 +289,22 @@ impl Drop for StageClock {
         let seconds = self.started.elapsed().as_secs_f64();
         metrics::histogram!(STAGE_DURATION, "stage" => self.stage.as_str(), "outcome" => self.outcome)
             .record(seconds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn longer_texts_get_more_time() {
+        let seconds = |characters| {
+            let text = "é".repeat(characters);
+            translate_budget(&text, Duration::from_secs(45)).as_secs()
+        };
+        for (characters, budget) in [(1, 45), (500, 45), (501, 90), (1_000, 90), (3_501, 360)] {
+            assert_eq!(seconds(characters), budget, "{characters}");
+        }
+        assert_eq!(seconds(100_000), 360);
     }
 }

@@ -6,6 +6,7 @@
 //! speech.rs         one language of it: translate → synthesize → encode → file
 //! transcription.rs recording → transcript
 //! text.rs         text → every language, and story texts
+//! translation.rs    one language of it, or of a transcript: cache → translate
 //! recording.rs    where audio comes from, and its transcript
 //! documents.rs    what a voice message leaves in MongoDB
 //! job.rs          what every path shares: checkpoints, events, stages under a clock
@@ -14,6 +15,7 @@
 //! on where it stood, and an event that was stored once is not stored again.
 
 mod audio;
+mod cache;
 mod documents;
 mod failure;
 mod job;
@@ -23,6 +25,7 @@ mod recording;
 mod speech;
 mod text;
 mod transcription;
+mod translation;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,7 +43,7 @@ use crate::stages::decode::DecodeLimits;
 use crate::stages::encode::Mp3Options;
 use crate::stages::synthesize::{XttsEngine, XttsMetadata};
 use crate::stages::transcribe::WhisperEngine;
-use crate::stages::translate::TranslateEngine;
+use crate::stages::translate::{Routes, TranslateEngine};
 use crate::store::IdPolicy;
 use crate::voices::Voices;
 
@@ -48,6 +51,7 @@ pub use failure::JobFailure;
 use job::Job;
 pub use progress::Progress;
 pub use recording::RecordingOptions;
+pub use text::items;
 
 /// Time that stages get to notice a deadline.
 const DEADLINE_GRACE: Duration = Duration::from_secs(5);
@@ -102,6 +106,8 @@ pub struct PipelineOptions {
     pub synthesize_budget: Duration,
     /// Time that a job waits for a model to be loaded.
     pub model_patience: Duration,
+    /// Life of results in the cache; zero: nothing is cached.
+    pub cache_max_age: Duration,
 }
 
 /// Everything that a job may touch, built once.
@@ -114,6 +120,8 @@ pub struct Pipeline {
     pub engines: Engines,
     /// The voices of users.
     pub voices: Voices,
+    /// Which models translate what; none while no such model is installed.
+    pub routes: Routes,
     /// What the synthesizer can speak; `None` while no such model is installed.
     pub spoken: Option<XttsMetadata>,
     /// How ids are written to MongoDB; `None` when nothing is written there.
@@ -229,6 +237,7 @@ impl Pipeline {
         Ok(match crate::protocol::parse(&frames) {
             Ok(mut request) => {
                 request.set_task_id(record.task_id.clone());
+                text::keep_items(&mut request, &record.items);
                 Ok(request)
             }
             Err(mut error) => {

@@ -11,14 +11,14 @@ use time::OffsetDateTime;
 use super::job::Job;
 use super::message::{Voice, VoiceMessage};
 use super::recording::off_thread;
+use super::translation::{SourceText, translate_cached};
 use super::{JobFailure, UnspokenLanguage};
 use crate::domain::{Language, Segment, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::observe::metrics::AUDIO_SYNTHESIZED;
-use crate::protocol::{AUDIO_MP3, ModelType, TranslatedAudio};
+use crate::protocol::{AUDIO_MP3, TranslatedAudio};
 use crate::stages::encode::mp3;
 use crate::stages::synthesize::{SamplingHints, Speech, SpeechRequest};
-use crate::stages::translate::{Quality, Request as TranslateRequest};
 use crate::voices::ChosenVoice;
 
 /// What is kept of a language that is done, beside its audio.
@@ -88,24 +88,16 @@ async fn translation(
     if let Some((TranslatedRecord { text }, _)) = job.restored(Stage::Translate, item).await {
         return Ok(text);
     }
-    let code = ErrorCode::TranslationFailed;
-    let translation = job
-        .stage(Stage::Translate, Some(language), code, async {
-            let translate = || TranslateRequest {
-                text: transcript.text.clone(),
-                source_language: transcript.language,
-                target_language: language,
-                quality: quality_of(message.model_type),
-                deadline: job.translate_deadline(&transcript.text),
-            };
-            let engine = &job.pipeline.engines.translate;
-            job.engine(Stage::Translate, code, engine, translate).await
-        })
-        .await?;
+    let source = SourceText {
+        text: &transcript.text,
+        language: transcript.language,
+        model_type: message.model_type,
+    };
+    let translation = translate_cached(job, source, language).await?;
     if translation.text.trim().is_empty() {
         return Err(JobFailure::new(
             Stage::Translate,
-            code,
+            ErrorCode::TranslationFailed,
             Reason::BadOutput,
             "the translation is empty",
         ));
@@ -116,15 +108,6 @@ async fn translation(
     job.checkpoint(Stage::Translate, item, &record, None)
         .await?;
     Ok(record.text)
-}
-
-/// The translate stage's quality for the gateway's word.
-pub(super) fn quality_of(model_type: ModelType) -> Quality {
-    match model_type {
-        ModelType::Basic => Quality::Basic,
-        ModelType::Medium => Quality::Medium,
-        ModelType::Premium => Quality::Premium,
-    }
 }
 
 async fn synthesize(

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Daemon, fixture_models};
+use crate::support::daemon::Daemon;
 use crate::support::gateway::Gateway;
+use crate::support::models;
 use crate::support::recordings;
 use crate::support::requests::{audio_process, transcription_only, translation};
 use crate::support::wait_for;
@@ -20,34 +21,6 @@ const ENGINES: [&str; 5] = [
     "transcribe",
     "translate",
 ];
-
-/// A copy of the fixture models that a test may damage.
-fn copied_models() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for part in [
-        "manifest.toml",
-        "whisper",
-        "marian",
-        "openvoice",
-        "xtts",
-        "marian-merged",
-    ] {
-        copy(&fixture_models().join(part), &folder.path().join(part));
-    }
-    folder
-}
-
-fn copy(from: &Path, to: &Path) {
-    if !from.is_dir() {
-        std::fs::copy(from, to).unwrap();
-        return;
-    }
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        copy(&path, &to.join(path.file_name().unwrap()));
-    }
-}
 
 /// Turns one bit in the middle of a file.
 fn damage(file: &Path) {
@@ -205,7 +178,7 @@ fn without_models_the_daemon_lives_and_says_what_is_missing() {
 
 #[test]
 fn a_damaged_model_stops_its_engine_only_until_it_is_repaired() {
-    let models = copied_models();
+    let models = models::copied();
     let file = models.path().join("openvoice/tone_embedding.onnx");
     let intact = std::fs::read(&file).unwrap();
     damage(&file);
@@ -238,7 +211,7 @@ fn a_damaged_model_stops_its_engine_only_until_it_is_repaired() {
 #[test]
 fn the_daemon_answers_and_takes_jobs_while_models_load() {
     // Whoever opens a pipe without a writer waits: loading takes as long as this test wants.
-    let models = copied_models();
+    let models = models::copied();
     let manifest = models.path().join("manifest.toml");
     let (whole, pipe) = (models.path().join("whole"), models.path().join("pipe"));
     std::fs::rename(&manifest, &whole).unwrap();

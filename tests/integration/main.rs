@@ -29,3 +29,6 @@ mod mongodb;
 mod shutdown;
 mod support;
 mod text;
+mod text_cache;
+mod text_lanes;
+mod text_repeats;

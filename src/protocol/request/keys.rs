@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use super::{
     AudioProcessRequest, AudioSource, MobileTranscription, Request, RequestKind, TargetLanguages,
 };
+use crate::domain::Language;
 
 /// SHA-256 over parts that cannot run into each other: each is preceded by its length.
 struct Hasher(Sha256);
@@ -78,7 +79,8 @@ impl AudioProcessRequest {
 }
 
 impl Request {
-    /// The key that a repeat of the request has too: kind, task id, languages and content.
+    /// The key that a repeat of the request has too: kind, task id, content, and the languages where
+    /// they are answered together. A `translation` answers each on its own, and its repeats name fewer.
     ///
     /// Without a task id (see [`set_task_id`](Self::set_task_id)) equal content gives equal keys, so give a
     /// request that came without one its own id first: the same recording may rightly be sent again.
@@ -87,8 +89,7 @@ impl Request {
         hasher.text(self.task_id().unwrap_or_default());
         self.hash_content(&mut hasher);
         match self {
-            Self::Ping | Self::TranscriptionOnly(_) => {}
-            Self::Translation(request) => hasher.languages(Some(&request.target_languages)),
+            Self::Ping | Self::TranscriptionOnly(_) | Self::Translation(_) => {}
             Self::AudioProcess(request) => hasher.languages(request.target_languages.as_ref()),
             Self::StoryText(request) => hasher.languages(Some(&request.target_languages)),
         }
@@ -113,6 +114,8 @@ impl Request {
                 hasher.text(&request.post_id);
                 hasher.text(&request.text_object_index.to_string());
                 hasher.text(&request.text);
+                let source = request.source_language;
+                hasher.text(source.as_ref().map_or("auto", Language::as_str));
             }
         }
     }

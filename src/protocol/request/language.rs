@@ -104,6 +104,18 @@ impl TargetLanguages {
         distinct
     }
 
+    /// What the request named, as results carry it.
+    pub fn requested(&self) -> impl Iterator<Item = &str> {
+        let accepted = self.accepted.iter().map(|target| target.requested.as_str());
+        accepted.chain(self.rejected.iter().map(String::as_str))
+    }
+
+    /// Keeps the languages for which `is_kept` holds, given as [`requested`](Self::requested).
+    pub fn retain(&mut self, is_kept: impl Fn(&str) -> bool) {
+        self.accepted.retain(|target| is_kept(&target.requested));
+        self.rejected.retain(|requested| is_kept(requested));
+    }
+
     /// True when the request named nothing at all.
     pub fn is_empty(&self) -> bool {
         self.accepted.is_empty() && self.rejected.is_empty()

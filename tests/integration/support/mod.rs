@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod examples;
 pub mod ffmpeg;
 pub mod gateway;
+pub mod models;
 pub mod recordings;
 pub mod requests;
 pub mod voice_job;
@@ -30,6 +31,13 @@ pub fn local(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join(".local")
         .join(path)
+}
+
+/// A settings file for `TRANSLATOR_CONFIG`; it goes with the value.
+pub fn settings_file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
 }
 
 /// Waits until `probe` gives something.
