@@ -224,9 +224,11 @@ fn the_daemon_answers_and_takes_jobs_while_models_load() {
     );
     std::fs::hard_link(&pipe, &manifest).unwrap();
     let daemon = Daemon::launch(&[("MODELS_PATH", models.path().to_str().unwrap())]);
-    wait_for("an answer", || daemon.get("/live"));
-
-    let health = daemon.get_json("/health");
+    let health = wait_for("the sockets", || {
+        let (_, body) = daemon.get("/health")?;
+        let health: Value = serde_json::from_str(&body).unwrap();
+        (health["components"]["zmq_server"] == "running").then_some(health)
+    });
     assert_eq!(health["status"], "healthy");
     assert_eq!(health["models_loading"], true);
     assert_eq!(health["summary"]["models_loaded"], false);

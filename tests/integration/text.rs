@@ -288,7 +288,8 @@ fn a_language_that_breaks_leaves_the_others_alone() {
 #[test]
 fn numbers_come_out_as_they_were_written() {
     let (_daemon, mut gateway) = started(&[]);
-    let text = "Meet me at 10:30, call 42 or +33. The book is 3.50 and 1,000 very good.";
+    let text = "Hello my friend 10:30. You are 42. Hello +33 my friend.\n\
+                The book is 3.50 and 1,000 very good.";
     let event = translated(&mut gateway, &translation("numbers", text, "en", &["fr"]));
     let result = event.json["result"]["translatedText"].as_str().unwrap();
     for number in ["10:30", "42", "+33", "3.50", "1,000"] {

@@ -157,9 +157,14 @@ struct Chunk {
     prose: usize,
     pieces: Vec<Piece>,
     is_retry: bool,
+    /// The whole with its first translation, where only a number of it was not copied.
+    first: Option<Piece>,
+    /// The second try is worse than the first.
+    takes_first: bool,
 }
 
 /// What goes through the model at once: a chunk, or a part of one that is tried again.
+#[derive(Clone)]
 struct Piece {
     /// White space before the sentence.
     before: String,
@@ -211,7 +216,8 @@ impl Job {
 
     /// Takes the translation of one sentence. An unusable one is tried again once: in smaller pieces
     /// if it can be cut, around its numbers, and with beam search where it was greedy (greedily where
-    /// neither is possible).
+    /// neither is possible). Where a number was all that was wrong and the second try is unusable, the
+    /// first one is taken.
     ///
     /// # Errors
     /// [`TranslateError::BadOutput`] when the second try is unusable too.
@@ -234,8 +240,15 @@ impl Job {
                 self.log_prob += hypothesis.log_prob;
                 self.tokens += hypothesis.ids.len();
             }
+            Err(_) if chunk.first.is_some() => chunk.takes_first = true,
             Err(reason) if chunk.is_retry => return Err(self.bad_output(reason)),
-            Err(_) => {
+            Err(reason) => {
+                if reason == BadOutput::Number {
+                    chunk.first = Some(Piece {
+                        translation: Some(structure::on_one_line(&output)),
+                        ..piece.clone()
+                    });
+                }
                 sentences = retry(chunk, slot, self.search, options.max_chunk_characters);
                 self.pending += sentences.len();
             }
@@ -266,6 +279,8 @@ impl Job {
                     prose: index,
                     pieces: vec![Piece::new(text, options.max_chunk_characters)],
                     is_retry: false,
+                    first: None,
+                    takes_first: false,
                 });
             }
         }
@@ -282,6 +297,9 @@ impl Job {
     fn finish_leg(&mut self, options: &TranslateOptions) -> Progress {
         self.confidence *= (self.log_prob / self.tokens.max(1) as f32).exp().min(1.0);
         (self.log_prob, self.tokens) = (0.0, 0);
+        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.takes_first) {
+            chunk.pieces = chunk.first.take().into_iter().collect();
+        }
         let prose = self.translated_prose();
         self.leg += 1;
         if self.leg().is_some() {
