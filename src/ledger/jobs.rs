@@ -1,6 +1,6 @@
 //! Statements on jobs, their frames and their checkpoints.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::events::{self, StoredEvent};
 use super::records::{
@@ -222,18 +222,7 @@ pub(super) fn load(
     connection: &Connection,
     job_id: JobId,
 ) -> Result<Option<JobRecord>, LedgerError> {
-    let mut statement =
-        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM jobs WHERE id = ?1"))?;
-    let Some(record) = statement.query_row([job_id], job).optional()? else {
-        return Ok(None);
-    };
-    let mut statement =
-        connection.prepare_cached("SELECT item FROM job_items WHERE job_id = ?1")?;
-    let items = statement.query_map([job_id], |row| row.get(0))?;
-    Ok(Some(JobRecord {
-        items: items.collect::<Result<_, _>>()?,
-        ..record
-    }))
+    load_where(connection, "id = ?1", &job_id)
 }
 
 /// The job that peers call `public_id`.
@@ -241,9 +230,26 @@ pub(super) fn load_public(
     connection: &Connection,
     public_id: &str,
 ) -> Result<Option<JobRecord>, LedgerError> {
+    load_where(connection, "public_id = ?1", &public_id)
+}
+
+fn load_where(
+    connection: &Connection,
+    condition: &str,
+    value: &dyn ToSql,
+) -> Result<Option<JobRecord>, LedgerError> {
+    let found = connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM jobs WHERE {condition}"))?
+        .query_row([value], job)
+        .optional()?;
+    let Some(mut record) = found else {
+        return Ok(None);
+    };
     let mut statement =
-        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM jobs WHERE public_id = ?1"))?;
-    Ok(statement.query_row([public_id], job).optional()?)
+        connection.prepare_cached("SELECT item FROM job_items WHERE job_id = ?1")?;
+    let items = statement.query_map([record.id], |row| row.get(0))?;
+    record.items = items.collect::<Result<_, _>>()?;
+    Ok(Some(record))
 }
 
 fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {

@@ -34,16 +34,18 @@ pub enum BadOutput {
 ///
 /// The least confidence is that of the service this daemon replaces. The other values are chosen far
 /// beyond what a translation may need, to refuse only decoders in a loop: a unit that follows itself
-/// nine times, for more characters than laughter takes and for most of the text; or a sentence many
-/// times longer or shorter than its source.
+/// nine times and makes up most of the text, for longer than laughter takes where the source laughs
+/// too; or a sentence many times longer or shorter than its source.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OutputLimits {
     /// Least geometric mean of the tokens' probabilities, in 0..1; 0 turns the check off.
     pub min_confidence: f32,
     /// A unit of up to [`MAX_UNIT`] characters may follow itself this often, the first time included…
     pub max_repeats: usize,
-    /// …in a run of at most this many characters, whatever the share of the text it takes.
-    pub max_repeated_characters: usize,
+    /// …or in a run of at most this many characters…
+    pub max_loop_characters: usize,
+    /// …or of this many where most of the source is such a run, of any length, too.
+    pub max_echo_characters: usize,
     /// Output characters per source character at most, beyond [`LENGTH_SLACK`].
     pub max_growth: usize,
     /// Source characters per output character at most, beyond [`LENGTH_SLACK`].
@@ -55,7 +57,8 @@ impl Default for OutputLimits {
         Self {
             min_confidence: 0.1,
             max_repeats: 8,
-            max_repeated_characters: 160,
+            max_loop_characters: 40,
+            max_echo_characters: 160,
             max_growth: 8,
             max_shrink: 12,
         }
@@ -84,7 +87,7 @@ pub fn check(
     if is_bracketed_message(output) && !is_bracketed_message(source) {
         return Err(BadOutput::Bracketed);
     }
-    if repeats_endlessly(output, limits) && !repeats_endlessly(source, limits) {
+    if repeats_endlessly(source, output, limits) {
         return Err(BadOutput::Repetition);
     }
     let source_length = source.chars().count();
@@ -160,25 +163,38 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
     constant_pattern(r"[-+−±$€£¥]?[A-Za-z]*\d[A-Za-z\d]*(?:[.,:/-]\d[A-Za-z\d]*)*[%‰°$€£¥]?")
 });
 
-/// True when one unit, repeated without a gap, makes up more than half of the text and exceeds both
-/// limits on repetition.
-fn repeats_endlessly(text: &str, limits: &OutputLimits) -> bool {
-    let characters: Vec<char> = text.trim().chars().collect();
-    let least = limits.max_repeated_characters.max(characters.len() / 2);
-    if characters.len() <= least {
-        return false;
+/// True when the output is a loop, and the source none of that length.
+fn repeats_endlessly(source: &str, output: &str, limits: &OutputLimits) -> bool {
+    let is_loop = |text: &str, max_characters| {
+        longest_loop(text, limits.max_repeats).is_some_and(|length| length > max_characters)
+    };
+    let is_echo = longest_loop(source, MIN_ECHO_REPEATS - 1).is_some();
+    if is_echo {
+        is_loop(output, limits.max_echo_characters) && !is_loop(source, limits.max_echo_characters)
+    } else {
+        is_loop(output, limits.max_loop_characters)
     }
-    (1..=MAX_UNIT).any(|unit| {
+}
+
+/// A source that says something three times may be echoed more often.
+const MIN_ECHO_REPEATS: usize = 3;
+
+/// Characters of the longest run in which one unit follows itself more than `max_repeats` times without a
+/// gap, if that is more than half of the text.
+fn longest_loop(text: &str, max_repeats: usize) -> Option<usize> {
+    let characters: Vec<char> = text.trim().chars().collect();
+    let mut longest = 0;
+    for unit in 1..=MAX_UNIT {
         // A run of n characters equal to the one `unit` before them is n + unit characters long.
         let mut equal = 0;
-        characters
-            .iter()
-            .zip(characters.iter().skip(unit))
-            .any(|(earlier, later)| {
-                equal = if earlier == later { equal + 1 } else { 0 };
-                equal + unit > least && (equal + unit) / unit > limits.max_repeats
-            })
-    })
+        for (earlier, later) in characters.iter().zip(characters.iter().skip(unit)) {
+            equal = if earlier == later { equal + 1 } else { 0 };
+            if (equal + unit) / unit > max_repeats {
+                longest = longest.max(equal + unit);
+            }
+        }
+    }
+    (longest > characters.len() / 2).then_some(longest)
 }
 
 #[cfg(test)]
@@ -213,6 +229,11 @@ mod tests {
         }
         let laughter = "ha ".repeat(100);
         assert_eq!(checked(&laughter, &laughter), Ok(()));
+        assert_eq!(checked("jajajaja", &"ha".repeat(40)), Ok(()));
+        assert_eq!(
+            checked("no!!!!!!!!!", &format!("non{}", "!".repeat(60))),
+            Ok(())
+        );
     }
 
     #[test]
@@ -228,6 +249,8 @@ mod tests {
                 BadOutput::Repetition,
             ),
             ("!".repeat(400), BadOutput::Repetition),
+            ("of the ".repeat(10), BadOutput::Repetition),
+            ("的".repeat(50), BadOutput::Repetition),
             (
                 ("a b c d e f g h i j k ".repeat(2) + source).repeat(6),
                 BadOutput::Length,
