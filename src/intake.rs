@@ -168,12 +168,11 @@ impl Receiver {
                         place.enqueue(job_id);
                     }
                 }
-                Accepted::Duplicate { job_id, state } => {
-                    tracing::info!(
-                        job.id = job_id.0,
-                        state = state.as_str(),
-                        "request repeats a job"
-                    );
+                Accepted::Duplicate { job_id, state } if state.is_finished() => {
+                    tracing::info!(job.id = job_id.0, "request repeats a finished job");
+                }
+                Accepted::Duplicate { job_id, .. } => {
+                    tracing::info!(job.id = job_id.0, "request repeats a job in progress");
                 }
                 Accepted::Refused => {
                     let failure = JobFailure::new(

@@ -57,7 +57,7 @@ impl Default for OutputLimits {
         Self {
             min_confidence: 0.1,
             max_repeats: 8,
-            max_loop_characters: 40,
+            max_loop_characters: 100,
             max_echo_characters: 160,
             max_growth: 8,
             max_shrink: 12,
@@ -249,8 +249,8 @@ mod tests {
                 BadOutput::Repetition,
             ),
             ("!".repeat(400), BadOutput::Repetition),
-            ("of the ".repeat(10), BadOutput::Repetition),
-            ("的".repeat(50), BadOutput::Repetition),
+            ("of the ".repeat(16), BadOutput::Repetition),
+            ("的".repeat(101), BadOutput::Repetition),
             (
                 ("a b c d e f g h i j k ".repeat(2) + source).repeat(6),
                 BadOutput::Length,
