@@ -7,6 +7,7 @@
 //! transcription.rs recording → transcript
 //! text.rs         text → every language, and story texts
 //! translation.rs    one language of it, or of a transcript: cache → translate
+//! cache.rs        results of earlier jobs
 //! recording.rs    where audio comes from, and its transcript
 //! documents.rs    what a voice message leaves in MongoDB
 //! job.rs          what every path shares: checkpoints, events, stages under a clock
