@@ -1,6 +1,7 @@
 //! The composition root: builds everything from the settings, runs it, stops it in order.
 
 mod models;
+mod recalibration;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +21,11 @@ use crate::observe::health::DatabaseStatus;
 use crate::observe::metrics::{DOCUMENTS_PENDING, OUTBOX_PENDING};
 use crate::onnx::OnnxError;
 use crate::outbox::{self, Outbox};
-use crate::pipeline::{Engines, Pipeline, PipelineOptions, RecordingOptions, UnspokenLanguage};
+use crate::pipeline::voice_api::WebhookOptions;
+use crate::pipeline::{
+    CacheOptions, Conversations, Engines, Pipeline, PipelineOptions, RecentTimes, RecordingOptions,
+    UnspokenLanguage,
+};
 use crate::scheduler::{Scheduler, SchedulerOptions};
 use crate::stages::decode::DecodeLimits;
 use crate::stages::encode::Mp3Options;
@@ -88,6 +93,8 @@ pub struct Core {
     pub ledger: Ledger,
     /// What does them.
     pub pipeline: Arc<Pipeline>,
+    /// The database, where one is configured.
+    pub store: Option<Arc<MongoStore>>,
     /// How the parts are.
     pub health: Arc<Health>,
 }
@@ -102,6 +109,7 @@ pub fn build(
     outbox: Option<Outbox>,
 ) -> Result<Core, AppError> {
     let models = Models::of(settings)?;
+    let cache = models.cache_options();
     let transcribe = models.transcribe(settings).map_err(AppError::Thread)?;
     let translate = models.translate(settings).map_err(AppError::Thread)?;
     let synthesize = models.synthesize(settings).map_err(AppError::Thread)?;
@@ -111,6 +119,7 @@ pub fn build(
         Some(_) if settings.mongo.write == MongoWrite::Seed => DatabaseStatus::Unknown,
         _ => DatabaseStatus::Disabled,
     };
+    let store = mongo_store(settings).map(Arc::new);
     let health = Health::new(
         vec![
             (transcribe.name(), transcribe.watch()),
@@ -123,12 +132,14 @@ pub fn build(
     );
     let voice_options = VoiceOptions {
         directory: settings.voices_dir(),
+        clone_log: settings.clone_log(),
         default_voice: models.default_voice(),
         max_age: days(settings.voices.max_age_days),
         min_duration_ms: settings.voices.min_duration_ms,
         ..VoiceOptions::default()
     };
     let spoken = models.spoken();
+    let health = Arc::new(health);
     let pipeline = Pipeline {
         ledger: ledger.clone(),
         outbox,
@@ -138,20 +149,41 @@ pub fn build(
             synthesize,
         },
         voices: Voices::new(voice_options, embed, condition, spoken.clone()),
+        routes: models.routes(),
         spoken,
-        documents: (database != DatabaseStatus::Disabled).then_some(if settings.mongo.string_ids {
-            IdPolicy::Strings
-        } else {
-            IdPolicy::ObjectIdsOnly
-        }),
-        options: pipeline_options(settings),
+        conversations: Conversations::new(store.clone()),
+        database: store.clone(),
+        documents: (database != DatabaseStatus::Disabled).then_some(id_policy(settings)),
+        options: pipeline_options(settings, cache),
         progress: broadcast::Sender::new(PROGRESS_QUEUE_LENGTH),
+        running: Arc::default(),
+        recent_times: RecentTimes::default(),
+        health: Arc::clone(&health),
     };
     Ok(Core {
         ledger,
         pipeline: Arc::new(pipeline),
-        health: Arc::new(health),
+        store,
+        health,
     })
+}
+
+fn id_policy(settings: &Settings) -> IdPolicy {
+    if settings.mongo.string_ids {
+        IdPolicy::Strings
+    } else {
+        IdPolicy::ObjectIdsOnly
+    }
+}
+
+/// The database, where one is configured; the network is not touched yet.
+pub(crate) fn mongo_store(settings: &Settings) -> Option<MongoStore> {
+    let url = settings.mongo.url.as_ref()?;
+    let options = MongoOptions {
+        selection_timeout: Duration::from_millis(settings.mongo.selection_timeout_ms),
+        ids: id_policy(settings),
+    };
+    Some(MongoStore::new(url.expose(), options))
 }
 
 /// Runs the daemon until `stop` completes, then drains it.
@@ -185,17 +217,16 @@ pub async fn serve(
 
     let (stop_sender, stopping) = watch::channel(false);
     let mut tasks = tokio::task::JoinSet::new();
-    let router = http::router(Arc::clone(&core.health), metrics);
+    let scheduler = Arc::new(Scheduler::new(scheduler_options(settings)));
+    let voices = http::VoiceState {
+        pipeline: Arc::clone(&core.pipeline),
+        scheduler: Arc::clone(&scheduler),
+    };
+    let router = http::router(Arc::clone(&core.health), metrics, voices);
     tasks.spawn(serve_http(http_listener, router, stopping.clone()));
-    if let Some(url) = &settings.mongo.url
+    if let Some(store) = core.store
         && core.health.database() != DatabaseStatus::Disabled
     {
-        let store = MongoStore::new(
-            url.expose(),
-            MongoOptions {
-                selection_timeout: Duration::from_millis(settings.mongo.selection_timeout_ms),
-            },
-        );
         let health = Arc::clone(&core.health);
         tasks.spawn(outbox::documents::run(
             store,
@@ -210,13 +241,19 @@ pub async fn serve(
         stopping.clone(),
     ));
 
-    let scheduler = Arc::new(Scheduler::new(scheduler_options(settings)));
     scheduler.restore(&ledger).await?;
     let mut jobs = tokio::spawn(Arc::clone(&scheduler).run(
         ledger.clone(),
         Arc::clone(&core.pipeline),
         stopped(stopping.clone()),
     ));
+
+    let recalibration = recalibration::run(
+        Arc::clone(&core.pipeline),
+        Arc::clone(&scheduler),
+        days(settings.voices.max_age_days),
+    );
+    tasks.spawn(until_stopped(recalibration, stopping.clone()));
 
     // Requests are taken last, when everything that they need is there.
     let intake_stopping = Arc::new(AtomicBool::new(false));
@@ -235,7 +272,7 @@ pub async fn serve(
         outbox: outbox.clone(),
         sign_of_life: sign_of_life.clone(),
         audio_enabled: settings.audio.enabled,
-        runtime: tokio::runtime::Handle::current(),
+        voice_api_enabled: settings.voice_api.enabled,
         stopping: Arc::clone(&intake_stopping),
     };
     let intake = Intake::start(intake, move |batch| receiver.receive(batch))?;
@@ -296,6 +333,14 @@ async fn ended(has_ended: impl Fn() -> bool) {
 async fn blocking(work: impl FnOnce() + Send + 'static) {
     if tokio::task::spawn_blocking(work).await.is_err() {
         tracing::error!("a thread that was waited for panicked");
+    }
+}
+
+/// Runs background work that may be dropped anywhere.
+async fn until_stopped(work: impl Future<Output = ()>, stopping: watch::Receiver<bool>) {
+    tokio::select! {
+        () = work => {}
+        () = stopped(stopping) => {}
     }
 }
 
@@ -434,7 +479,7 @@ fn scheduler_options(settings: &Settings) -> SchedulerOptions {
     let jobs = &settings.jobs;
     SchedulerOptions {
         max_running_audio: jobs.max_concurrent_audio,
-        max_running_text: MAX_RUNNING_TEXT,
+        max_running_text: jobs.max_concurrent_texts,
         max_queued_fast: jobs.max_queued_texts.div_ceil(2),
         max_queued_normal: jobs.max_queued_texts,
         max_queued_audio: jobs.max_queued_audio,
@@ -443,10 +488,7 @@ fn scheduler_options(settings: &Settings) -> SchedulerOptions {
     }
 }
 
-/// Texts in work at once: enough to fill the translate engine's batches.
-const MAX_RUNNING_TEXT: usize = 64;
-
-fn pipeline_options(settings: &Settings) -> PipelineOptions {
+fn pipeline_options(settings: &Settings, cache: CacheOptions) -> PipelineOptions {
     let (audio, speech) = (&settings.audio, &settings.synthesize);
     PipelineOptions {
         decode_limits: DecodeLimits {
@@ -475,6 +517,11 @@ fn pipeline_options(settings: &Settings) -> PipelineOptions {
         max_spoken_languages: speech.max_eager_languages,
         translate_budget: Duration::from_secs(settings.translate.timeout_secs),
         synthesize_budget: Duration::from_secs(speech.timeout_secs),
+        cache,
         model_patience: Duration::from_secs(settings.jobs.model_wait_secs),
+        webhook: WebhookOptions {
+            allowed_hosts: settings.voice_api.allowed_webhook_hosts.clone(),
+            timeout: Duration::from_secs(settings.voice_api.webhook_timeout_secs),
+        },
     }
 }

@@ -20,6 +20,7 @@ mod synthesize;
 mod tests;
 mod transcribe;
 mod translate;
+mod voice_api;
 mod voices;
 mod zmq;
 
@@ -43,6 +44,7 @@ pub use output::OutputSettings;
 pub use synthesize::{SpeechFormat, SynthesizeSettings, Unsupported};
 pub use transcribe::TranscribeSettings;
 pub use translate::TranslateSettings;
+pub use voice_api::VoiceApiSettings;
 pub use voices::VoiceSettings;
 pub use zmq::ZmqSettings;
 
@@ -82,6 +84,8 @@ pub struct Settings {
     pub synthesize: SynthesizeSettings,
     /// What is learnt about speakers.
     pub voices: VoiceSettings,
+    /// The voice API.
+    pub voice_api: VoiceApiSettings,
     /// The database.
     pub mongo: MongoSettings,
     /// What is written to standard error.
@@ -159,6 +163,18 @@ impl Problems {
         }
     }
 
+    /// Requires plain host names, without port or path.
+    fn hosts(&mut self, key: &'static str, hosts: &[String]) {
+        for host in hosts {
+            let is_host = !host.is_empty() && !host.contains(['/', ':', '*', '@', ' ']);
+            self.require(
+                is_host,
+                key,
+                format!("has {host:?}, which is not a host name"),
+            );
+        }
+    }
+
     fn within<T: PartialOrd + fmt::Display>(
         &mut self,
         key: &'static str,
@@ -222,6 +238,14 @@ impl Settings {
             .unwrap_or_else(|| self.data_dir.join("voices"))
     }
 
+    /// Where it is written who had whose voice made.
+    pub fn clone_log(&self) -> PathBuf {
+        self.voices
+            .clone_log
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("clone_log.jsonl"))
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
         self.zmq.validate(&mut problems);
@@ -234,6 +258,7 @@ impl Settings {
         self.translate.validate(&mut problems);
         self.synthesize.validate(&mut problems);
         self.voices.validate(&mut problems);
+        self.voice_api.validate(&mut problems);
         self.mongo.validate(&mut problems);
         let http_is_free = self.http.port == 0
             || ![self.zmq.pull_port, self.zmq.pub_port].contains(&self.http.port);

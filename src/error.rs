@@ -22,6 +22,8 @@ pub enum Stage {
     Synthesize,
     /// PCM to MP3.
     Encode,
+    /// Recording to acoustic measures.
+    Measure,
 }
 
 impl Stage {
@@ -35,6 +37,7 @@ impl Stage {
             Self::Embed => "embed",
             Self::Synthesize => "synthesize",
             Self::Encode => "encode",
+            Self::Measure => "measure",
         }
     }
 }
@@ -63,6 +66,12 @@ pub enum ErrorCode {
 pub enum Reason {
     /// The request lacks something or contradicts itself.
     InvalidRequest,
+    /// The request does not say who asks.
+    Unauthorized,
+    /// It is about somebody else's.
+    Forbidden,
+    /// What it is about is not there.
+    NotFound,
     /// The container or codec is not one that can be read.
     UnsupportedCodec,
     /// The bytes are no intact audio.
@@ -98,6 +107,9 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvalidRequest => "invalid_request",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
             Self::UnsupportedCodec => "unsupported_codec",
             Self::MalformedAudio => "malformed_audio",
             Self::AudioTooLong => "audio_too_long",

@@ -15,8 +15,8 @@ use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{Accepted, Ledger, NewJob};
 use crate::observe::metrics::{JOBS_ACCEPTED, REQUESTS_REJECTED};
 use crate::outbox::Outbox;
-use crate::pipeline::JobFailure;
-use crate::protocol::{Event, POOL_FULL, Pong, Request, RequestError, Timestamp, parse};
+use crate::pipeline::{JobFailure, items, outgoing_event, voice_api};
+use crate::protocol::{Event, POOL_FULL, Pong, Request, RequestError, Timestamp, VoiceCall, parse};
 use crate::scheduler::{Lane, Place, Scheduler};
 use crate::transport::zmq::Incoming;
 
@@ -65,8 +65,8 @@ pub struct Receiver {
     pub sign_of_life: SignOfLife,
     /// False: recordings are refused.
     pub audio_enabled: bool,
-    /// For what is async; the thread itself is not.
-    pub runtime: tokio::runtime::Handle,
+    /// False: requests of the voice API and of voice profiles are refused.
+    pub voice_api_enabled: bool,
     /// Set when the daemon stops.
     pub stopping: Arc<AtomicBool>,
 }
@@ -76,17 +76,25 @@ struct Candidate<'a> {
     request: Request,
     task_id: String,
     lane: Lane,
-    place: Place<'a>,
+    /// `None` when the lane is full: then it must be a repeat.
+    place: Option<Place<'a>>,
     frames: Vec<Bytes>,
 }
 
 impl Receiver {
     /// Takes what has arrived; returns when all of it is durable, answered or dropped.
     pub fn receive(&self, batch: Vec<Incoming>) {
+        let mut rejected = Vec::new();
         let candidates: Vec<Candidate<'_>> = batch
             .into_iter()
             .filter_map(|incoming| match incoming {
-                Incoming::Message(frames) => self.check(frames),
+                Incoming::Message(frames) => match parse(&frames) {
+                    Ok(request) => self.check(request, frames),
+                    Err(error) => {
+                        rejected.push(error);
+                        None
+                    }
+                },
                 Incoming::TooLarge { head, .. } => {
                     self.refuse_too_large(head);
                     None
@@ -96,16 +104,12 @@ impl Receiver {
         if !candidates.is_empty() {
             self.accept(candidates);
         }
+        for error in rejected {
+            self.reject(&error);
+        }
     }
 
-    fn check(&self, frames: Vec<Bytes>) -> Option<Candidate<'_>> {
-        let mut request = match parse(&frames) {
-            Ok(request) => request,
-            Err(error) => {
-                self.reject(&error);
-                return None;
-            }
-        };
+    fn check(&self, mut request: Request, frames: Vec<Bytes>) -> Option<Candidate<'_>> {
         let Some(lane) = Lane::of(&request) else {
             self.answer_ping();
             return None;
@@ -115,35 +119,32 @@ impl Receiver {
             None => Uuid::new_v4().to_string(),
         };
         request.set_task_id(task_id.clone());
-        if lane == Lane::Audio && !self.audio_enabled {
+        if let Some(service) = self.disabled_service(&request, lane) {
             let failure = JobFailure::new(
                 Stage::Intake,
                 ErrorCode::PipelineUnavailable,
                 Reason::ModelUnavailable,
-                "audio is switched off in this daemon",
+                format!("{service} is switched off in this daemon"),
             );
             self.refuse(&request, &task_id, &failure);
             return None;
         }
-        match self.scheduler.reserve(lane) {
-            Ok(place) => Some(Candidate {
-                request,
-                task_id,
-                lane,
-                place,
-                frames,
-            }),
-            Err(_) => {
-                let failure = JobFailure::new(
-                    Stage::Intake,
-                    ErrorCode::ProcessingFailed,
-                    Reason::Overloaded,
-                    POOL_FULL,
-                );
-                self.refuse(&request, &task_id, &failure);
-                None
-            }
+        Some(Candidate {
+            request,
+            task_id,
+            lane,
+            place: self.scheduler.reserve(lane).ok(),
+            frames,
+        })
+    }
+
+    /// The service that the request needs and that is switched off, if there is one.
+    fn disabled_service(&self, request: &Request, lane: Lane) -> Option<&'static str> {
+        let is_voice_api = matches!(request, Request::VoiceApi(_) | Request::VoiceProfile(_));
+        if is_voice_api && !self.voice_api_enabled {
+            return Some("the voice api");
         }
+        (lane.needs_audio() && !self.audio_enabled).then_some("audio")
     }
 
     /// Keeps the candidates; holds the thread, and with it the senders, while the ledger refuses.
@@ -174,22 +175,29 @@ impl Receiver {
                 Accepted::New(job_id) => {
                     metrics::counter!(JOBS_ACCEPTED, "kind" => candidate.request.kind().as_str())
                         .increment(1);
-                    candidate.place.enqueue(job_id);
+                    if let Some(place) = candidate.place {
+                        place.enqueue(job_id);
+                    }
                 }
                 Accepted::Duplicate { job_id, state } if state.is_finished() => {
                     tracing::info!(job.id = job_id.0, "request repeats a finished job");
-                    let outbox = self.outbox.clone();
-                    self.runtime.spawn(async move {
-                        if let Err(error) = outbox.reissue(job_id).await {
-                            tracing::error!(error = %error_chain(&error), "events could not be published again");
-                        }
-                    });
                 }
                 Accepted::Duplicate { job_id, .. } => {
                     tracing::info!(job.id = job_id.0, "request repeats a job in progress");
                 }
+                Accepted::Refused => {
+                    let failure = JobFailure::new(
+                        Stage::Intake,
+                        ErrorCode::ProcessingFailed,
+                        Reason::Overloaded,
+                        POOL_FULL,
+                    );
+                    self.refuse(&candidate.request, &candidate.task_id, &failure);
+                }
             }
         }
+        // Some answers are stored together with their jobs.
+        self.outbox.wake();
     }
 
     fn reject(&self, error: &RequestError) {
@@ -263,7 +271,15 @@ impl Receiver {
 
 impl Candidate<'_> {
     fn job(&self) -> NewJob {
-        new_job(&self.request, self.lane, self.task_id.clone(), &self.frames)
+        // A repeat needs no frames, and what is refused must leave none on the disk.
+        let kept = match self.place {
+            Some(_) => &self.frames[..],
+            None => self.frames.get(..1).unwrap_or_default(),
+        };
+        NewJob {
+            is_surplus: self.place.is_none(),
+            ..new_job(&self.request, self.lane, self.task_id.clone(), kept)
+        }
     }
 }
 
@@ -271,8 +287,21 @@ impl Candidate<'_> {
 pub fn new_job(request: &Request, lane: Lane, task_id: String, frames: &[Bytes]) -> NewJob {
     let mut frames = frames.iter();
     let json = frames.next().map(Bytes::as_ref).unwrap_or_default();
+    let key = request.dedup_key();
+    let (public_id, events) = match request {
+        Request::VoiceApi(request) if matches!(request.call, VoiceCall::TranslateAsync(..)) => {
+            let job_id = voice_api::job_id(&key);
+            let accepted = voice_api::accepted(request, job_id.clone());
+            // Plain data with string keys always has a JSON form.
+            let event = outgoing_event("accepted".to_owned(), &accepted).ok();
+            (Some(job_id), event.into_iter().collect())
+        }
+        _ => (None, Vec::new()),
+    };
     NewJob {
-        key: request.dedup_key(),
+        key,
+        items: items(request),
+        is_surplus: false,
         kind: request.kind().as_str().to_owned(),
         lane: lane.as_str().to_owned(),
         task_id,
@@ -280,6 +309,7 @@ pub fn new_job(request: &Request, lane: Lane, task_id: String, frames: &[Bytes])
         request: String::from_utf8_lossy(json).into_owned(),
         frames: frames.cloned().collect(),
         user_id: request.user_id().map(str::to_owned),
-        ..NewJob::default()
+        public_id,
+        events,
     }
 }

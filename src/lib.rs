@@ -11,16 +11,16 @@
 //! | --- | --- |
 //! | [`commands`] | the command line: one file for each command |
 //! | [`app`] | the composition root: builds everything, runs it, stops it in order |
-//! | [`http`] | probes and metrics over HTTP |
+//! | [`http`] | probes, metrics and the voices that are kept, over HTTP |
 //! | [`intake`] | receive, check, keep |
 //! | [`scheduler`] | lanes and bounds: whose turn it is |
 //! | [`pipeline`] | the path of one job as straight code |
-//! | [`voices`] | the voices of users: made, kept, improved, chosen |
+//! | [`voices`] | the voices of users: made, kept, improved, chosen, deleted |
 //! | [`outbox`] | stored events to the gateway, again where needed |
 //! | [`store`] | results to MongoDB |
 //! | [`ledger`] | jobs, attempts, checkpoints and events on disk |
 //! | [`engine`] | the thread that owns an engine and the bounded queue before it |
-//! | [`stages`] | the engines and codecs: decode, transcribe, translate, embed, synthesize, encode |
+//! | [`stages`] | the engines and codecs: decode, transcribe, translate, embed, measure, synthesize, encode |
 //! | [`registry`] | the models on disk: manifest, verification |
 //! | [`onnx`] | the only place that builds ONNX Runtime sessions |
 //! | [`transport`] | the ZeroMQ sockets |
@@ -29,7 +29,7 @@
 //! | [`observe`] | logs, metrics, health |
 //! | [`fault`] | faults on demand, for tests |
 //! | [`error`] | stages, wire codes and reasons |
-//! | [`domain`] | plain data: languages, audio, transcripts, voices, deadlines |
+//! | [`domain`] | plain data: languages, audio, transcripts, voices, measures, deadlines |
 
 pub mod app;
 pub mod commands;

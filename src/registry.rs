@@ -279,6 +279,32 @@ impl Registry {
         Ok(self.directory.join(engine.to_string()))
     }
 
+    /// Tells the models of an engine from any others: SHA-256 over the manifest's hashes of their files.
+    pub fn fingerprint(&self, engine: Engine) -> String {
+        let mut hashes: Vec<&str> = self
+            .models(engine)
+            .flat_map(|model| &model.files)
+            .map(|file| file.sha256.as_str())
+            .collect();
+        hashes.sort_unstable();
+        let digest = Sha256::digest(hashes.join("\n"));
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The voice activity detector's graph; `None` where none is installed, which is no error.
+    ///
+    /// # Errors
+    /// As [`verified_folder`](Self::verified_folder), but for a model that is not there.
+    pub fn vad_file(&self, checked: &CheckedFiles) -> Result<Option<PathBuf>, RegistryError> {
+        let is_graph = |file: &&ModelFile| file.path.extension().is_some_and(|e| e == "onnx");
+        let mut files = self.models(Engine::Vad).flat_map(|model| &model.files);
+        let Some(file) = files.find(is_graph) else {
+            return Ok(None);
+        };
+        self.verified_folder(Engine::Vad, checked)?;
+        Ok(Some(self.directory.join(&file.path)))
+    }
+
     /// The Whisper file that fits `hint` (`base`, `large-v3`, …) best: the one whose name contains
     /// it, else the largest.
     ///
@@ -522,6 +548,23 @@ mod tests {
         let registry = Registry::open(directory.path(), &[]).unwrap();
         let chosen = registry.whisper_file("large-v3", &CheckedFiles::default());
         assert!(chosen.unwrap().ends_with("ggml-large-v3.bin"));
+    }
+
+    #[test]
+    fn a_voice_activity_detector_may_be_missing_but_not_damaged() {
+        let file = |registry: &Registry| registry.vad_file(&CheckedFiles::default());
+        let text = manifest(ABC, 3, "whisper/a.bin", "");
+        let directory = directory_with(&text, &[]);
+        let without = Registry::open(directory.path(), &[]).unwrap();
+        assert_eq!(file(&without).unwrap(), None);
+
+        let text = manifest(ABC, 3, "vad/a.onnx", "").replace("\"whisper\"", "\"vad\"");
+        let directory = directory_with(&text, &[("vad/a.onnx", b"abc")]);
+        let with = Registry::open(directory.path(), &[]).unwrap();
+        let found = directory.path().join("vad/a.onnx");
+        assert_eq!(file(&with).unwrap(), Some(found.clone()));
+        std::fs::write(found, b"abd").unwrap();
+        assert!(matches!(file(&with), Err(RegistryError::Damaged { .. })));
     }
 
     #[test]

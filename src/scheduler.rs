@@ -3,6 +3,8 @@
 //! The queues hold ids only; what a job needs is in the ledger. Texts take the text slots, short ones
 //! first; audio takes its own.
 
+mod submit;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,8 +16,10 @@ use crate::domain::Deadline;
 use crate::engine::error_chain;
 use crate::ledger::{Finish, JobId, JobRecord, Ledger, LedgerError, MAX_ATTEMPTS};
 use crate::observe::metrics::{JOB_DURATION, JOBS_FINISHED, JOBS_RUNNING, QUEUE_DEPTH, QUEUE_WAIT};
-use crate::pipeline::{Attempt, Pipeline};
-use crate::protocol::{PoolType, Request, Timestamp};
+use crate::pipeline::{AUDIO_LANE, Attempt, Pipeline};
+use crate::protocol::{PoolType, Request, Timestamp, VoiceCall, VoiceProfileCall};
+
+pub use submit::{SubmitError, ended};
 
 /// Pause before a job that may succeed later is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
@@ -29,12 +33,23 @@ pub enum Lane {
     TextNormal,
     /// Texts that nobody waits for.
     TextAny,
-    /// Recordings.
+    /// Recordings that are heard or spoken.
     Audio,
+    /// Recordings that are only measured.
+    Analysis,
+    /// Questions that are answered from what is known.
+    Query,
 }
 
 impl Lane {
-    const ALL: [Self; 4] = [Self::TextFast, Self::TextNormal, Self::TextAny, Self::Audio];
+    const ALL: [Self; 6] = [
+        Self::Query,
+        Self::TextFast,
+        Self::TextNormal,
+        Self::TextAny,
+        Self::Analysis,
+        Self::Audio,
+    ];
 
     /// The lane of a request; a ping has none.
     pub fn of(request: &Request) -> Option<Self> {
@@ -45,6 +60,28 @@ impl Lane {
             Request::Translation(request) => {
                 Some(Self::of_text(&request.text, request.is_low_priority()))
             }
+            Request::VoiceApi(request) => Some(match &request.call {
+                VoiceCall::Translate(_) | VoiceCall::TranslateAsync(..) => Self::Audio,
+                VoiceCall::Analyze(_)
+                | VoiceCall::Compare(..)
+                | VoiceCall::ProfileCreate(_)
+                | VoiceCall::ProfileUpdate(_) => Self::Analysis,
+                VoiceCall::JobStatus(_)
+                | VoiceCall::JobCancel(_)
+                | VoiceCall::Feedback(_)
+                | VoiceCall::History(_)
+                | VoiceCall::Stats(_)
+                | VoiceCall::AdminMetrics
+                | VoiceCall::Health
+                | VoiceCall::Languages
+                | VoiceCall::ProfileGet(_)
+                | VoiceCall::ProfileDelete(_)
+                | VoiceCall::ProfileList(_) => Self::Query,
+            }),
+            Request::VoiceProfile(request) => Some(match &request.call {
+                VoiceProfileCall::Analyze(_) | VoiceProfileCall::Verify(..) => Self::Analysis,
+                VoiceProfileCall::Compare(..) => Self::Query,
+            }),
         }
     }
 
@@ -63,7 +100,9 @@ impl Lane {
             Self::TextFast => "text_fast",
             Self::TextNormal => "text_normal",
             Self::TextAny => "text_any",
-            Self::Audio => "audio",
+            Self::Audio => AUDIO_LANE,
+            Self::Analysis => "analysis",
+            Self::Query => "query",
         }
     }
 
@@ -75,10 +114,35 @@ impl Lane {
             .unwrap_or(Self::Audio)
     }
 
-    fn is_text(self) -> bool {
-        self != Self::Audio
+    /// The slots that jobs of the lane share.
+    fn slots(self) -> Slots {
+        match self {
+            Self::TextFast | Self::TextNormal | Self::TextAny => Slots::Text,
+            Self::Audio => Slots::Audio,
+            Self::Analysis => Slots::Analysis,
+            Self::Query => Slots::Query,
+        }
+    }
+
+    /// True when its jobs need audio services.
+    pub fn needs_audio(self) -> bool {
+        matches!(self, Self::Audio | Self::Analysis)
     }
 }
+
+/// Jobs that may run at once share slots of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Slots {
+    Text,
+    Audio,
+    Analysis,
+    Query,
+}
+
+/// Recordings that are measured at once: each takes a core for a moment.
+const MAX_RUNNING_ANALYSES: usize = 2;
+/// Questions that are answered at once.
+const MAX_RUNNING_QUERIES: usize = 16;
 
 /// Bounds of the scheduler.
 #[derive(Debug, Clone)]
@@ -91,7 +155,7 @@ pub struct SchedulerOptions {
     pub max_queued_fast: usize,
     /// Other texts that wait at most, in each of their two lanes.
     pub max_queued_normal: usize,
-    /// Recordings that wait at most.
+    /// Recordings that wait at most, in each of their two lanes.
     pub max_queued_audio: usize,
     /// Time for one job.
     pub job_budget: Duration,
@@ -164,8 +228,8 @@ impl Scheduler {
     pub fn reserve(&self, lane: Lane) -> Result<Place<'_>, LaneFull> {
         let bound = match lane {
             Lane::TextFast => self.options.max_queued_fast,
-            Lane::TextNormal | Lane::TextAny => self.options.max_queued_normal,
-            Lane::Audio => self.options.max_queued_audio,
+            Lane::TextNormal | Lane::TextAny | Lane::Query => self.options.max_queued_normal,
+            Lane::Audio | Lane::Analysis => self.options.max_queued_audio,
         };
         let mut queues = self.lock();
         let waiting = queues.waiting.get(&lane).map_or(0, VecDeque::len);
@@ -244,12 +308,14 @@ impl Scheduler {
     fn next(&self, running: &Running) -> Option<(Lane, JobId)> {
         let mut queues = self.lock();
         let lane = Lane::ALL.into_iter().find(|lane| {
-            let has_slot = if lane.is_text() {
-                running.count(Lane::is_text) < self.options.max_running_text
-            } else {
-                running.count(|lane| !lane.is_text()) < self.options.max_running_audio
+            let slots = lane.slots();
+            let bound = match slots {
+                Slots::Text => self.options.max_running_text,
+                Slots::Audio => self.options.max_running_audio,
+                Slots::Analysis => MAX_RUNNING_ANALYSES,
+                Slots::Query => MAX_RUNNING_QUERIES,
             };
-            has_slot
+            running.count(|lane| lane.slots() == slots) < bound
                 && queues
                     .waiting
                     .get(lane)

@@ -7,10 +7,11 @@ use super::AppError;
 use crate::config::{DeviceChoice, Settings};
 use crate::engine::EngineHandle;
 use crate::onnx::{Device, Onnx, OnnxError};
+use crate::pipeline::CacheOptions;
 use crate::registry::{CheckedFiles, Engine, Registry};
 use crate::stages::embed::OpenVoiceEngine;
 use crate::stages::synthesize::{ConditioningEngine, SynthesizeOptions, XttsEngine, XttsMetadata};
-use crate::stages::transcribe::{WhisperEngine, WhisperOptions};
+use crate::stages::transcribe::{SileroVad, WhisperEngine, WhisperOptions};
 use crate::stages::translate::{Routes, TranslateEngine, TranslateOptions};
 
 /// Requests that wait for a place in an engine's batch; further jobs wait in the scheduler.
@@ -24,6 +25,7 @@ pub(super) struct Models {
     library: PathBuf,
     device: Device,
     checked: Arc<CheckedFiles>,
+    cache: CacheOptions,
 }
 
 type LoadError = Box<dyn std::error::Error + Send + Sync>;
@@ -41,6 +43,10 @@ impl Models {
             checked: Arc::new(CheckedFiles::with_cache(
                 settings.data_dir.join("checked-models.json"),
             )),
+            cache: CacheOptions {
+                max_age: settings.cache.max_age(),
+                ..CacheOptions::default()
+            },
         };
         if models.device == DeviceChoice::Cuda {
             // Asked for by name: missing is an error now, not a slow daemon later.
@@ -68,6 +74,11 @@ impl Models {
         Ok(self.registry()?.verified_folder(engine, &self.checked)?)
     }
 
+    /// Which models translate what; none while no such model is installed.
+    pub(super) fn routes(&self) -> Routes {
+        Routes::scan(&self.directory.join(Engine::Marian.to_string())).unwrap_or_default()
+    }
+
     /// What the synthesizer can speak; `None` while no such model is installed.
     pub(super) fn spoken(&self) -> Option<XttsMetadata> {
         XttsMetadata::read(&self.directory.join("xtts")).ok()
@@ -84,7 +95,8 @@ impl Models {
         let (models, transcribe) = (self.clone(), settings.transcribe.clone());
         EngineHandle::spawn("transcribe", ENGINE_QUEUE_LENGTH, move || {
             let hint = transcribe.model.as_deref().unwrap_or_default();
-            let file = models.registry()?.whisper_file(hint, &models.checked)?;
+            let registry = models.registry()?;
+            let file = registry.whisper_file(hint, &models.checked)?;
             let options = WhisperOptions {
                 threads: threads(transcribe.threads),
                 beam_size: transcribe.beam_size as usize,
@@ -95,8 +107,31 @@ impl Models {
                         DeviceChoice::Auto => models.device == Device::Cuda,
                     },
             };
-            Ok(WhisperEngine::load(&file, options)?)
+            let engine = WhisperEngine::load(&file, options)?.with_vad(models.vad(&registry)?);
+            models.cache.transcriber.set(format!(
+                "{} {} {hint:?} {}",
+                registry.fingerprint(Engine::Whisper),
+                registry.fingerprint(Engine::Vad),
+                transcribe.beam_size,
+            ));
+            Ok(engine)
         })
+    }
+
+    /// Which results may be given out again: those of the same models with the same settings.
+    pub(super) fn cache_options(&self) -> CacheOptions {
+        self.cache.clone()
+    }
+
+    /// The voice activity detector; speech is told by its loudness where none is installed.
+    fn vad(&self, registry: &Registry) -> Result<Option<SileroVad>, LoadError> {
+        let Some(file) = registry.vad_file(&self.checked)? else {
+            tracing::info!("no voice activity detector is installed: what is loud is speech");
+            return Ok(None);
+        };
+        // Frames of 32 ms are no work for a GPU.
+        let onnx = self.onnx()?.on(Device::Cpu);
+        Ok(Some(SileroVad::load(&onnx, &file)?))
     }
 
     pub(super) fn translate(
@@ -150,7 +185,10 @@ impl Models {
                 slots: synthesize.slots,
                 ..SynthesizeOptions::default()
             };
-            Ok(XttsEngine::load(&models.onnx()?, &folder, options)?)
+            let fingerprint = models.registry()?.fingerprint(Engine::Xtts);
+            let engine = XttsEngine::load(&models.onnx()?, &folder, options)?;
+            models.cache.synthesizer.set(fingerprint);
+            Ok(engine)
         })
     }
 }

@@ -61,6 +61,25 @@ pub enum CommandError {
         /// Port of the events.
         pub_port: u16,
     },
+    /// Nobody answers at the daemon's HTTP port.
+    #[error("no daemon answers at {url}; start one with `translator serve`")]
+    NoHttp {
+        /// Where it was looked for.
+        url: String,
+        /// What came instead of an answer.
+        #[source]
+        source: Box<ureq::Error>,
+    },
+    /// The daemon answers that it did not do it.
+    #[error("the daemon at {url} answers {status}: {detail}")]
+    Refused {
+        /// Where it is.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// Its reason.
+        detail: String,
+    },
     /// The connection to the daemon broke.
     #[error("the connection to the daemon failed")]
     Socket(#[from] zeromq::ZmqError),

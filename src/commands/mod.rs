@@ -5,6 +5,7 @@
 //! | `serve` | the daemon |
 //! | `submit` | a client that talks to a daemon as the gateway does |
 //! | `process` | one recording without a daemon |
+//! | `voices` | the voices that a running daemon keeps |
 //! | `models` | what is installed, whether it is intact, a manifest for a folder of models |
 //! | `doctor` | what would keep the daemon from working |
 //! | `check_config` | the settings in force |
@@ -26,6 +27,7 @@ mod process;
 mod request;
 mod serve;
 mod submit;
+mod voices;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -73,6 +75,9 @@ enum Command {
     Submit(submit::SubmitArgs),
     /// Transcribe, translate and speak one recording without a daemon
     Process(process::ProcessArgs),
+    /// List, show, remake or delete the voices that a daemon keeps
+    #[command(subcommand)]
+    Voices(voices::VoicesCommand),
     /// List, check or register models
     #[command(subcommand)]
     Models(models::ModelsCommand),
@@ -96,6 +101,9 @@ pub fn run(cli: Cli) -> ExitCode {
         }
         Command::Process(args) => {
             load(config).and_then(|loaded| process::run(loaded.settings, &args))
+        }
+        Command::Voices(command) => {
+            load(config).and_then(|loaded| voices::run(&loaded.settings, command))
         }
         Command::Models(command) => {
             load(config).and_then(|loaded| models::run(&loaded.settings, command))

@@ -24,7 +24,7 @@ use crate::ledger::{Accepted, JobRecord, Ledger, LedgerError};
 use crate::observe::{Health, log};
 use crate::pipeline::Progress;
 use crate::pipeline::progress::Step;
-use crate::protocol::parse;
+use crate::protocol::{POOL_FULL, parse};
 use crate::scheduler::Lane;
 
 /// How often engines are looked at while they load.
@@ -61,6 +61,7 @@ pub(super) fn run(mut settings: Settings, args: &ProcessArgs) -> Result<ExitCode
         tempfile::tempdir().map_err(|source| CommandError::io("the temporary folder", source))?;
     settings.data_dir = scratch.path().join("data");
     settings.voices.path = None;
+    settings.voices.clone_log = None;
     settings.output.path = scratch.path().join("speech");
     settings.mongo.url = None;
 
@@ -139,7 +140,10 @@ async fn accept(ledger: &Ledger, outgoing: Outgoing) -> Result<JobRecord, Comman
     let task_id = Uuid::new_v4().to_string();
     request.set_task_id(task_id.clone());
     let job = new_job(&request, Lane::Audio, task_id, &outgoing.frames);
-    let (Accepted::New(job_id) | Accepted::Duplicate { job_id, .. }) = ledger.accept(job).await?;
+    let job_id = match ledger.accept(job).await? {
+        Accepted::New(job_id) | Accepted::Duplicate { job_id, .. } => job_id,
+        Accepted::Refused => return Err(CommandError::JobFailed(POOL_FULL.to_owned())),
+    };
     ledger.start_attempt(job_id).await?;
     let record = ledger.load(job_id).await?;
     Ok(record.ok_or(LedgerError::UnknownJob(job_id))?)

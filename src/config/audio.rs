@@ -43,13 +43,6 @@ impl AudioSettings {
             "audio.upload_roots",
             "has an empty entry",
         );
-        for host in &self.allowed_url_hosts {
-            let is_host = !host.is_empty() && !host.contains(['/', ':', '*', '@', ' ']);
-            problems.require(
-                is_host,
-                "audio.allowed_url_hosts",
-                format!("has {host:?}, which is not a host name"),
-            );
-        }
+        problems.hosts("audio.allowed_url_hosts", &self.allowed_url_hosts);
     }
 }

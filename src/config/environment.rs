@@ -98,6 +98,8 @@ const VARIABLES: &[(&str, &str, Kind)] = &[
     ("VOICE_MODEL_CACHE_DIR", "voices.path", Kind::Text),
     ("VOICE_MODEL_MAX_AGE_DAYS", "voices.max_age_days", COUNT),
     ("VOICE_MIN_DURATION_MS", "voices.min_duration_ms", Kind::Number(0, 600_000)),
+    ("ENABLE_VOICE_API", "voice_api.enabled", Kind::Boolean),
+    ("WEBHOOK_HOSTS", "voice_api.allowed_webhook_hosts", Kind::List),
     ("DATABASE_URL", "mongo.url", Kind::MongoUrl),
     ("MONGO_WRITE", "mongo.write", Kind::Word(&[("seed", "seed"), ("none", "none")])),
     ("MONGO_STRING_IDS", "mongo.string_ids", Kind::Boolean),

@@ -10,6 +10,8 @@ pub struct JobSettings {
     pub max_concurrent_audio: usize,
     /// Voice messages that wait.
     pub max_queued_audio: usize,
+    /// Texts in work.
+    pub max_concurrent_texts: usize,
     /// Texts that wait.
     pub max_queued_texts: usize,
     /// For one attempt at a job.
@@ -31,6 +33,11 @@ impl JobSettings {
             "jobs.max_queued_audio",
             self.max_queued_audio,
             1..=1_000_000,
+        );
+        problems.within(
+            "jobs.max_concurrent_texts",
+            self.max_concurrent_texts,
+            1..=1_000,
         );
         problems.within(
             "jobs.max_queued_texts",

@@ -10,9 +10,12 @@ use super::Problems;
 pub struct VoiceSettings {
     /// Where voices are stored; see [`Settings::voices_dir`](super::Settings::voices_dir).
     pub path: Option<PathBuf>,
-    /// An older voice is improved.
+    /// Where it is written who had whose voice made; see
+    /// [`Settings::clone_log`](super::Settings::clone_log).
+    pub clone_log: Option<PathBuf>,
+    /// An older voice is improved, or made anew.
     pub max_age_days: u32,
-    /// Until so much of a speaker was heard, every recording improves the voice.
+    /// A shorter recording makes a voice together with earlier ones only.
     pub min_duration_ms: u64,
 }
 

@@ -35,6 +35,15 @@ impl Pcm {
     }
 }
 
+/// A recording that was decoded.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    /// What is heard.
+    pub pcm: Pcm,
+    /// SHA-256 of the bytes as they came, in hexadecimal.
+    pub sha256: String,
+}
+
 /// Shows the length only: audio is personal data.
 impl fmt::Debug for Pcm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

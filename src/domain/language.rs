@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::language_names::NAMES;
+
 /// A language in canonical form: two or three lower-case ASCII letters, no region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Language([u8; 3]);
@@ -35,6 +37,28 @@ impl Language {
                 .find_map(|(long, short)| (*long == three).then_some(*short))?,
         };
         Some(Self::from_ascii(canonical))
+    }
+
+    /// The languages that the gateway lists, in its order.
+    pub fn listed() -> impl Iterator<Item = Self> {
+        NAMES.iter().map(|(code, ..)| Self::from_ascii(code))
+    }
+
+    /// The name in English; the code where the language is not [listed](Self::listed).
+    pub fn english_name(&self) -> &str {
+        self.names().map_or(self.as_str(), |(english, _)| english)
+    }
+
+    /// The name in the language itself; the code where it is not [listed](Self::listed).
+    pub fn native_name(&self) -> &str {
+        self.names().map_or(self.as_str(), |(_, native)| native)
+    }
+
+    fn names(&self) -> Option<(&'static str, &'static str)> {
+        NAMES
+            .iter()
+            .find(|(code, ..)| *code == self.as_str())
+            .map(|(_, english, native)| (*english, *native))
     }
 
     fn from_ascii(code: &str) -> Self {
@@ -123,6 +147,20 @@ mod tests {
         ] {
             assert_eq!(canonical(code).as_deref(), Some(expected), "{code}");
         }
+    }
+
+    #[test]
+    fn every_listed_language_is_its_own_code_and_has_names() {
+        let mut seen = std::collections::BTreeSet::new();
+        for language in Language::listed() {
+            assert_eq!(Language::parse(language.as_str()), Some(language));
+            assert!(seen.insert(language), "{language} is listed twice");
+            assert_ne!(language.english_name(), language.as_str());
+            assert!(!language.native_name().is_empty());
+        }
+        assert_eq!(seen.len(), 83);
+        assert_eq!(Language::FRENCH.native_name(), "Français");
+        assert_eq!(Language::parse("xx").unwrap().english_name(), "xx");
     }
 
     #[test]

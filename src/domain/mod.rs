@@ -3,11 +3,14 @@
 pub mod audio;
 pub mod deadline;
 pub mod language;
+mod language_names;
+pub mod measures;
 pub mod timestamp;
 pub mod transcript;
 pub mod voice;
 
-pub use audio::Pcm;
+pub use audio::{Pcm, Recording};
 pub use deadline::{Deadline, Stop};
 pub use language::Language;
+pub use measures::VoiceMeasures;
 pub use transcript::{Segment, Transcript, TranscriptSource};

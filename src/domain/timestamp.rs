@@ -22,6 +22,12 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OffsetD
     OffsetDateTime::parse(&text, &Rfc3339).map_err(de::Error::custom)
 }
 
+/// The point in time that many milliseconds after the Unix epoch; the epoch itself for what no calendar has.
+pub fn from_unix_ms(unix_ms: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
 /// Milliseconds since the Unix epoch.
 pub fn unix_ms(at: OffsetDateTime) -> i64 {
     (at.unix_timestamp_nanos() / 1_000_000) as i64

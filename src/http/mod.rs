@@ -1,4 +1,7 @@
-//! HTTP for probes and metrics: `/live`, `/health`, `/ready`, `/metrics`.
+//! HTTP: probes and metrics (`/live`, `/health`, `/ready`, `/metrics`), and the voices that are kept.
+
+mod error;
+mod voices;
 
 use std::sync::Arc;
 
@@ -17,6 +20,8 @@ use crate::observe::Health;
 use crate::observe::health::DatabaseStatus;
 use crate::observe::metrics::ENGINE_READY;
 
+pub use voices::VoiceState;
+
 const SERVICE: &str = "meeshy-translator";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -27,13 +32,14 @@ struct AppState {
 }
 
 /// All routes.
-pub fn router(health: Arc<Health>, metrics: PrometheusHandle) -> Router {
+pub fn router(health: Arc<Health>, metrics: PrometheusHandle, voices: VoiceState) -> Router {
     Router::new()
         .route("/live", get(live))
         .route("/health", get(health_report))
         .route("/ready", get(ready))
         .route("/metrics", get(render_metrics))
         .with_state(AppState { health, metrics })
+        .merge(voices::routes(voices))
 }
 
 async fn live(State(state): State<AppState>) -> Json<Value> {

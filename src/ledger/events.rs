@@ -45,6 +45,17 @@ pub(super) fn keys(connection: &Connection, job_id: JobId) -> Result<HashSet<Str
     Ok(keys.collect::<Result<_, _>>()?)
 }
 
+pub(super) fn body(
+    connection: &Connection,
+    job_id: JobId,
+    key: &str,
+) -> Result<Option<Vec<u8>>, LedgerError> {
+    Ok(connection
+        .prepare_cached("SELECT body FROM events WHERE job_id = ?1 AND key = ?2")?
+        .query_row(params![job_id, key], |row| row.get(0))
+        .optional()?)
+}
+
 pub(super) fn pending(connection: &Connection, limit: u32) -> Result<Vec<EventRef>, LedgerError> {
     let mut statement = connection.prepare_cached(
         "SELECT id, job_id FROM events WHERE state = 'pending' ORDER BY id LIMIT ?1",
@@ -118,12 +129,30 @@ pub(super) fn mark_damaged(connection: &Connection, event_id: i64) -> Result<(),
     Ok(())
 }
 
-pub(super) fn reissue(connection: &Connection, job_id: JobId) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached(
-            "UPDATE events SET state = 'pending', first_published_at_ms = NULL
-             WHERE job_id = ?1 AND state = 'published'",
-        )?
-        .execute([job_id])?;
+/// Makes the published events of a job that has ended wait again: all of them, or those that answer
+/// `items`. An item without an event has failed, and its answer is what belongs to no item: the error.
+pub(super) fn reissue(
+    connection: &Connection,
+    job_id: JobId,
+    items: &[&str],
+) -> Result<(), LedgerError> {
+    const REISSUE: &str = "UPDATE events SET state = 'pending', first_published_at_ms = NULL
+                           WHERE job_id = ?1 AND state = 'published'";
+    let mut has_event = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM events WHERE job_id = ?1 AND key = ?2)")?;
+    let mut of_item = connection.prepare_cached(&format!("{REISSUE} AND key = ?2"))?;
+    let mut is_any_failed = items.is_empty();
+    for item in items {
+        of_item.execute(params![job_id, item])?;
+        let is_answered: bool = has_event.query_row(params![job_id, item], |row| row.get(0))?;
+        is_any_failed |= !is_answered;
+    }
+    if is_any_failed {
+        connection
+            .prepare_cached(&format!(
+                "{REISSUE} AND key NOT IN (SELECT item FROM job_items WHERE job_id = ?1)"
+            ))?
+            .execute([job_id])?;
+    }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Statements on jobs, their frames and their checkpoints.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::events::{self, StoredEvent};
 use super::records::{
@@ -9,7 +9,8 @@ use super::records::{
 use super::{BlobRef, LedgerError};
 
 const COLUMNS: &str = "id, key, kind, lane, task_id, state, attempts, received_at_ms, \
-                       finished_at_ms, request, user_id, public_id, reason";
+                       finished_at_ms, request, user_id, public_id, reason, \
+                       started_at_ms";
 
 /// A request whose payloads are on disk.
 pub(super) struct StoredJob {
@@ -38,20 +39,32 @@ fn accept_one(
     }: &StoredJob,
     now_ms: i64,
 ) -> Result<Accepted, LedgerError> {
-    let earlier = connection
-        .prepare_cached("SELECT id, state FROM jobs WHERE key = ?1")?
-        .query_row([&job.key], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    if let Some((job_id, state)) = earlier {
-        return Ok(Accepted::Duplicate { job_id, state });
+    let Known { jobs, missing } = known(connection, job)?;
+    let is_repeat = !jobs.is_empty() && missing.is_empty();
+    if job.is_surplus && !is_repeat {
+        return Ok(Accepted::Refused);
     }
+    for earlier in jobs.iter().filter(|earlier| earlier.state.is_finished()) {
+        events::reissue(connection, earlier.id, &earlier.items)?;
+    }
+    if let Some(earlier) = jobs.first().filter(|_| is_repeat) {
+        return Ok(Accepted::Duplicate {
+            job_id: earlier.id,
+            state: earlier.state,
+        });
+    }
+    // One job has an item of a task, so with its first item the task's key is the job's.
+    let key = match missing.first() {
+        Some(item) => format!("{}/{item}", job.key),
+        None => job.key.clone(),
+    };
     connection
         .prepare_cached(
             "INSERT INTO jobs (key, kind, lane, task_id, received_at_ms, request, user_id, public_id)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
-            job.key,
+            key,
             job.kind,
             job.lane,
             job.task_id,
@@ -72,8 +85,66 @@ fn accept_one(
             frame.size_bytes as i64
         ])?;
     }
+    let mut insert = connection
+        .prepare_cached("INSERT INTO job_items (task_key, item, job_id) VALUES (?1, ?2, ?3)")?;
+    for item in missing {
+        insert.execute(params![job.key, item, job_id])?;
+    }
     events::store(connection, job_id, events)?;
     Ok(Accepted::New(job_id))
+}
+
+/// What earlier jobs do of a request.
+struct Known<'a> {
+    jobs: Vec<EarlierJob<'a>>,
+    /// Items that none of them has.
+    missing: Vec<&'a str>,
+}
+
+struct EarlierJob<'a> {
+    id: JobId,
+    state: JobState,
+    /// Those of the request's items that are its own.
+    items: Vec<&'a str>,
+}
+
+fn known<'a>(connection: &Connection, job: &'a NewJob) -> Result<Known<'a>, LedgerError> {
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let mut known = Known {
+        jobs: Vec::new(),
+        missing: Vec::new(),
+    };
+    if job.items.is_empty() {
+        let earlier = connection
+            .prepare_cached("SELECT id, state FROM jobs WHERE key = ?1")?
+            .query_row([&job.key], read)
+            .optional()?;
+        known.jobs.extend(earlier.map(|(id, state)| EarlierJob {
+            id,
+            state,
+            items: Vec::new(),
+        }));
+        return Ok(known);
+    }
+    let mut owner = connection.prepare_cached(
+        "SELECT job.id, job.state FROM job_items JOIN jobs AS job ON job.id = job_id
+         WHERE task_key = ?1 AND item = ?2",
+    )?;
+    for item in &job.items {
+        let Some((id, state)) = owner.query_row([&job.key, item], read).optional()? else {
+            known.missing.push(item);
+            continue;
+        };
+        match known.jobs.iter_mut().find(|job| job.id == id) {
+            Some(job) => job.items.push(item),
+            None => known.jobs.push(EarlierJob {
+                id,
+                state,
+                items: vec![item],
+            }),
+        }
+    }
+    Ok(known)
 }
 
 pub(super) fn require_unfinished(
@@ -91,14 +162,18 @@ pub(super) fn require_unfinished(
     }
 }
 
-pub(super) fn start_attempt(connection: &Connection, job_id: JobId) -> Result<u32, LedgerError> {
+pub(super) fn start_attempt(
+    connection: &Connection,
+    job_id: JobId,
+    now_ms: i64,
+) -> Result<u32, LedgerError> {
     require_unfinished(connection, job_id)?;
     let attempts = connection
         .prepare_cached(
-            "UPDATE jobs SET state = 'running', attempts = attempts + 1 WHERE id = ?1
-             RETURNING attempts",
+            "UPDATE jobs SET state = 'running', attempts = attempts + 1, started_at_ms = ?2
+             WHERE id = ?1 RETURNING attempts",
         )?
-        .query_row([job_id], |row| row.get(0))?;
+        .query_row(params![job_id, now_ms], |row| row.get(0))?;
     Ok(attempts)
 }
 
@@ -152,9 +227,7 @@ pub(super) fn load(
     connection: &Connection,
     job_id: JobId,
 ) -> Result<Option<JobRecord>, LedgerError> {
-    let mut statement =
-        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM jobs WHERE id = ?1"))?;
-    Ok(statement.query_row([job_id], job).optional()?)
+    load_where(connection, "id = ?1", &job_id)
 }
 
 /// The job that peers call `public_id`.
@@ -162,13 +235,31 @@ pub(super) fn load_public(
     connection: &Connection,
     public_id: &str,
 ) -> Result<Option<JobRecord>, LedgerError> {
+    load_where(connection, "public_id = ?1", &public_id)
+}
+
+fn load_where(
+    connection: &Connection,
+    condition: &str,
+    value: &dyn ToSql,
+) -> Result<Option<JobRecord>, LedgerError> {
+    let found = connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM jobs WHERE {condition}"))?
+        .query_row([value], job)
+        .optional()?;
+    let Some(mut record) = found else {
+        return Ok(None);
+    };
     let mut statement =
-        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM jobs WHERE public_id = ?1"))?;
-    Ok(statement.query_row([public_id], job).optional()?)
+        connection.prepare_cached("SELECT item FROM job_items WHERE job_id = ?1")?;
+    let items = statement.query_map([record.id], |row| row.get(0))?;
+    record.items = items.collect::<Result<_, _>>()?;
+    Ok(Some(record))
 }
 
 fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
     Ok(JobRecord {
+        items: Vec::new(),
         id: row.get(0)?,
         key: row.get(1)?,
         kind: row.get(2)?,
@@ -182,6 +273,7 @@ fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
         user_id: row.get(10)?,
         public_id: row.get(11)?,
         reason: row.get(12)?,
+        started_at_ms: row.get(13)?,
     })
 }
 

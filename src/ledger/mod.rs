@@ -21,6 +21,7 @@ mod retention;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod users;
 mod voice_api;
 mod writer;
 
@@ -117,7 +118,7 @@ impl Ledger {
     /// # Errors
     /// The job is unknown or has ended, or the database fails.
     pub async fn start_attempt(&self, job_id: JobId) -> Result<u32, LedgerError> {
-        self.write(move |connection| jobs::start_attempt(connection, job_id))
+        self.write(move |connection| jobs::start_attempt(connection, job_id, now_ms()))
             .await
     }
 
@@ -242,12 +243,16 @@ impl Ledger {
             .await
     }
 
-    /// Makes the published events of a job wait again: the answer to a repeated request.
+    /// The JSON of the event that a job has stored under `key`, or `None`.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn reissue(&self, job_id: JobId) -> Result<(), LedgerError> {
-        self.write(move |connection| events::reissue(connection, job_id))
+    pub async fn event(
+        &self,
+        job_id: JobId,
+        key: &'static str,
+    ) -> Result<Option<Vec<u8>>, LedgerError> {
+        self.read(move |connection| events::body(connection, job_id, key))
             .await
     }
 

@@ -83,8 +83,12 @@ impl FromSql for JobState {
 /// A request that was checked and is to be kept.
 #[derive(Default)]
 pub struct NewJob {
-    /// What makes two requests the same job.
+    /// What makes two requests the same job, or with [`items`](Self::items) the same task.
     pub key: String,
+    /// Keys of the events that answer the request part by part; none where it is answered as a whole.
+    pub items: Vec<String>,
+    /// True: there is no place for a new job, only for a repeat.
+    pub is_surplus: bool,
     /// The request's `type` on the wire.
     pub kind: String,
     /// The lane of the scheduler.
@@ -114,18 +118,21 @@ impl fmt::Debug for NewJob {
     }
 }
 
-/// What became of a request.
+/// What became of a request. What of it earlier jobs have done, which have ended, waits to be published
+/// again; what they are doing will be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepted {
-    /// It is a new job and durable.
+    /// It is a new job and durable, for those items that no earlier job has.
     New(JobId),
-    /// A job with that key is there already.
+    /// It repeats one earlier job or several.
     Duplicate {
-        /// The earlier job.
+        /// The first of them.
         job_id: JobId,
-        /// Where the earlier job stands.
+        /// Where that stands.
         state: JobState,
     },
+    /// It would be a new job and is [surplus](NewJob::is_surplus): nothing is kept.
+    Refused,
 }
 
 /// A job as it is stored.
@@ -151,12 +158,16 @@ pub struct JobRecord {
     pub finished_at_ms: Option<i64>,
     /// See [`NewJob::request`].
     pub request: String,
+    /// Those of [`NewJob::items`] that this job answers.
+    pub items: Vec<String>,
     /// See [`NewJob::user_id`].
     pub user_id: Option<String>,
     /// See [`NewJob::public_id`].
     pub public_id: Option<String>,
     /// See [`Finish::Failed`].
     pub reason: Option<String>,
+    /// When the latest attempt was begun.
+    pub started_at_ms: Option<i64>,
 }
 
 impl fmt::Debug for JobRecord {
@@ -265,7 +276,7 @@ impl fmt::Debug for OutgoingEvent {
     }
 }
 
-/// An upsert for the document store.
+/// An upsert for the document store, or a deletion.
 #[derive(Clone)]
 pub struct DocumentWrite {
     /// Writes with equal keys reach the store in the order in which they were stored here. A job
@@ -275,7 +286,7 @@ pub struct DocumentWrite {
     pub collection: String,
     /// Which document, as JSON text.
     pub filter: String,
-    /// What is written, as JSON text.
+    /// What is written, as JSON text; `null` deletes.
     pub document: String,
 }
 

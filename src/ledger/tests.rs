@@ -1,3 +1,4 @@
+mod items;
 mod memory;
 
 use std::fs;
@@ -278,7 +279,7 @@ async fn published_events_leave_the_queue_and_can_be_found_and_reissued() {
         [one, two]
     );
 
-    ledger.reissue(job_id).await.unwrap();
+    ledger.accept(job("a")).await.unwrap();
     assert_eq!(ids(ledger.pending_events_blocking(10).unwrap()), [one, two]);
 }
 
@@ -456,7 +457,7 @@ fn a_database_that_cannot_be_trusted_is_named() {
         reopen(),
         LedgerError::NewerSchema {
             found: 7,
-            supported: 2,
+            supported: 3,
             ..
         }
     ));

@@ -39,6 +39,10 @@ pub const LEDGER_COMMIT: &str = "translator_ledger_commit_duration_seconds";
 pub const DOCUMENTS_PENDING: &str = "translator_documents_pending";
 /// Documents dealt with, by `outcome` (`written`, `skipped`, `retried`).
 pub const DOCUMENTS_WRITTEN: &str = "translator_documents_written_total";
+/// Voices whose time to be made anew has come.
+pub const VOICES_DUE: &str = "translator_voices_due";
+/// Questions to the caches, by `cache` (`text`, `transcript`, `speech`) and `outcome` (`hit`, `miss`).
+pub const CACHE_REQUESTS: &str = "translator_cache_requests_total";
 /// Failures, by `stage` and `reason`.
 pub const ERRORS: &str = "translator_errors_total";
 /// Length of each recording that was decoded.
@@ -72,6 +76,7 @@ fn describe() {
         (REQUESTS_REJECTED, "requests that became no job"),
         (EVENTS_PUBLISHED, "events published, replays included"),
         (DOCUMENTS_WRITTEN, "documents dealt with"),
+        (CACHE_REQUESTS, "questions to the caches"),
         (ERRORS, "failures by stage and reason"),
     ] {
         describe_counter!(name, text);
@@ -82,6 +87,7 @@ fn describe() {
         (ENGINE_READY, "1 when the engine is ready"),
         (OUTBOX_PENDING, "stored events that wait to be published"),
         (DOCUMENTS_PENDING, "documents that wait to be written"),
+        (VOICES_DUE, "voices that are to be made anew"),
     ] {
         describe_gauge!(name, text);
     }

@@ -13,7 +13,7 @@ use crate::ledger::{DocumentOutcome, Ledger, LedgerError, PendingDocument};
 use crate::observe::Health;
 use crate::observe::health::DatabaseStatus;
 use crate::observe::metrics::DOCUMENTS_WRITTEN;
-use crate::store::{Collection, DocumentWrite, MongoStore, Outcome, StoreError};
+use crate::store::{Collection, DocumentDelete, DocumentWrite, MongoStore, Outcome, StoreError};
 
 /// Writes that are looked at together.
 const BATCH: u32 = 64;
@@ -29,7 +29,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// Runs until `stopping` is set.
 pub async fn run(
-    store: MongoStore,
+    store: Arc<MongoStore>,
     ledger: Ledger,
     health: Arc<Health>,
     mut stopping: watch::Receiver<bool>,
@@ -106,7 +106,12 @@ async fn write(
     let Some(collection) = Collection::from_name(&stored.collection) else {
         return Ok(DocumentOutcome::Skipped);
     };
-    let write = DocumentWrite::from_json(collection, &stored.filter, &stored.document)?;
+    let (filter, document) = (&stored.filter, &stored.document);
+    if let Some(delete) = DocumentDelete::from_json(collection, filter, document)? {
+        store.delete(&delete).await?;
+        return Ok(DocumentOutcome::Done);
+    }
+    let write = DocumentWrite::from_json(collection, filter, document)?;
     match store.upsert(&write).await? {
         Outcome::Written => Ok(DocumentOutcome::Done),
         Outcome::Conflict => {

@@ -97,14 +97,9 @@ impl Outbox {
         Ok(())
     }
 
-    /// Publishes the stored events of a job once more.
-    ///
-    /// # Errors
-    /// As [`Ledger::reissue`].
-    pub async fn reissue(&self, job_id: JobId) -> Result<(), LedgerError> {
-        self.ledger.reissue(job_id).await?;
+    /// Lets events be published that were stored without the outbox: what is accepted may come with some.
+    pub fn wake(&self) {
         self.shared.waker.wake();
-        Ok(())
     }
 
     /// Publishes a message that is worth something only now, before the events that wait. It is not

@@ -32,19 +32,29 @@ fn start() -> Daemon {
     }
 }
 
+fn job(key: &str) -> NewJob {
+    NewJob {
+        key: key.into(),
+        kind: "translation".into(),
+        lane: "text".into(),
+        task_id: key.into(),
+        request: "{}".into(),
+        ..NewJob::default()
+    }
+}
+
 impl Daemon {
     async fn accept(&self, key: &str) -> JobId {
-        let job = NewJob {
-            key: key.into(),
-            kind: "translation".into(),
-            lane: "text".into(),
-            task_id: key.into(),
-            request: "{}".into(),
-            ..NewJob::default()
-        };
-        match self.ledger.accept(job).await.unwrap() {
+        match self.ledger.accept(job(key)).await.unwrap() {
             Accepted::New(job_id) => job_id,
-            duplicate => panic!("{duplicate:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn accept_again(&self, key: &str) -> JobId {
+        match self.ledger.accept(job(key)).await.unwrap() {
+            Accepted::Duplicate { job_id, .. } => job_id,
+            other => panic!("{other:?}"),
         }
     }
 
@@ -140,7 +150,8 @@ async fn a_repeated_request_is_answered_from_the_store() {
     daemon.emit(job_id, 0..2, Some(Finish::Done)).await;
     let (socket, first) = receive(subscribe(&daemon), 2).await;
     until(async || daemon.ledger.counts().await.unwrap().pending_events == 0).await;
-    daemon.outbox.reissue(job_id).await.unwrap();
+    assert_eq!(daemon.accept_again("a").await, job_id);
+    daemon.outbox.wake();
     let (_socket, second) = receive(socket, 2).await;
     assert_eq!(first, second);
 }

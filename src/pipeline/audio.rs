@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::JobFailure;
-use super::documents;
 use super::job::Job;
 use super::message::{Outcome, Speaking, Targets, VoiceMessage};
 use super::speech::file_safe;
+use super::{JobFailure, conversation, documents, voice};
 use crate::domain::{Language, Transcript};
 use crate::ledger::Finish;
 use crate::protocol::{
@@ -20,15 +19,18 @@ pub(super) async fn run(
     mut request: AudioProcessRequest,
 ) -> Result<Finish, JobFailure> {
     let message = Arc::new(message(&mut request));
-    let (pcm, transcript) = message.hear(job).await?;
+    let (recording, transcript) = message.hear(job).await?;
     if !transcript.is_blank() {
         job.emit("transcription_ready", ready(job, &request, &transcript))
             .await?;
+        if request.target_languages.is_none() {
+            let languages = conversation::target_languages(job, &request).await?;
+            request.target_languages = Some(languages);
+        }
     }
     let transcript = Arc::new(transcript);
-    // Absent: whom the conversation would need is not known here.
     let targets = Targets::of(job, request.target_languages.as_ref(), &transcript);
-    let mut speaking = Speaking::start(job, &message, &transcript, &pcm, &targets.spoken);
+    let mut speaking = Speaking::start(job, &message, &transcript, &recording, &targets.spoken);
     let mut outcome = publish_all(job, &request, &targets.spoken, &mut speaking).await?;
     job.check_retry(&mut outcome.failures)?;
     let voice = speaking.voice();
@@ -38,23 +40,21 @@ pub(super) async fn run(
 /// Takes out of the request what makes the voice message; the ids stay.
 fn message(request: &mut AudioProcessRequest) -> VoiceMessage {
     VoiceMessage {
-        seed_key: request.seed_key(),
-        file_stem: format!(
+        file_stem: Some(format!(
             "{}_{}",
             file_safe(&request.message_id),
             file_safe(&request.attachment_id)
-        ),
+        )),
         audio: std::mem::take(&mut request.audio),
         mobile_transcription: request.mobile_transcription.take(),
         user_language: request.user_language,
         claimed_duration_ms: request.claimed_duration_ms,
         model_type: request.model_type,
         voice_owner_id: Some(request.voice_owner_id().to_owned()),
+        requested_by: request.sender_id.clone(),
         generate_voice_clone: request.generate_voice_clone,
-        original_voice: request
-            .existing_voice
-            .clone()
-            .filter(|_| request.use_original_voice),
+        existing_voice: request.existing_voice.clone(),
+        use_original_voice: request.use_original_voice,
         voice_clone_hints: request.voice_clone_hints,
     }
 }
@@ -132,7 +132,9 @@ async fn finish(
     mut outcome: Outcome,
     voice: Option<&ChosenVoice>,
 ) -> Result<Finish, JobFailure> {
-    let news = voice.and_then(|voice| voice.news.as_ref());
+    // While this is held the voice is not deleted; once it is deleted it is no news any more.
+    let held = voice::news(job, voice).await;
+    let news = held.as_ref().map(|(news, _)| *news);
     let ids = request.job(&job.record.task_id);
     let failed = targets.wanted > 0 && outcome.spoken.is_empty();
     let documents = documents::of_audio(job, request, transcript, &outcome.spoken, news);

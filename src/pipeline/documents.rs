@@ -1,12 +1,12 @@
-//! The documents that a voice message leaves in MongoDB.
+//! The documents that jobs leave in MongoDB.
 
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::job::Job;
 use crate::domain::Transcript;
 use crate::ledger;
 use crate::protocol::{AudioProcessRequest, TranslatedAudio};
+use crate::store::IdPolicy;
 use crate::store::documents::{
     self, DocumentWrite, Recording, TranslatedAudioRecord, VoiceModelRecord,
 };
@@ -27,9 +27,7 @@ pub(super) fn of_audio(
     let Some(policy) = job.pipeline.documents else {
         return Vec::new();
     };
-    // The time of acceptance: a job that goes on after a crash writes the same documents.
-    let received_ms = u64::try_from(job.record.received_at_ms).unwrap_or_default();
-    let at = UNIX_EPOCH + Duration::from_millis(received_ms);
+    let at = accepted_at(job);
     let mut writes = Vec::new();
     if request.post_id.is_none() {
         let recording = Recording {
@@ -44,12 +42,7 @@ pub(super) fn of_audio(
         );
     }
     if let Some(voice) = voice {
-        let folder = job.pipeline.voices.folder(&voice.metadata.user_id);
-        writes.push(documents::voice_model(
-            &voice_model(voice, &folder),
-            at,
-            policy,
-        ));
+        writes.push(voice_model(job, voice, policy));
     }
     let (kept, skipped): (Vec<_>, Vec<_>) = writes.into_iter().partition(Option::is_some);
     if !skipped.is_empty() {
@@ -59,6 +52,35 @@ pub(super) fn of_audio(
         );
     }
     kept.into_iter().flatten().filter_map(stored_form).collect()
+}
+
+/// The upsert of a voice that was made anew; none without a database, or where the user's id is none
+/// that is written there.
+pub(super) fn of_voice(job: &Job, voice: &StoredVoice) -> Option<ledger::DocumentWrite> {
+    stored_form(voice_model(job, voice, job.pipeline.documents?)?)
+}
+
+/// The deletion of what is written of a user's voice; none as for [`of_voice`].
+pub(super) fn of_no_voice(job: &Job, user_id: &str) -> Option<ledger::DocumentWrite> {
+    let delete = documents::no_voice_model(user_id, job.pipeline.documents?)?;
+    match delete.to_json() {
+        Ok((filter, document)) => Some(ledger::DocumentWrite {
+            order_key: delete.order_key(),
+            collection: delete.collection.as_str().to_owned(),
+            filter,
+            document,
+        }),
+        Err(error) => {
+            tracing::error!(%error, "document key could not be written as json");
+            None
+        }
+    }
+}
+
+/// The time of acceptance: a job that goes on after a crash writes the same documents.
+fn accepted_at(job: &Job) -> SystemTime {
+    let received_ms = u64::try_from(job.record.received_at_ms).unwrap_or_default();
+    UNIX_EPOCH + Duration::from_millis(received_ms)
 }
 
 fn translated(audio: &TranslatedAudio) -> TranslatedAudioRecord<'_> {
@@ -75,8 +97,9 @@ fn translated(audio: &TranslatedAudio) -> TranslatedAudioRecord<'_> {
     }
 }
 
-fn voice_model<'a>(voice: &'a StoredVoice, folder: &'a Path) -> VoiceModelRecord<'a> {
-    VoiceModelRecord {
+fn voice_model(job: &Job, voice: &StoredVoice, policy: IdPolicy) -> Option<DocumentWrite> {
+    let folder = job.pipeline.voices.folder(&voice.metadata.user_id);
+    let record = VoiceModelRecord {
         user_id: &voice.metadata.user_id,
         embedding_path: folder.to_str().unwrap_or_default(),
         audio_count: voice.metadata.audio_count,
@@ -84,7 +107,8 @@ fn voice_model<'a>(voice: &'a StoredVoice, folder: &'a Path) -> VoiceModelRecord
         quality_score: voice.metadata.quality_score,
         version: voice.metadata.version,
         next_recalibration_at: Some(SystemTime::from(voice.metadata.next_recalibration_at)),
-    }
+    };
+    documents::voice_model(&record, accepted_at(job), policy)
 }
 
 fn stored_form(write: DocumentWrite) -> Option<ledger::DocumentWrite> {

@@ -7,6 +7,7 @@ use crate::ledger::{Finish, LedgerError};
 use crate::observe::metrics::ERRORS;
 use crate::protocol::{
     AudioFailure, Event, Failure, Request, StoryTextCompleted, Timestamp, TranslationError,
+    VoiceApiError, VoiceErrorCode, VoiceProfileError,
 };
 use crate::stages::StageError;
 
@@ -153,6 +154,22 @@ impl JobFailure {
             Request::StoryText(request) => Some(Event::StoryTextCompleted(
                 StoryTextCompleted::new(request.post_id.clone(), request.text_object_index, at),
             )),
+            Request::VoiceApi(request) => Some(Event::VoiceApiError(VoiceApiError {
+                task_id: request.task_id.clone(),
+                request_type: request.kind().as_str().to_owned(),
+                error: failure.message,
+                error_code: VoiceErrorCode::of(failure.code, failure.reason),
+                reason: failure.reason,
+                timestamp: at,
+            })),
+            Request::VoiceProfile(request) => Some(Event::VoiceProfileError(VoiceProfileError {
+                request_id: request.request_id.clone(),
+                user_id: request.user_id.clone().unwrap_or_default(),
+                error: failure.message,
+                success: false,
+                reason: failure.reason,
+                timestamp: at,
+            })),
         }
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::progress::{Progress, Step};
-use super::{JobFailure, Pipeline};
+use super::{JobFailure, Pipeline, RecentTimes};
 use crate::domain::{Deadline, Language};
 use crate::engine::{EngineError, EngineHandle};
 use crate::error::{ErrorCode, Stage};
@@ -148,6 +148,14 @@ impl Job {
             .await
     }
 
+    /// Stores document writes.
+    pub(super) async fn hand_over_documents(
+        &self,
+        documents: Vec<DocumentWrite>,
+    ) -> Result<(), LedgerError> {
+        self.hand_over(Vec::new(), documents, None).await
+    }
+
     /// Stores the last events and the job's end, all or nothing.
     pub(super) async fn finish(
         &self,
@@ -168,26 +176,17 @@ impl Job {
         for (key, event) in events {
             let kind = event.kind();
             // Plain data with string keys always has a JSON form.
-            let Ok(frames) = event.frames() else {
-                tracing::error!(event = kind, "event could not be written as json");
-                continue;
-            };
-            let mut frames = frames.into_iter();
-            outgoing.push(OutgoingEvent {
-                key,
-                body: frames.next().unwrap_or_default().to_vec(),
-                frames: frames.collect(),
-            });
+            match outgoing_event(key, &event) {
+                Ok(event) => outgoing.push(event),
+                Err(_) => tracing::error!(event = kind, "event could not be written as json"),
+            }
         }
         let emission = Emission {
             events: outgoing,
             documents,
             finish,
         };
-        match &self.pipeline.outbox {
-            Some(outbox) => outbox.emit(self.record.id, emission).await,
-            None => self.pipeline.ledger.emit(self.record.id, emission).await,
-        }
+        self.pipeline.emit(self.record.id, emission).await
     }
 
     /// Runs a stage: tells progress, measures it, and lets tests break it.
@@ -199,7 +198,7 @@ impl Job {
         work: impl Future<Output = Result<T, JobFailure>>,
     ) -> Result<T, JobFailure> {
         self.tell(stage, language, Step::Started);
-        let mut clock = StageClock::start(stage);
+        let mut clock = StageClock::start(stage, &self.pipeline.recent_times);
         let item = language.as_ref().map_or("", Language::as_str);
         let result = match fault::point(stage, item).await {
             Ok(()) => work.await,
@@ -217,14 +216,8 @@ impl Job {
 
     /// When the translation of a text has to be done: longer texts get more time.
     pub(super) fn translate_deadline(&self, text: &str) -> Deadline {
-        let shares = text
-            .chars()
-            .count()
-            .div_ceil(CHARACTERS_PER_BUDGET)
-            .clamp(1, MAX_BUDGETS);
-        let budget = self.pipeline.options.translate_budget;
-        self.deadline
-            .with_budget(budget.saturating_mul(u32::try_from(shares).unwrap_or(1)))
+        let share = self.pipeline.options.translate_budget;
+        self.deadline.with_budget(translate_budget(text, share))
     }
 
     /// Runs one request in an engine, once its model is loaded.
@@ -255,6 +248,9 @@ impl Job {
     }
 
     fn tell(&self, stage: Stage, language: Option<Language>, step: Step) {
+        if step == Step::Started {
+            self.pipeline.running.begin_step(self.record.id, stage);
+        }
         let progress = Progress {
             job_id: self.record.id,
             stage,
@@ -266,27 +262,69 @@ impl Job {
     }
 }
 
+/// An event as the ledger keeps it.
+///
+/// # Errors
+/// As [`Event::frames`].
+pub fn outgoing_event(key: String, event: &Event) -> Result<OutgoingEvent, serde_json::Error> {
+    let mut frames = event.frames()?.into_iter();
+    Ok(OutgoingEvent {
+        key,
+        body: frames.next().unwrap_or_default().to_vec(),
+        frames: frames.collect(),
+    })
+}
+
+/// Time for a text: one share for each started 500 characters, at most eight (contract/rules.md,
+/// section 3).
+fn translate_budget(text: &str, share: Duration) -> Duration {
+    let shares = text.chars().count().div_ceil(CHARACTERS_PER_BUDGET);
+    share.saturating_mul(shares.clamp(1, MAX_BUDGETS) as u32)
+}
+
 /// Measures a stage; one that is dropped half-way counts as cancelled.
-struct StageClock {
+struct StageClock<'a> {
     stage: Stage,
     started: Instant,
     outcome: &'static str,
+    recent: &'a RecentTimes,
 }
 
-impl StageClock {
-    fn start(stage: Stage) -> Self {
+impl<'a> StageClock<'a> {
+    fn start(stage: Stage, recent: &'a RecentTimes) -> Self {
         Self {
             stage,
             started: Instant::now(),
             outcome: "cancelled",
+            recent,
         }
     }
 }
 
-impl Drop for StageClock {
+impl Drop for StageClock<'_> {
     fn drop(&mut self) {
-        let seconds = self.started.elapsed().as_secs_f64();
+        let time = self.started.elapsed();
         metrics::histogram!(STAGE_DURATION, "stage" => self.stage.as_str(), "outcome" => self.outcome)
-            .record(seconds);
+            .record(time.as_secs_f64());
+        if self.outcome == "ok" {
+            self.recent.record(self.stage, time);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn longer_texts_get_more_time() {
+        let seconds = |characters| {
+            let text = "é".repeat(characters);
+            translate_budget(&text, Duration::from_secs(45)).as_secs()
+        };
+        for (characters, budget) in [(1, 45), (500, 45), (501, 90), (1_000, 90), (3_501, 360)] {
+            assert_eq!(seconds(characters), budget, "{characters}");
+        }
+        assert_eq!(seconds(100_000), 360);
     }
 }

@@ -4,21 +4,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use tokio::task::{self, JoinSet};
 
 use super::job::Job;
 use super::recording::{self, Hints};
-use super::speech;
-use super::{JobFailure, UnspokenLanguage};
-use crate::domain::{Language, Pcm, Transcript};
+use super::{JobFailure, UnspokenLanguage, speech, voice};
+use crate::domain::{Language, Recording, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::protocol::{
     AudioSource, ExistingVoice, MobileTranscription, ModelType, TargetLanguages, TranslatedAudio,
     VoiceCloneHints,
 };
-use crate::voices::{ChosenVoice, SuppliedVoice, VoiceError, VoiceProfile, VoiceRequest};
+use crate::voices::ChosenVoice;
 
 /// A voice message and what is wanted of it.
 pub(super) struct VoiceMessage {
@@ -36,14 +34,17 @@ pub(super) struct VoiceMessage {
     pub(super) voice_owner_id: Option<String>,
     /// False: the default voice speaks, and nothing is learnt.
     pub(super) generate_voice_clone: bool,
-    /// A voice that came with the request and is to be used as it is.
-    pub(super) original_voice: Option<ExistingVoice>,
+    /// Who asks.
+    pub(super) requested_by: String,
+    /// The voice that came with the request.
+    pub(super) existing_voice: Option<ExistingVoice>,
+    /// True: that voice is to be used as it is.
+    pub(super) use_original_voice: bool,
     /// Wishes about sampling.
     pub(super) voice_clone_hints: VoiceCloneHints,
-    /// Name of the speech files, before language and extension; safe in a path.
-    pub(super) file_stem: String,
-    /// What sampling seeds derive from, beside the language.
-    pub(super) seed_key: String,
+    /// Name of the speech files, before language and extension; safe in a path. Without one nothing is
+    /// written.
+    pub(super) file_stem: Option<String>,
 }
 
 /// The languages of a job.
@@ -68,22 +69,22 @@ pub(super) type Voice = Result<ChosenVoice, Arc<JobFailure>>;
 
 impl VoiceMessage {
     /// The recording, and what is said in it.
-    pub(super) async fn hear(&self, job: &Job) -> Result<(Pcm, Transcript), JobFailure> {
-        let pcm = recording::decoded(job, &self.audio).await?;
+    pub(super) async fn hear(&self, job: &Job) -> Result<(Recording, Transcript), JobFailure> {
+        let recording = recording::decoded(job, &self.audio).await?;
         let hints = Hints {
             mobile: self.mobile_transcription.as_ref(),
             user_language: self.user_language,
             claimed_duration_ms: self.claimed_duration_ms,
+            owner_id: self.voice_owner_id.as_deref(),
         };
-        let transcript = recording::transcript(job, &pcm, hints).await?;
-        Ok((pcm, transcript))
+        let transcript = recording::transcript(job, &recording, hints).await?;
+        Ok((recording, transcript))
     }
 }
 
 impl Targets {
     /// What is to be spoken of the languages `wanted` for a transcript.
     pub(super) fn of(job: &Job, wanted: Option<&TargetLanguages>, transcript: &Transcript) -> Self {
-        let options = &job.pipeline.options;
         let (wanted, rejected) = match wanted {
             Some(targets) if !transcript.is_blank() => (
                 targets.distinct_except(transcript.language),
@@ -91,23 +92,25 @@ impl Targets {
             ),
             _ => (Vec::new(), 0),
         };
+        Self {
+            wanted: wanted.len() + rejected,
+            spoken: Self::with_voice(job, wanted),
+        }
+    }
+
+    /// The languages that can be spoken, as many as one job may speak.
+    pub(super) fn with_voice(job: &Job, mut languages: Vec<Language>) -> Vec<Language> {
+        let options = &job.pipeline.options;
         let has_voice = |language: &Language| match &job.pipeline.spoken {
             Some(spoken) => spoken.speaks(*language),
             // No synthesizer: let every language fail with the reason.
             None => true,
         };
-        let mut spoken: Vec<Language> = wanted
-            .iter()
-            .copied()
-            .filter(|language| {
-                has_voice(language) || options.unspoken_language != UnspokenLanguage::Skip
-            })
-            .collect();
-        spoken.truncate(options.max_spoken_languages);
-        Self {
-            wanted: wanted.len() + rejected,
-            spoken,
-        }
+        languages.retain(|language| {
+            has_voice(language) || options.unspoken_language != UnspokenLanguage::Skip
+        });
+        languages.truncate(options.max_spoken_languages);
+        languages
     }
 }
 
@@ -167,19 +170,45 @@ pub(super) struct Speaking {
 }
 
 impl Speaking {
+    /// Speaks in the voice that the message and its recording give.
     pub(super) fn start(
         job: &Arc<Job>,
         message: &Arc<VoiceMessage>,
         transcript: &Arc<Transcript>,
-        pcm: &Pcm,
+        recording: &Recording,
         languages: &[Language],
     ) -> Self {
-        let voice = Arc::new(OnceCell::new());
+        let voice = OnceCell::new();
+        Self::with(voice, job, message, transcript, recording, languages)
+    }
+
+    /// Speaks in a voice that is there.
+    pub(super) fn start_in(
+        voice: ChosenVoice,
+        job: &Arc<Job>,
+        message: &Arc<VoiceMessage>,
+        transcript: &Arc<Transcript>,
+        recording: &Recording,
+        languages: &[Language],
+    ) -> Self {
+        let voice = OnceCell::from(Ok(voice));
+        Self::with(voice, job, message, transcript, recording, languages)
+    }
+
+    fn with(
+        voice: OnceCell<Voice>,
+        job: &Arc<Job>,
+        message: &Arc<VoiceMessage>,
+        transcript: &Arc<Transcript>,
+        recording: &Recording,
+        languages: &[Language],
+    ) -> Self {
+        let voice = Arc::new(voice);
         let chosen = {
-            let (job, message, pcm) = (Arc::clone(job), Arc::clone(message), pcm.clone());
-            let voice = Arc::clone(&voice);
+            let (job, message) = (Arc::clone(job), Arc::clone(message));
+            let (recording, voice) = (recording.clone(), Arc::clone(&voice));
             async move || -> Voice {
-                let chosen = voice.get_or_init(|| choose_voice(&job, &message, &pcm));
+                let chosen = voice.get_or_init(|| voice::choose(&job, &message, &recording));
                 chosen.await.clone()
             }
         };
@@ -193,8 +222,9 @@ impl Speaking {
         for language in languages.iter().copied() {
             let (job, message) = (Arc::clone(job), Arc::clone(message));
             let (transcript, chosen) = (Arc::clone(transcript), chosen.clone());
+            let sha256 = recording.sha256.clone();
             let task = running.spawn(async move {
-                speech::speak(&job, &message, &transcript, language, chosen).await
+                speech::speak(&job, &message, &sha256, &transcript, language, chosen).await
             });
             ids.insert(task.id(), language);
         }
@@ -230,73 +260,5 @@ impl Speaking {
     /// The voice that has spoken, once a language is done.
     pub(super) fn voice(&self) -> Option<&ChosenVoice> {
         self.voice.get()?.as_ref().ok()
-    }
-}
-
-async fn choose_voice(job: &Job, message: &VoiceMessage, pcm: &Pcm) -> Voice {
-    let voices = &job.pipeline.voices;
-    let user_id = message.voice_owner_id.as_deref().unwrap_or_default();
-    let made_before = job.restored::<MadeVoice>(Stage::Embed, "").await;
-    if made_before.is_some()
-        && let Ok(Some(voice)) = voices.made_before(user_id).await
-    {
-        return Ok(voice);
-    }
-    let code = ErrorCode::VoiceCloneFailed;
-    let chosen = job.stage(Stage::Embed, None, code, async {
-        let voice_request = VoiceRequest {
-            task_id: &job.record.task_id,
-            user_id,
-            may_clone: message.generate_voice_clone && message.voice_owner_id.is_some(),
-            supplied: message.original_voice.as_ref().and_then(supplied_voice),
-            recording: pcm,
-            deadline: job.deadline.clone(),
-        };
-        let chosen = voices.choose(voice_request).await;
-        let chosen = chosen.map_err(|error| voice_failure(&error))?;
-        if let Some(voice) = &chosen.news {
-            let made = MadeVoice {
-                version: voice.metadata.version,
-            };
-            job.checkpoint(Stage::Embed, "", &made, None).await?;
-        }
-        Ok(chosen)
-    });
-    match chosen.await {
-        Err(failure @ JobFailure::Stage { .. }) => {
-            failure.record(job.kind());
-            let default = voices.default_voice(&job.deadline).await;
-            default.map_err(|error| Arc::new(voice_failure(&error)))
-        }
-        chosen => chosen.map_err(Arc::new),
-    }
-}
-
-pub(super) fn voice_failure(error: &VoiceError) -> JobFailure {
-    let message = crate::engine::error_chain(error);
-    JobFailure::new(
-        Stage::Embed,
-        ErrorCode::VoiceCloneFailed,
-        error.reason(),
-        message,
-    )
-}
-
-/// What is kept of a voice that the job made or improved: once is enough.
-#[derive(Serialize, Deserialize)]
-struct MadeVoice {
-    version: u32,
-}
-
-fn supplied_voice(voice: &ExistingVoice) -> Option<SuppliedVoice> {
-    match VoiceProfile::from_bytes(voice.embedding.as_ref()?) {
-        Ok(profile) => Some(SuppliedVoice {
-            profile,
-            quality: voice.quality_score,
-        }),
-        Err(error) => {
-            tracing::info!(%error, "the supplied voice is not used");
-            None
-        }
     }
 }

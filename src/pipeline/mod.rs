@@ -6,23 +6,41 @@
 //! speech.rs         one language of it: translate → synthesize → encode → file
 //! transcription.rs recording → transcript
 //! text.rs         text → every language, and story texts
+//! translation.rs    one language of it, or of a transcript: cache → translate
+//! voice_api/      what the voice API is asked, one file for each concern
+//! voice_profile.rs voices that are measured, verified and compared for the gateway
+//! conversation.rs which languages, when the request does not say
 //! recording.rs    where audio comes from, and its transcript
-//! documents.rs    what a voice message leaves in MongoDB
+//! cache.rs        texts, transcripts and speech that are given out again
+//! voice.rs        the voice that a job speaks in
+//! history.rs      earlier recordings of a user, for a voice
+//! voice_task.rs   jobs of the daemon's own: a voice is made anew, or deleted
+//! documents.rs    what a job leaves in MongoDB
 //! job.rs          what every path shares: checkpoints, events, stages under a clock
+//! running.rs      how far jobs are, and a way to stop them
 //! ```
 //! Each step that costs something is checkpointed in the ledger, so a job that was interrupted goes
 //! on where it stood, and an event that was stored once is not stored again.
 
 mod audio;
+mod cache;
+mod conversation;
 mod documents;
 mod failure;
+mod history;
 mod job;
 mod message;
 pub mod progress;
 mod recording;
+mod running;
 mod speech;
 mod text;
 mod transcription;
+mod translation;
+mod voice;
+pub mod voice_api;
+mod voice_profile;
+mod voice_task;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,21 +51,33 @@ use tokio::sync::broadcast;
 use crate::domain::{Deadline, Language};
 use crate::engine::EngineHandle;
 use crate::error::{ErrorCode, Reason, Stage};
-use crate::ledger::{Finish, JobRecord, Ledger, LedgerError};
+use crate::ledger::{Emission, Finish, JobId, JobRecord, Ledger, LedgerError};
+use crate::observe::Health;
+use crate::observe::latency::RecentMean;
 use crate::outbox::Outbox;
 use crate::protocol::{Event, Request, RequestError, Timestamp};
 use crate::stages::decode::DecodeLimits;
 use crate::stages::encode::Mp3Options;
 use crate::stages::synthesize::{XttsEngine, XttsMetadata};
 use crate::stages::transcribe::WhisperEngine;
-use crate::stages::translate::TranslateEngine;
-use crate::store::IdPolicy;
+use crate::stages::translate::{Routes, TranslateEngine};
+use crate::store::{IdPolicy, MongoStore};
 use crate::voices::Voices;
 
+pub use cache::{CacheOptions, Fingerprint};
+pub use conversation::Conversations;
 pub use failure::JobFailure;
 use job::Job;
+pub use job::outgoing_event;
 pub use progress::Progress;
 pub use recording::RecordingOptions;
+pub use running::{Advance, RunningJob, RunningJobs};
+pub use text::items;
+use voice_api::WebhookOptions;
+pub use voice_task::{Deleted, VoiceTask, VoiceTaskKind};
+
+/// Lane of jobs with recordings that are heard or spoken, by its name in the ledger.
+pub const AUDIO_LANE: &str = "audio";
 
 /// Time that stages get to notice a deadline.
 const DEADLINE_GRACE: Duration = Duration::from_secs(5);
@@ -100,8 +130,12 @@ pub struct PipelineOptions {
     pub translate_budget: Duration,
     /// Time for the speech of one language.
     pub synthesize_budget: Duration,
+    /// Results that are given out again.
+    pub cache: CacheOptions,
     /// Time that a job waits for a model to be loaded.
     pub model_patience: Duration,
+    /// Where events of voice API jobs may be posted.
+    pub webhook: WebhookOptions,
 }
 
 /// Everything that a job may touch, built once.
@@ -114,14 +148,48 @@ pub struct Pipeline {
     pub engines: Engines,
     /// The voices of users.
     pub voices: Voices,
+    /// Which models translate what; none while no such model is installed.
+    pub routes: Routes,
     /// What the synthesizer can speak; `None` while no such model is installed.
     pub spoken: Option<XttsMetadata>,
+    /// Who is in which conversation.
+    pub conversations: Conversations,
+    /// What the gateway knows of users; `None` without a database.
+    pub database: Option<Arc<MongoStore>>,
     /// How ids are written to MongoDB; `None` when nothing is written there.
     pub documents: Option<IdPolicy>,
     /// How jobs are done.
     pub options: PipelineOptions,
     /// Tells who listens how far jobs are; nobody has to.
     pub progress: broadcast::Sender<Progress>,
+    /// The jobs that are being worked on.
+    pub running: Arc<RunningJobs>,
+    /// How long stages took lately.
+    pub recent_times: RecentTimes,
+    /// How the parts of the daemon are.
+    pub health: Arc<Health>,
+}
+
+/// How long the stages that wait for an engine took lately.
+#[derive(Debug, Default)]
+pub struct RecentTimes {
+    /// Speech to text.
+    pub transcribe: RecentMean,
+    /// Text to text.
+    pub translate: RecentMean,
+    /// Text to speech.
+    pub synthesize: RecentMean,
+}
+
+impl RecentTimes {
+    fn record(&self, stage: Stage, time: Duration) {
+        match stage {
+            Stage::Transcribe => self.transcribe.record(time),
+            Stage::Translate => self.translate.record(time),
+            Stage::Synthesize => self.synthesize.record(time),
+            Stage::Intake | Stage::Decode | Stage::Embed | Stage::Encode | Stage::Measure => {}
+        }
+    }
 }
 
 /// How an attempt at a job ended.
@@ -144,15 +212,20 @@ impl Pipeline {
         may_retry: bool,
         deadline: Deadline,
     ) -> Result<Attempt, LedgerError> {
-        let request = self.request_of(&record).await?;
+        let _running = self.running.enter(record.id, deadline.clone());
         let job = Job::restore(Arc::clone(self), record, may_retry, deadline).await?;
         let job = Arc::new(job);
         let work = async {
-            match request {
+            if let Some(task) = VoiceTask::of(&job.record) {
+                return voice_task::run(&job, &task).await;
+            }
+            match self.request_of(&job.record).await? {
                 Ok(Request::AudioProcess(request)) => audio::run(&job, *request).await,
                 Ok(Request::TranscriptionOnly(request)) => transcription::run(&job, request).await,
                 Ok(Request::Translation(request)) => text::run(&job, request).await,
                 Ok(Request::StoryText(request)) => text::run_story(&job, request).await,
+                Ok(Request::VoiceApi(request)) => voice_api::run(&job, *request).await,
+                Ok(Request::VoiceProfile(request)) => voice_profile::run(&job, *request).await,
                 // Neither is ever accepted into the ledger by this version, but frames may get lost.
                 Ok(Request::Ping) | Err(_) => Err(JobFailure::unreadable_request()),
             }
@@ -202,15 +275,30 @@ impl Pipeline {
         finish: Finish,
     ) -> Result<(), LedgerError> {
         failure.record(job.kind());
-        let event = match self.request_of(&job.record).await? {
-            Ok(request) => failure.event(&request, &job.record.task_id, Timestamp::now()),
-            Err(error) => error.answer(Timestamp::now()),
+        let event = if VoiceTask::of(&job.record).is_some() {
+            None
+        } else {
+            match self.request_of(&job.record).await? {
+                Ok(Request::VoiceApi(request)) if job.record.public_id.is_some() => {
+                    Some(voice_api::failed(&job.record, &request, failure))
+                }
+                Ok(request) => failure.event(&request, &job.record.task_id, Timestamp::now()),
+                Err(error) => error.answer(Timestamp::now()),
+            }
         };
         let events: Vec<(String, Event)> = event
             .into_iter()
             .map(|event| ("error".to_owned(), event))
             .collect();
         job.finish(events, Vec::new(), finish).await
+    }
+
+    /// Stores what a job hands over, and lets its events be published.
+    async fn emit(&self, job_id: JobId, emission: Emission) -> Result<(), LedgerError> {
+        match &self.outbox {
+            Some(outbox) => outbox.emit(job_id, emission).await,
+            None => self.ledger.emit(job_id, emission).await,
+        }
     }
 
     async fn request_of(
@@ -229,6 +317,7 @@ impl Pipeline {
         Ok(match crate::protocol::parse(&frames) {
             Ok(mut request) => {
                 request.set_task_id(record.task_id.clone());
+                text::keep_items(&mut request, &record.items);
                 Ok(request)
             }
             Err(mut error) => {

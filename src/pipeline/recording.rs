@@ -5,10 +5,13 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
 
 use super::JobFailure;
+use super::cache::Slot;
 use super::job::Job;
-use crate::domain::{Language, Pcm, Transcript, TranscriptSource};
+use crate::domain::{Language, Pcm, Recording, Transcript, TranscriptSource};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::observe::metrics::AUDIO_DECODED;
 use crate::protocol::{AudioSource, MobileTranscription};
@@ -60,11 +63,11 @@ impl SourceError {
 }
 
 /// Finds the recording among the sources that the request names, and decodes it.
-pub(super) async fn decoded(job: &Job, sources: &[AudioSource]) -> Result<Pcm, JobFailure> {
+pub(super) async fn decoded(job: &Job, sources: &[AudioSource]) -> Result<Recording, JobFailure> {
     job.stage(Stage::Decode, None, ErrorCode::TranscriptionFailed, async {
         let (sources, options) = (sources.to_vec(), job.pipeline.options.clone());
         let deadline = job.deadline.clone();
-        let work = move || -> Result<Pcm, JobFailure> {
+        let work = move || -> Result<Recording, JobFailure> {
             let max_bytes = options.decode_limits.max_bytes as u64;
             let recording = first_readable(&sources, &options.recording, max_bytes)?;
             let decoded =
@@ -74,13 +77,22 @@ pub(super) async fn decoded(job: &Job, sources: &[AudioSource]) -> Result<Pcm, J
             for warning in quality_warnings(&decoded.pcm) {
                 tracing::info!(?warning, "recording is of poor quality");
             }
-            Ok(decoded.pcm)
+            Ok(Recording {
+                pcm: decoded.pcm,
+                sha256: sha256_hex(&recording),
+            })
         };
-        let pcm = off_thread(Stage::Decode, work).await?;
-        metrics::histogram!(AUDIO_DECODED).record(pcm.duration_ms() as f64 / 1000.0);
-        Ok(pcm)
+        let recording = off_thread(Stage::Decode, work).await?;
+        metrics::histogram!(AUDIO_DECODED).record(recording.pcm.duration_ms() as f64 / 1000.0);
+        Ok(recording)
     })
     .await
+}
+
+/// What names a recording: the SHA-256 of its bytes, as hexadecimal digits.
+pub(super) fn sha256_hex(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Runs a codec or file access on the blocking pool.
@@ -133,18 +145,7 @@ fn first_readable(
 
 /// Fetches an allow-listed URL; follows no redirect, since it could lead anywhere.
 fn fetch(url: &str, options: &RecordingOptions) -> Result<Bytes, SourceError> {
-    // What is no URL names no host.
-    let uri: ureq::http::Uri = url.parse().map_err(|_| SourceError::HostNotAllowed)?;
-    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
-    let is_allowed = uri.host().is_some_and(|host| {
-        options
-            .allowed_url_hosts
-            .iter()
-            .any(|allowed| allowed.eq_ignore_ascii_case(host))
-    });
-    if !is_web || !is_allowed {
-        return Err(SourceError::HostNotAllowed);
-    }
+    let uri = allowed_uri(url, &options.allowed_url_hosts).ok_or(SourceError::HostNotAllowed)?;
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(options.url_timeout))
         .max_redirects(0)
@@ -161,12 +162,45 @@ fn fetch(url: &str, options: &RecordingOptions) -> Result<Bytes, SourceError> {
     })
 }
 
-/// Reads a file below one of the upload folders. Links are resolved first, so none leads out.
+/// The address, if it is one of the web and names an allowed host.
+pub(super) fn allowed_uri(url: &str, allowed_hosts: &[String]) -> Option<ureq::http::Uri> {
+    // What is no URL names no host.
+    let uri: ureq::http::Uri = url.parse().ok()?;
+    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+    let host = uri.host()?;
+    let is_allowed = allowed_hosts
+        .iter()
+        .any(|allowed| allowed.eq_ignore_ascii_case(host));
+    (is_web && is_allowed).then_some(uri)
+}
+
+/// Reads a file below one of the upload folders.
 fn read_upload(
     path: &Path,
     options: &RecordingOptions,
     max_bytes: u64,
 ) -> Result<Bytes, SourceError> {
+    read_at_most(open_upload(path, options)?, max_bytes)
+}
+
+/// Reads a file below one of the upload folders that was not last written before `since`; `None` when
+/// it cannot be read.
+pub(super) fn upload_since(
+    path: &str,
+    options: &RecordingOptions,
+    max_bytes: u64,
+    since: OffsetDateTime,
+) -> Option<Bytes> {
+    let file = open_upload(Path::new(path), options).ok()?;
+    let written = file.metadata().and_then(|facts| facts.modified()).ok()?;
+    if OffsetDateTime::from(written) < since {
+        return None;
+    }
+    read_at_most(file, max_bytes).ok()
+}
+
+/// Opens a file below one of the upload folders. Links are resolved first, so none leads out.
+fn open_upload(path: &Path, options: &RecordingOptions) -> Result<std::fs::File, SourceError> {
     if path.components().any(|part| part == Component::ParentDir) {
         return Err(SourceError::OutsideRoots);
     }
@@ -185,8 +219,7 @@ fn read_upload(
         for candidate in candidates {
             match candidate.canonicalize() {
                 Ok(file) if file.starts_with(&root) && file.is_file() => {
-                    let file = std::fs::File::open(file).map_err(SourceError::Unreadable)?;
-                    return read_at_most(file, max_bytes);
+                    return std::fs::File::open(file).map_err(SourceError::Unreadable);
                 }
                 Ok(_) => {}
                 Err(error) => failure = SourceError::Unreadable(error),
@@ -213,14 +246,17 @@ pub(super) struct Hints<'a> {
     pub(super) mobile: Option<&'a MobileTranscription>,
     pub(super) user_language: Option<Language>,
     pub(super) claimed_duration_ms: Option<u64>,
+    /// Whose words they are, where that is known.
+    pub(super) owner_id: Option<&'a str>,
 }
 
-/// The transcript: the device's own, else what an earlier attempt heard, else what is heard now.
+/// The transcript: the device's own, else what an earlier attempt or job heard, else what is heard now.
 pub(super) async fn transcript(
     job: &Job,
-    pcm: &Pcm,
+    recording: &Recording,
     hints: Hints<'_>,
 ) -> Result<Transcript, JobFailure> {
+    let pcm = &recording.pcm;
     let default_language = job.pipeline.options.default_language;
     if let Some(mobile) = hints.mobile {
         return Ok(of_device(
@@ -233,30 +269,43 @@ pub(super) async fn transcript(
     if let Some((transcript, _)) = job.restored(Stage::Transcribe, "").await {
         return Ok(transcript);
     }
-    let code = ErrorCode::TranscriptionFailed;
-    let transcript = job
-        .stage(Stage::Transcribe, None, code, async {
-            let pcm = pcm.clone();
-            let resampled = move || {
-                resample(&pcm, SAMPLE_RATE_HZ).map_err(|error| {
-                    JobFailure::new(Stage::Transcribe, code, Reason::Internal, error.to_string())
-                })
-            };
-            let pcm = off_thread(Stage::Transcribe, resampled).await?;
-            let request = || TranscribeRequest {
-                pcm: pcm.clone(),
-                language_hint: hints.user_language,
-                declared_duration_ms: hints.claimed_duration_ms,
-                default_language,
-                deadline: job.deadline.clone(),
-            };
-            let engine = &job.pipeline.engines.transcribe;
-            job.engine(Stage::Transcribe, code, engine, request).await
-        })
-        .await?;
+    let slot = Slot::transcript(job, recording, &hints);
+    let transcript = match slot.find().await {
+        Some((transcript, _)) => transcript,
+        None => {
+            let heard = heard(job, pcm, &hints).await?;
+            slot.keep(&heard, None).await;
+            heard
+        }
+    };
     job.checkpoint(Stage::Transcribe, "", &transcript, None)
         .await?;
     Ok(transcript)
+}
+
+async fn heard(job: &Job, pcm: &Pcm, hints: &Hints<'_>) -> Result<Transcript, JobFailure> {
+    let code = ErrorCode::TranscriptionFailed;
+    job.stage(Stage::Transcribe, None, code, async {
+        let pcm = pcm.clone();
+        let duration_ms = pcm.duration_ms();
+        let resampled = move || {
+            resample(&pcm, SAMPLE_RATE_HZ).map_err(|error| {
+                JobFailure::new(Stage::Transcribe, code, Reason::Internal, error.to_string())
+            })
+        };
+        let pcm = off_thread(Stage::Transcribe, resampled).await?;
+        let request = || TranscribeRequest {
+            pcm: pcm.clone(),
+            language_hint: hints.user_language,
+            // What the sender does not say is measured.
+            declared_duration_ms: hints.claimed_duration_ms.or(Some(duration_ms)),
+            default_language: job.pipeline.options.default_language,
+            deadline: job.deadline.clone(),
+        };
+        let engine = &job.pipeline.engines.transcribe;
+        job.engine(Stage::Transcribe, code, engine, request).await
+    })
+    .await
 }
 
 fn of_device(

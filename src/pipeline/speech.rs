@@ -8,27 +8,35 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
+use super::cache::Slot;
 use super::job::Job;
 use super::message::{Voice, VoiceMessage};
 use super::recording::off_thread;
+use super::translation::{SourceText, translate_cached};
 use super::{JobFailure, UnspokenLanguage};
 use crate::domain::{Language, Segment, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::observe::metrics::AUDIO_SYNTHESIZED;
-use crate::protocol::{AUDIO_MP3, ModelType, TranslatedAudio};
+use crate::protocol::{AUDIO_MP3, TranslatedAudio};
 use crate::stages::encode::mp3;
 use crate::stages::synthesize::{SamplingHints, Speech, SpeechRequest};
-use crate::stages::translate::{Quality, Request as TranslateRequest};
 use crate::voices::ChosenVoice;
+
+/// What is kept of a speech, beside its audio.
+#[derive(Serialize, Deserialize)]
+struct SpeechRecord {
+    duration_ms: u64,
+    segments: Vec<Segment>,
+}
 
 /// What is kept of a language that is done, beside its audio.
 #[derive(Serialize, Deserialize)]
 struct SpokenRecord {
     text: String,
-    duration_ms: u64,
     is_cloned: bool,
     quality: f32,
-    segments: Vec<Segment>,
+    #[serde(flatten)]
+    speech: SpeechRecord,
 }
 
 /// What is kept of a translation.
@@ -41,6 +49,7 @@ struct TranslatedRecord {
 pub(super) async fn speak(
     job: &Job,
     message: &VoiceMessage,
+    recording_sha256: &str,
     transcript: &Transcript,
     language: Language,
     voice: impl AsyncFnOnce() -> Voice,
@@ -51,23 +60,36 @@ pub(super) async fn speak(
     let text = translation(job, message, transcript, language).await?;
     let voice = voice().await.map_err(|failure| {
         let failure = failure.on_the_wire();
-        JobFailure::new(
-            failure.stage,
-            ErrorCode::TtsFailed,
-            failure.reason,
-            failure.message,
-        )
+        let code = if message.generate_voice_clone {
+            failure.code
+        } else {
+            ErrorCode::TtsFailed
+        };
+        JobFailure::new(failure.stage, code, failure.reason, failure.message)
     })?;
     let (is_cloned, quality) = (voice.is_cloned, voice.quality);
-    let speech = synthesize(job, message, &text, language, voice).await?;
+    let said = (language, text.as_str());
+    let slot = Slot::speech(job, message, recording_sha256, said, &voice.key);
+    let (speech, audio) = match slot.find::<SpeechRecord>().await {
+        Some((speech, Some(audio))) => (speech, audio),
+        _ => {
+            let seed = seed(recording_sha256, language);
+            let speech = synthesize(job, message, said, seed, voice).await?;
+            let audio = encode(job, &speech, language).await?;
+            let record = SpeechRecord {
+                duration_ms: speech.pcm.duration_ms(),
+                segments: segments(&speech, language),
+            };
+            slot.keep(&record, Some(audio.clone())).await;
+            (record, audio)
+        }
+    };
     let record = SpokenRecord {
         text,
-        duration_ms: speech.pcm.duration_ms(),
         is_cloned,
         quality,
-        segments: segments(&speech, language),
+        speech,
     };
-    let audio = encode(job, &speech, language).await?;
     job.checkpoint(
         Stage::Encode,
         language.as_str(),
@@ -88,24 +110,16 @@ async fn translation(
     if let Some((TranslatedRecord { text }, _)) = job.restored(Stage::Translate, item).await {
         return Ok(text);
     }
-    let code = ErrorCode::TranslationFailed;
-    let translation = job
-        .stage(Stage::Translate, Some(language), code, async {
-            let translate = || TranslateRequest {
-                text: transcript.text.clone(),
-                source_language: transcript.language,
-                target_language: language,
-                quality: quality_of(message.model_type),
-                deadline: job.translate_deadline(&transcript.text),
-            };
-            let engine = &job.pipeline.engines.translate;
-            job.engine(Stage::Translate, code, engine, translate).await
-        })
-        .await?;
+    let source = SourceText {
+        text: &transcript.text,
+        language: transcript.language,
+        model_type: message.model_type,
+    };
+    let translation = translate_cached(job, source, language).await?;
     if translation.text.trim().is_empty() {
         return Err(JobFailure::new(
             Stage::Translate,
-            code,
+            ErrorCode::TranslationFailed,
             Reason::BadOutput,
             "the translation is empty",
         ));
@@ -118,20 +132,11 @@ async fn translation(
     Ok(record.text)
 }
 
-/// The translate stage's quality for the gateway's word.
-pub(super) fn quality_of(model_type: ModelType) -> Quality {
-    match model_type {
-        ModelType::Basic => Quality::Basic,
-        ModelType::Medium => Quality::Medium,
-        ModelType::Premium => Quality::Premium,
-    }
-}
-
 async fn synthesize(
     job: &Job,
     message: &VoiceMessage,
-    text: &str,
-    language: Language,
+    (language, text): (Language, &str),
+    seed: [u8; 32],
     voice: ChosenVoice,
 ) -> Result<Speech, JobFailure> {
     let code = ErrorCode::TtsFailed;
@@ -143,10 +148,11 @@ async fn synthesize(
             text: text.to_owned(),
             language: spoken_as(job, language),
             conditioning: Arc::clone(&conditioning),
-            seed: seed(&message.seed_key, language),
+            seed,
             sampling: SamplingHints {
                 temperature: hints.temperature,
                 top_p: hints.top_p,
+                min_p: hints.min_p,
                 repetition_penalty: hints.repetition_penalty,
                 ..SamplingHints::default()
             },
@@ -195,9 +201,9 @@ fn related(language: Language) -> Language {
 }
 
 /// The same recording in the same language is always spoken alike.
-fn seed(seed_key: &str, language: Language) -> [u8; 32] {
+fn seed(recording_sha256: &str, language: Language) -> [u8; 32] {
     let mut hasher = Sha256::new();
-    hasher.update(seed_key.as_bytes());
+    hasher.update(recording_sha256.as_bytes());
     hasher.update([0]);
     hasher.update(language.as_str().as_bytes());
     hasher.finalize().into()
@@ -240,34 +246,38 @@ async fn publishable(
     record: SpokenRecord,
     audio: Bytes,
 ) -> Result<TranslatedAudio, JobFailure> {
-    let file = relative_file(job.record.received_at_ms, &message.file_stem, language);
-    let root = job.pipeline.options.output_directory.clone();
-    let (path, bytes) = (root.join(&file), audio.clone());
-    let written = tokio::task::spawn_blocking(move || write_file(&path, &bytes)).await;
-    let is_written = matches!(written, Ok(Ok(())));
-    if let Ok(Err(error)) = written {
-        tracing::error!(%error, "speech file could not be written");
-    }
-    let (audio_path, audio_url) = if is_written {
-        (
-            root.join(&file).display().to_string(),
-            format!("/outputs/audio/{}", file.display()),
-        )
-    } else {
-        Default::default()
+    let (audio_path, audio_url) = match &message.file_stem {
+        Some(stem) => written_file(job, stem, language, audio.clone()).await,
+        None => Default::default(),
     };
     Ok(TranslatedAudio {
         target_language: language,
         translated_text: record.text,
         audio_url,
         audio_path,
-        duration_ms: record.duration_ms,
+        duration_ms: record.speech.duration_ms,
         voice_cloned: record.is_cloned,
         voice_quality: record.quality,
         audio_mime_type: AUDIO_MP3.to_owned(),
-        segments: record.segments,
+        segments: record.speech.segments,
         audio,
     })
+}
+
+/// Writes a speech file; gives its path and its URL, both empty when it could not be written.
+async fn written_file(job: &Job, stem: &str, language: Language, audio: Bytes) -> (String, String) {
+    let file = relative_file(job.record.received_at_ms, stem, language);
+    let root = job.pipeline.options.output_directory.clone();
+    let path = root.join(&file);
+    let written = tokio::task::spawn_blocking(move || write_file(&path, &audio)).await;
+    if let Ok(Err(error)) = &written {
+        tracing::error!(%error, "speech file could not be written");
+    }
+    if !matches!(written, Ok(Ok(()))) {
+        return Default::default();
+    }
+    let url = format!("/outputs/audio/{}", file.display());
+    (root.join(&file).display().to_string(), url)
 }
 
 /// `translated/YYYY/mm/<stem>_<language>.mp3`
@@ -324,15 +334,9 @@ mod tests {
     }
 
     #[test]
-    fn seeds_differ_by_job_and_language_only() {
-        assert_eq!(seed("job", Language::FRENCH), seed("job", Language::FRENCH));
-        assert_ne!(
-            seed("job", Language::FRENCH),
-            seed("job", Language::ENGLISH)
-        );
-        assert_ne!(
-            seed("job", Language::FRENCH),
-            seed("other", Language::FRENCH)
-        );
+    fn seeds_differ_by_recording_and_language_only() {
+        assert_eq!(seed("a", Language::FRENCH), seed("a", Language::FRENCH));
+        assert_ne!(seed("a", Language::FRENCH), seed("a", Language::ENGLISH));
+        assert_ne!(seed("a", Language::FRENCH), seed("b", Language::FRENCH));
     }
 }

@@ -3,26 +3,49 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::{self, JoinSet};
 
 use super::JobFailure;
 use super::job::Job;
-use super::speech::quality_of;
+use super::translation::{SourceText, Translated, translate_cached};
 use crate::domain::Language;
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::Finish;
 use crate::protocol::{
-    Event, ModelType, PoolType, RequestedLanguage, StoryTextCompleted, StoryTextRequest,
+    Event, ModelType, PoolType, Request, RequestedLanguage, StoryTextCompleted, StoryTextRequest,
     TextErrorMetadata, TextMetadata, TextResult, Timestamp, TranslationCompleted, TranslationError,
     TranslationRequest, TranslationSkipped,
 };
 use crate::stages::detect::detect_language;
-use crate::stages::translate::{Request as TranslateRequest, Translation};
 
-/// Confidence that the gateway expects of a fresh translation.
+/// Confidence that the gateway expects of a fresh translation (contract/rules.md, section 3).
 const FRESH_CONFIDENCE: f32 = 0.95;
+/// Confidence that it expects of a translation from the cache (same place).
+const CACHED_CONFIDENCE: f32 = 0.99;
+
+/// Keys of the events that answer a request language by language; none for requests of other kinds.
+pub fn items(request: &Request) -> Vec<String> {
+    match request {
+        Request::Translation(request) => request
+            .target_languages
+            .requested()
+            .map(event_key)
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Leaves only the languages of a request that its job answers; others belong to another job.
+pub(super) fn keep_items(request: &mut Request, items: &[String]) {
+    if let Request::Translation(request) = request
+        && !items.is_empty()
+    {
+        let is_kept = |requested: &str| items.contains(&event_key(requested));
+        request.target_languages.retain(is_kept);
+    }
+}
 
 pub(super) async fn run(job: &Arc<Job>, request: TranslationRequest) -> Result<Finish, JobFailure> {
     let length = request.text.chars().count();
@@ -37,7 +60,7 @@ pub(super) async fn run(job: &Arc<Job>, request: TranslationRequest) -> Result<F
         .accepted
         .iter()
         .cloned()
-        .partition(|target| job.has_stored(&event_key(target)));
+        .partition(|target| job.has_stored(&event_key(&target.requested)));
     let mut results = in_order(job, source, &request.text, request.model_type, &missing);
     let mut failed = targets.rejected.clone();
     let mut failures = Vec::new();
@@ -47,7 +70,7 @@ pub(super) async fn run(job: &Arc<Job>, request: TranslationRequest) -> Result<F
             Ok(translated) => {
                 succeeded = true;
                 let event = completed(job, &request, source, &target, translated);
-                job.emit(&event_key(&target), event).await?;
+                job.emit(&event_key(&target.requested), event).await?;
             }
             Err(JobFailure::Ledger(error)) => return Err(error.into()),
             Err(failure) => {
@@ -82,8 +105,8 @@ pub(super) async fn run(job: &Arc<Job>, request: TranslationRequest) -> Result<F
 }
 
 /// Names the event of one language within the job.
-fn event_key(target: &RequestedLanguage) -> String {
-    format!("translation:{}", target.requested)
+fn event_key(requested: &str) -> String {
+    format!("translation:{requested}")
 }
 
 pub(super) async fn run_story(
@@ -104,9 +127,7 @@ pub(super) async fn run_story(
     let mut failures = Vec::new();
     while let Some((target, result)) = results.next().await {
         match result {
-            Ok(translated) => {
-                event.add(target.field_name().to_owned(), translated.translation.text)
-            }
+            Ok(translated) => event.add(target.field_name().to_owned(), translated.text),
             Err(JobFailure::Ledger(error)) => return Err(error.into()),
             Err(failure) => {
                 failure.record(job.kind());
@@ -155,12 +176,6 @@ fn source_language(job: &Job, given: Option<Language>, text: &str) -> Language {
         .unwrap_or(job.pipeline.options.default_text_language)
 }
 
-/// A text in one language.
-struct Translated {
-    translation: Translation,
-    translation_time: Duration,
-}
-
 /// Translations that run at once and are handed out in the order of the request.
 struct InOrder {
     running: JoinSet<Result<Translated, JobFailure>>,
@@ -183,8 +198,14 @@ fn in_order(
     let text: Arc<str> = Arc::from(text);
     for (place, target) in targets.iter().enumerate() {
         let (job, text, language) = (Arc::clone(job), Arc::clone(&text), target.language);
-        let task = running
-            .spawn(async move { translate(&job, source, &text, language, model_type).await });
+        let task = running.spawn(async move {
+            let source = SourceText {
+                text: &text,
+                language: source,
+                model_type,
+            };
+            translate_cached(&job, source, language).await
+        });
         places.insert(task.id(), place);
     }
     InOrder {
@@ -229,34 +250,6 @@ impl InOrder {
     }
 }
 
-async fn translate(
-    job: &Job,
-    source: Language,
-    text: &str,
-    target: Language,
-    model_type: ModelType,
-) -> Result<Translated, JobFailure> {
-    let started = Instant::now();
-    let code = ErrorCode::TranslationFailed;
-    let translation = job
-        .stage(Stage::Translate, Some(target), code, async {
-            let request = || TranslateRequest {
-                text: text.to_owned(),
-                source_language: source,
-                target_language: target,
-                quality: quality_of(model_type),
-                deadline: job.translate_deadline(text),
-            };
-            let engine = &job.pipeline.engines.translate;
-            job.engine(Stage::Translate, code, engine, request).await
-        })
-        .await?;
-    Ok(Translated {
-        translation,
-        translation_time: started.elapsed(),
-    })
-}
-
 fn completed(
     job: &Job,
     request: &TranslationRequest,
@@ -266,29 +259,33 @@ fn completed(
 ) -> Event {
     let processing_time = Duration::from_millis(job.processing_time_ms());
     let task_id = job.record.task_id.clone();
-    let translation = translated.translation;
+    let confidence_score = if translated.is_cached {
+        CACHED_CONFIDENCE
+    } else {
+        FRESH_CONFIDENCE
+    };
     Event::TranslationCompleted(Box::new(TranslationCompleted {
         task_id: task_id.clone(),
         target_language: target.requested.clone(),
         result: TextResult {
             message_id: request.message_id.clone(),
-            translated_text: translation.text,
+            translated_text: translated.text,
             source_language: source,
             target_language: target.requested.clone(),
-            confidence_score: FRESH_CONFIDENCE,
+            confidence_score,
             processing_time,
             model_type: request.model_type,
-            translator_model: request.model_type,
+            translator_model: translated.model_type,
             pool_type: Some(PoolType::of_text(&request.text, request.is_low_priority())),
             translation_time: Some(translated.translation_time),
             queue_time: Some(processing_time.saturating_sub(translated.translation_time)),
-            segments_count: translation.segments_count,
-            emojis_count: translation.emojis_count,
+            segments_count: translated.segments_count,
+            emojis_count: translated.emojis_count,
         },
         timestamp: Timestamp::now(),
         metadata: TextMetadata::new(
             task_id,
-            (!translation.model.is_empty()).then_some(translation.model),
+            (!translated.model.is_empty()).then_some(translated.model),
         ),
     }))
 }

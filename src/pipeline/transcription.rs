@@ -7,13 +7,14 @@ use crate::ledger::Finish;
 use crate::protocol::{Event, Timestamp, TranscriptionRequest, TranscriptionResult};
 
 pub(super) async fn run(job: &Job, request: TranscriptionRequest) -> Result<Finish, JobFailure> {
-    let pcm = recording::decoded(job, &request.audio).await?;
+    let recording = recording::decoded(job, &request.audio).await?;
     let hints = Hints {
         mobile: request.mobile_transcription.as_ref(),
         user_language: None,
         claimed_duration_ms: None,
+        owner_id: None,
     };
-    let transcript = recording::transcript(job, &pcm, hints).await?;
+    let transcript = recording::transcript(job, &recording, hints).await?;
     let completed = Event::TranscriptionCompleted(Box::new(TranscriptionResult {
         job: request.job(),
         transcription: transcript,

@@ -4,6 +4,9 @@ mod audio;
 mod serialize;
 mod system;
 mod text;
+mod voice;
+mod voice_profile;
+mod voice_reports;
 
 use std::fmt;
 
@@ -14,10 +17,24 @@ pub use audio::{
     AUDIO_MP3, AudioFailure, AudioJob, AudioProcessCompleted, AudioTranslation, Failure,
     NewVoiceProfile, TranscriptionResult, TranslatedAudio,
 };
-pub use system::{Pong, VoiceApiError, VoiceErrorCode};
+pub use system::Pong;
 pub use text::{
     POOL_FULL, PoolType, StoryTextCompleted, TextErrorMetadata, TextMetadata, TextResult,
     TranslationCompleted, TranslationError, TranslationSkipped,
+};
+pub use voice::{
+    JobAccepted, JobCancelled, JobStatus, JobStatusName, OriginalAudio, UsedVoice, VoiceApiError,
+    VoiceApiResult, VoiceApiSuccess, VoiceErrorCode, VoiceJobProgress, VoiceTranslation,
+    VoiceTranslationAudio, VoiceTranslationCompleted, VoiceTranslationFailed,
+};
+pub use voice_profile::{
+    ProfileTranscription, VoicePreview, VoiceProfileAnalyzed, VoiceProfileCompared,
+    VoiceProfileError, VoiceProfileVerified,
+};
+pub use voice_reports::{
+    AdminMetrics, FeedbackKept, HealthStatus, History, HistoryEntry, LanguageFeatures,
+    LanguageSupport, ProfileDeleted, UserStats, VoiceHealth, VoiceLatency, VoiceProfileSummary,
+    VoiceProfiles, VoiceServices,
 };
 
 use super::frames::{Attachments, Frames};
@@ -53,8 +70,27 @@ pub enum Event {
     TranscriptionCompleted(Box<TranscriptionResult>),
     /// A transcription failed.
     TranscriptionError(AudioFailure),
+    /// A request of the voice API has its result.
+    VoiceApiSuccess(Box<VoiceApiSuccess>),
     /// A request of the voice API failed.
     VoiceApiError(VoiceApiError),
+    /// A job of the voice API has its result.
+    VoiceTranslationCompleted(Box<VoiceTranslationCompleted>),
+    /// A job of the voice API failed.
+    VoiceTranslationFailed(Box<VoiceTranslationFailed>),
+    /// A job of the voice API has come further.
+    VoiceJobProgress(VoiceJobProgress),
+    /// A voice was measured and kept.
+    #[serde(rename = "voice_profile_analyze_result")]
+    VoiceProfileAnalyzed(Box<VoiceProfileAnalyzed>),
+    /// A recording was compared with a fingerprint.
+    #[serde(rename = "voice_profile_verify_result")]
+    VoiceProfileVerified(VoiceProfileVerified),
+    /// Two fingerprints were compared.
+    #[serde(rename = "voice_profile_compare_result")]
+    VoiceProfileCompared(VoiceProfileCompared),
+    /// A request of voice profiles failed.
+    VoiceProfileError(VoiceProfileError),
 }
 
 /// The JSON of an event that describes its binary frames.
@@ -83,7 +119,15 @@ impl Event {
             Self::AudioProcessError(_) => "audio_process_error",
             Self::TranscriptionCompleted(_) => "transcription_completed",
             Self::TranscriptionError(_) => "transcription_error",
+            Self::VoiceApiSuccess(_) => "voice_api_success",
             Self::VoiceApiError(_) => "voice_api_error",
+            Self::VoiceTranslationCompleted(_) => "voice_translation_completed",
+            Self::VoiceTranslationFailed(_) => "voice_translation_failed",
+            Self::VoiceJobProgress(_) => "voice_job_progress",
+            Self::VoiceProfileAnalyzed(_) => "voice_profile_analyze_result",
+            Self::VoiceProfileVerified(_) => "voice_profile_verify_result",
+            Self::VoiceProfileCompared(_) => "voice_profile_compare_result",
+            Self::VoiceProfileError(_) => "voice_profile_error",
         }
     }
 
@@ -116,7 +160,15 @@ impl Event {
             | Self::AudioProcessError(_)
             | Self::TranscriptionCompleted(_)
             | Self::TranscriptionError(_)
-            | Self::VoiceApiError(_) => (serde_json::to_vec(self)?, Vec::new()),
+            | Self::VoiceApiSuccess(_)
+            | Self::VoiceApiError(_)
+            | Self::VoiceTranslationCompleted(_)
+            | Self::VoiceTranslationFailed(_)
+            | Self::VoiceJobProgress(_)
+            | Self::VoiceProfileAnalyzed(_)
+            | Self::VoiceProfileVerified(_)
+            | Self::VoiceProfileCompared(_)
+            | Self::VoiceProfileError(_) => (serde_json::to_vec(self)?, Vec::new()),
         };
         Ok(std::iter::once(Bytes::from(json)).chain(payload).collect())
     }

@@ -67,6 +67,11 @@ impl Fields {
         self.string(key).filter(|id| id.len() <= MAX_ID_BYTES)
     }
 
+    /// Whatever is there, taken out without copying.
+    pub(super) fn value(&mut self, key: &str) -> Option<Value> {
+        self.0.remove(key)
+    }
+
     pub(super) fn bool(&self, key: &str) -> Option<bool> {
         self.0.get(key)?.as_bool()
     }

@@ -16,16 +16,24 @@ mod tests;
 mod timestamp;
 
 pub use event::{
-    AUDIO_MP3, AudioFailure, AudioJob, AudioProcessCompleted, AudioTranslation, Event, Failure,
-    NewVoiceProfile, POOL_FULL, Pong, PoolType, StoryTextCompleted, TextErrorMetadata,
-    TextMetadata, TextResult, TranscriptionResult, TranslatedAudio, TranslationCompleted,
-    TranslationError, TranslationSkipped, VoiceApiError, VoiceErrorCode,
+    AUDIO_MP3, AdminMetrics, AudioFailure, AudioJob, AudioProcessCompleted, AudioTranslation,
+    Event, Failure, FeedbackKept, HealthStatus, History, HistoryEntry, JobAccepted, JobCancelled,
+    JobStatus, JobStatusName, LanguageFeatures, LanguageSupport, NewVoiceProfile, OriginalAudio,
+    POOL_FULL, Pong, PoolType, ProfileDeleted, ProfileTranscription, StoryTextCompleted,
+    TextErrorMetadata, TextMetadata, TextResult, TranscriptionResult, TranslatedAudio,
+    TranslationCompleted, TranslationError, TranslationSkipped, UsedVoice, UserStats,
+    VoiceApiError, VoiceApiResult, VoiceApiSuccess, VoiceErrorCode, VoiceHealth, VoiceJobProgress,
+    VoiceLatency, VoicePreview, VoiceProfileAnalyzed, VoiceProfileCompared, VoiceProfileError,
+    VoiceProfileSummary, VoiceProfileVerified, VoiceProfiles, VoiceServices, VoiceTranslation,
+    VoiceTranslationAudio, VoiceTranslationCompleted, VoiceTranslationFailed,
 };
 pub use frames::Frames;
 pub use request::{
-    AudioProcessRequest, AudioSource, AudioSourceError, ExistingVoice, MobileTranscription,
-    ModelType, Problem, Rejection, Request, RequestError, RequestIds, RequestKind,
-    RequestedLanguage, StoryTextRequest, TargetLanguages, TranscriptionRequest, TranslationRequest,
-    VoiceCloneHints, parse,
+    AudioProcessRequest, AudioSource, AudioSourceError, ExistingVoice, FeedbackKind,
+    FeedbackRequest, Fingerprint, HistoryRequest, JobOptions, MobileTranscription, ModelType, Page,
+    Problem, ProfileAnalysis, ProfileRequest, Rejection, Request, RequestError, RequestIds,
+    RequestKind, RequestedLanguage, StatsPeriod, StoryTextRequest, TargetLanguages,
+    TranscriptionRequest, TranslationRequest, VoiceApiRequest, VoiceCall, VoiceCloneHints,
+    VoiceProfileCall, VoiceProfileRequest, VoiceTranslateRequest, parse,
 };
 pub use timestamp::Timestamp;

@@ -6,6 +6,8 @@ mod keys;
 mod language;
 mod mobile;
 mod text;
+mod voice;
+mod voice_profile;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,11 @@ pub use error::{Problem, Rejection, RequestError, RequestIds};
 pub use language::{RequestedLanguage, TargetLanguages};
 pub use mobile::MobileTranscription;
 pub use text::{StoryTextRequest, TranslationRequest};
+pub use voice::{
+    FeedbackKind, FeedbackRequest, HistoryRequest, JobOptions, Page, ProfileRequest, StatsPeriod,
+    VoiceApiRequest, VoiceCall, VoiceTranslateRequest,
+};
+pub use voice_profile::{Fingerprint, ProfileAnalysis, VoiceProfileCall, VoiceProfileRequest};
 
 use super::fields::Fields;
 use super::frames::MAX_FRAMES;
@@ -35,6 +42,10 @@ pub enum Request {
     TranscriptionOnly(TranscriptionRequest),
     /// A text of a story to translate, one event for all languages.
     StoryText(StoryTextRequest),
+    /// A request of the voice API.
+    VoiceApi(Box<VoiceApiRequest>),
+    /// A voice to measure, verify or compare for its owner's profile.
+    VoiceProfile(Box<VoiceProfileRequest>),
 }
 
 impl Request {
@@ -46,6 +57,8 @@ impl Request {
             Self::AudioProcess(_) => RequestKind::AudioProcess,
             Self::TranscriptionOnly(_) => RequestKind::TranscriptionOnly,
             Self::StoryText(_) => RequestKind::StoryText,
+            Self::VoiceApi(request) => request.kind(),
+            Self::VoiceProfile(request) => request.kind(),
         }
     }
 
@@ -56,6 +69,8 @@ impl Request {
             Self::Translation(request) => request.task_id.as_deref(),
             Self::AudioProcess(request) => request.task_id.as_deref(),
             Self::TranscriptionOnly(request) => Some(&request.task_id),
+            Self::VoiceApi(request) => Some(&request.task_id),
+            Self::VoiceProfile(request) => Some(&request.request_id),
         }
     }
 
@@ -63,6 +78,8 @@ impl Request {
     pub fn user_id(&self) -> Option<&str> {
         match self {
             Self::AudioProcess(request) => Some(request.voice_owner_id()),
+            Self::VoiceApi(request) => request.user_id.as_deref(),
+            Self::VoiceProfile(request) => request.user_id.as_deref(),
             Self::Ping | Self::Translation(_) | Self::TranscriptionOnly(_) | Self::StoryText(_) => {
                 None
             }
@@ -73,7 +90,11 @@ impl Request {
     /// kinds that have none ignore the call.
     pub fn set_task_id(&mut self, task_id: String) {
         match self {
-            Self::Ping | Self::StoryText(_) | Self::TranscriptionOnly(_) => {}
+            Self::Ping
+            | Self::StoryText(_)
+            | Self::TranscriptionOnly(_)
+            | Self::VoiceApi(_)
+            | Self::VoiceProfile(_) => {}
             Self::Translation(request) => {
                 request.task_id.get_or_insert(task_id);
             }
@@ -99,15 +120,75 @@ pub enum RequestKind {
     /// `story_text_object_translation`
     #[serde(rename = "story_text_object_translation")]
     StoryText,
+    /// `voice_translate`
+    VoiceTranslate,
+    /// `voice_translate_async`
+    VoiceTranslateAsync,
+    /// `voice_job_status`
+    VoiceJobStatus,
+    /// `voice_job_cancel`
+    VoiceJobCancel,
+    /// `voice_analyze`
+    VoiceAnalyze,
+    /// `voice_compare`
+    VoiceCompare,
+    /// `voice_feedback`
+    VoiceFeedback,
+    /// `voice_history`
+    VoiceHistory,
+    /// `voice_stats`
+    VoiceStats,
+    /// `voice_admin_metrics`
+    VoiceAdminMetrics,
+    /// `voice_health`
+    VoiceHealth,
+    /// `voice_languages`
+    VoiceLanguages,
+    /// `voice_profile_get`
+    VoiceProfileGet,
+    /// `voice_profile_create`
+    VoiceProfileCreate,
+    /// `voice_profile_update`
+    VoiceProfileUpdate,
+    /// `voice_profile_delete`
+    VoiceProfileDelete,
+    /// `voice_profile_list`
+    VoiceProfileList,
+    /// `voice_profile_analyze`
+    VoiceProfileAnalyze,
+    /// `voice_profile_verify`
+    VoiceProfileVerify,
+    /// `voice_profile_compare`
+    VoiceProfileCompare,
 }
 
 impl RequestKind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 25] = [
         Self::Ping,
         Self::Translation,
         Self::AudioProcess,
         Self::TranscriptionOnly,
         Self::StoryText,
+        Self::VoiceTranslate,
+        Self::VoiceTranslateAsync,
+        Self::VoiceJobStatus,
+        Self::VoiceJobCancel,
+        Self::VoiceAnalyze,
+        Self::VoiceCompare,
+        Self::VoiceFeedback,
+        Self::VoiceHistory,
+        Self::VoiceStats,
+        Self::VoiceAdminMetrics,
+        Self::VoiceHealth,
+        Self::VoiceLanguages,
+        Self::VoiceProfileGet,
+        Self::VoiceProfileCreate,
+        Self::VoiceProfileUpdate,
+        Self::VoiceProfileDelete,
+        Self::VoiceProfileList,
+        Self::VoiceProfileAnalyze,
+        Self::VoiceProfileVerify,
+        Self::VoiceProfileCompare,
     ];
 
     /// The name on the wire.
@@ -118,6 +199,26 @@ impl RequestKind {
             Self::AudioProcess => "audio_process",
             Self::TranscriptionOnly => "transcription_only",
             Self::StoryText => "story_text_object_translation",
+            Self::VoiceTranslate => "voice_translate",
+            Self::VoiceTranslateAsync => "voice_translate_async",
+            Self::VoiceJobStatus => "voice_job_status",
+            Self::VoiceJobCancel => "voice_job_cancel",
+            Self::VoiceAnalyze => "voice_analyze",
+            Self::VoiceCompare => "voice_compare",
+            Self::VoiceFeedback => "voice_feedback",
+            Self::VoiceHistory => "voice_history",
+            Self::VoiceStats => "voice_stats",
+            Self::VoiceAdminMetrics => "voice_admin_metrics",
+            Self::VoiceHealth => "voice_health",
+            Self::VoiceLanguages => "voice_languages",
+            Self::VoiceProfileGet => "voice_profile_get",
+            Self::VoiceProfileCreate => "voice_profile_create",
+            Self::VoiceProfileUpdate => "voice_profile_update",
+            Self::VoiceProfileDelete => "voice_profile_delete",
+            Self::VoiceProfileList => "voice_profile_list",
+            Self::VoiceProfileAnalyze => "voice_profile_analyze",
+            Self::VoiceProfileVerify => "voice_profile_verify",
+            Self::VoiceProfileCompare => "voice_profile_compare",
         }
     }
 
@@ -185,6 +286,12 @@ pub fn parse(frames: &[Bytes]) -> Result<Request, RequestError> {
             Request::TranscriptionOnly(TranscriptionRequest::read(fields, frames)?)
         }
         RequestKind::StoryText => Request::StoryText(StoryTextRequest::read(fields)?),
+        RequestKind::VoiceProfileAnalyze
+        | RequestKind::VoiceProfileVerify
+        | RequestKind::VoiceProfileCompare => {
+            Request::VoiceProfile(Box::new(VoiceProfileRequest::read(kind, fields)?))
+        }
+        kind => Request::VoiceApi(Box::new(VoiceApiRequest::read(kind, fields)?)),
     };
     Ok(request)
 }

@@ -4,6 +4,7 @@
 mod contract;
 mod events;
 mod requests;
+mod voice;
 
 use std::path::Path;
 

@@ -1,13 +1,14 @@
 //! The steps of a job: codecs and engines. Nothing here knows tokio, sockets or storage.
 //!
-//! A codec ([`decode`], [`encode`]) is a function. An engine ([`transcribe`], [`translate`],
-//! [`embed`], [`synthesize`]) holds a model and a running batch, and implements [`Engine`], so that
-//! requests of different jobs share one pass over the weights.
+//! A codec ([`decode`], [`encode`]) is a function, and so is [`measure`]. An engine ([`transcribe`],
+//! [`translate`], [`embed`], [`synthesize`]) holds a model and a running batch, and implements
+//! [`Engine`], so that requests of different jobs share one pass over the weights.
 
 pub mod decode;
 pub mod detect;
 pub mod embed;
 pub mod encode;
+pub mod measure;
 pub mod synthesize;
 pub mod transcribe;
 pub mod translate;

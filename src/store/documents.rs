@@ -50,14 +50,14 @@ impl Collection {
 /// What becomes of ids that are no ObjectIds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdPolicy {
-    /// Nothing is written: the gateway could not read a string there.
+    /// Nothing is written, for the gateway could not read a string there, nor looked for.
     ObjectIdsOnly,
-    /// They are written as strings, for use without the gateway.
+    /// They are strings, for use without the gateway.
     Strings,
 }
 
 impl IdPolicy {
-    fn id(self, id: &str) -> Option<Bson> {
+    pub(super) fn id(self, id: &str) -> Option<Bson> {
         // Exactly 24 hexadecimal digits; `parse_str` takes nothing else.
         match ObjectId::parse_str(id) {
             Ok(object_id) => Some(Bson::ObjectId(object_id)),
@@ -81,15 +81,7 @@ pub struct DocumentWrite {
 impl DocumentWrite {
     /// Writes with equal order keys concern one document: they must keep their order.
     pub fn order_key(&self) -> String {
-        let values = self.key.iter().map(|(_, value)| match value {
-            Bson::ObjectId(id) => id.to_hex(),
-            Bson::String(text) => text.clone(),
-            other => other.to_string(),
-        });
-        let parts: Vec<String> = std::iter::once(self.collection.as_str().to_owned())
-            .chain(values)
-            .collect();
-        parts.join("/")
+        order_key(self.collection, &self.key)
     }
 
     /// `key` and `fields` as extended JSON, which keeps every type.
@@ -122,6 +114,63 @@ impl DocumentWrite {
             None => doc! { "$set": set },
         }
     }
+}
+
+/// A deletion: the document that `key` finds goes, if it is there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DocumentDelete {
+    /// Where.
+    pub collection: Collection,
+    /// Equal values of these fields mean the same document.
+    pub key: Document,
+}
+
+impl DocumentDelete {
+    /// What stands in the place of the fields in [`to_json`](Self::to_json).
+    const NO_FIELDS: &'static str = "null";
+
+    /// As [`DocumentWrite::order_key`]: a deletion keeps its place among the writes of its document.
+    pub fn order_key(&self) -> String {
+        order_key(self.collection, &self.key)
+    }
+
+    /// `key` as extended JSON, and `null` in the place of fields.
+    ///
+    /// # Errors
+    /// None in practice, as for [`DocumentWrite::to_json`].
+    pub fn to_json(&self) -> Result<(String, String), StoreError> {
+        let key = serde_json::to_string(&self.key).map_err(StoreError::Document)?;
+        Ok((key, Self::NO_FIELDS.to_owned()))
+    }
+
+    /// The deletion whose [`to_json`](Self::to_json) gave `key` and `fields`; `None` when they are
+    /// those of a write.
+    ///
+    /// # Errors
+    /// [`StoreError::Document`] for text that is none.
+    pub fn from_json(
+        collection: Collection,
+        key: &str,
+        fields: &str,
+    ) -> Result<Option<Self>, StoreError> {
+        if fields != Self::NO_FIELDS {
+            return Ok(None);
+        }
+        let key = serde_json::from_str(key).map_err(StoreError::Document)?;
+        Ok(Some(Self { collection, key }))
+    }
+}
+
+fn order_key(collection: Collection, key: &Document) -> String {
+    let values = key.iter().map(|(_, value)| match value {
+        Bson::ObjectId(id) => id.to_hex(),
+        Bson::String(text) => text.clone(),
+        other => other.to_string(),
+    });
+    let parts: Vec<String> = std::iter::once(collection.as_str().to_owned())
+        .chain(values)
+        .collect();
+    parts.join("/")
 }
 
 /// Shows where only: what people say is personal data.
@@ -270,6 +319,14 @@ pub fn voice_model(
             "nextRecalibrationAt": voice.next_recalibration_at.map(date),
             CREATED_AT: date(at),
         },
+    })
+}
+
+/// Deletes what is known of a user's voice; `None` if the id is none that `policy` takes.
+pub fn no_voice_model(user_id: &str, policy: IdPolicy) -> Option<DocumentDelete> {
+    Some(DocumentDelete {
+        collection: Collection::VoiceModels,
+        key: doc! { "userId": policy.id(user_id)? },
     })
 }
 

@@ -1,13 +1,16 @@
-//! The document database that results are copied to: the collections that the gateway's first plan
-//! reads. It is where results go, not what the daemon depends on: writes wait in the ledger as
-//! [`DocumentWrite`]s and are repeated until [`MongoStore::upsert`] takes them.
+//! The gateway's document database. Results are copied to the collections that its first plan reads:
+//! that is where they go, not what the daemon depends on. Writes wait in the ledger as
+//! [`DocumentWrite`]s and are repeated until [`MongoStore::upsert`] takes them. What a request leaves
+//! open is [read](MongoStore::members) from the gateway's own collections, which are never written.
 
 pub mod documents;
 mod error;
 mod mongo;
+mod reads;
 #[cfg(test)]
 mod tests;
 
-pub use documents::{Collection, DocumentWrite, IdPolicy};
+pub use documents::{Collection, DocumentDelete, DocumentWrite, IdPolicy};
 pub use error::StoreError;
 pub use mongo::{MongoOptions, MongoStore, Outcome};
+pub use reads::Member;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::ErrorKind;
 use mongodb::options::{Acknowledgment, ClientOptions, IndexOptions, WriteConcern};
 use mongodb::{Client, Database, IndexModel};
 use tokio::sync::OnceCell;
 
-use super::{Collection, DocumentWrite, StoreError};
+use super::{Collection, DocumentDelete, DocumentWrite, IdPolicy, StoreError};
 
 /// Database of an address that names none.
 const DEFAULT_DATABASE: &str = "meeshy";
@@ -27,12 +27,15 @@ const INDEX_CONFLICTS: [i32; 4] = [68, 85, 86, 11_000];
 pub struct MongoOptions {
     /// For finding a server that takes the call.
     pub selection_timeout: Duration,
+    /// Which ids documents may have.
+    pub ids: IdPolicy,
 }
 
 impl Default for MongoOptions {
     fn default() -> Self {
         Self {
             selection_timeout: Duration::from_secs(2),
+            ids: IdPolicy::ObjectIdsOnly,
         }
     }
 }
@@ -87,6 +90,19 @@ impl MongoStore {
         Ok(Outcome::Conflict)
     }
 
+    /// Deletes one document, if it is there.
+    ///
+    /// # Errors
+    /// [`StoreError`]; try again later if it [is transient](StoreError::is_transient).
+    pub async fn delete(&self, delete: &DocumentDelete) -> Result<(), StoreError> {
+        let collection = self
+            .database()
+            .await?
+            .collection::<Document>(delete.collection.as_str());
+        in_time(collection.delete_one(delete.key.clone()).into_future()).await?;
+        Ok(())
+    }
+
     /// Creates the indexes that are missing. One that is there in another shape, or that the
     /// documents already there do not allow, is left alone with a log line.
     ///
@@ -135,7 +151,12 @@ impl MongoStore {
         Ok(())
     }
 
-    async fn database(&self) -> Result<&Database, StoreError> {
+    /// An id of a request as documents hold it; `None` for one that no document can have.
+    pub(super) fn id(&self, id: &str) -> Option<Bson> {
+        self.options.ids.id(id)
+    }
+
+    pub(super) async fn database(&self) -> Result<&Database, StoreError> {
         self.database.get_or_try_init(|| self.open()).await
     }
 
@@ -170,7 +191,7 @@ impl MongoStore {
 }
 
 /// Bounds a call whose server was found but does not answer.
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     call: impl Future<Output = Result<T, mongodb::error::Error>>,
 ) -> Result<T, StoreError> {
     match tokio::time::timeout(ANSWER_TIMEOUT, call).await {

@@ -1,5 +1,6 @@
 #[path = "../../tests/support/mongodb.rs"]
 mod mongodb_server;
+mod reads;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -197,6 +198,7 @@ async fn an_address_that_is_none_is_a_final_error() {
 async fn a_database_that_is_away_is_a_transient_error() {
     let options = MongoOptions {
         selection_timeout: Duration::from_millis(100),
+        ..MongoOptions::default()
     };
     // Port 1 of this machine serves nothing.
     let store = MongoStore::new("mongodb://127.0.0.1:1/none", options);
@@ -267,6 +269,31 @@ async fn upserts_are_idempotent_and_keep_the_day_of_creation() {
 }
 
 #[tokio::test]
+async fn a_deletion_keeps_its_place_and_may_be_repeated() {
+    let policy = IdPolicy::ObjectIdsOnly;
+    let write = documents::voice_model(&voice(1), time(1_700_000_000), policy).unwrap();
+    let delete = documents::no_voice_model(voice(1).user_id, policy).unwrap();
+    assert_eq!(delete.order_key(), write.order_key());
+    assert!(documents::no_voice_model("post:1", policy).is_none());
+    let (key, fields) = delete.to_json().unwrap();
+    let read = DocumentDelete::from_json(delete.collection, &key, &fields).unwrap();
+    assert_eq!(read.as_ref(), Some(&delete));
+    let (key, fields) = write.to_json().unwrap();
+    let read = DocumentDelete::from_json(write.collection, &key, &fields).unwrap();
+    assert_eq!(read, None);
+
+    let Some(server) = TestMongo::start() else {
+        return;
+    };
+    let store = MongoStore::new(&server.url(), MongoOptions::default());
+    store.upsert(&write).await.unwrap();
+    for _ in 0..2 {
+        store.delete(&delete).await.unwrap();
+        assert_eq!(stored(&server, Collection::VoiceModels).await, []);
+    }
+}
+
+#[tokio::test]
 async fn a_document_in_the_way_is_a_conflict_and_not_an_error() {
     let Some(server) = TestMongo::start() else {
         return;
@@ -312,6 +339,7 @@ async fn a_store_finds_its_server_again() {
     };
     let options = MongoOptions {
         selection_timeout: Duration::from_millis(500),
+        ..MongoOptions::default()
     };
     let store = MongoStore::new(&server.url(), options);
     let write = every_write(IdPolicy::ObjectIdsOnly).remove(0);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::foreign;
 use crate::domain::voice::{Conditioning, SpeakerEmbedding};
 
 const MAGIC: &[u8; 4] = b"MSHV";
@@ -21,9 +22,6 @@ const MAX_VALUES: usize = 1 << 18;
 /// Why bytes are not a voice profile of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProfileError {
-    /// A bare array as other writers store it: a speaker embedding without anything to speak with.
-    #[error("the voice profile holds a speaker embedding only")]
-    EmbeddingOnly,
     /// Written by a later version of this program.
     #[error(
         "the voice profile has format version {0}, this program reads version {FORMAT_VERSION}"
@@ -32,6 +30,36 @@ pub enum ProfileError {
     /// Not a voice profile, or a damaged one.
     #[error("the voice profile is malformed")]
     Malformed,
+}
+
+/// What a voice print that comes from outside holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum VoicePrint {
+    /// A voice of ours.
+    Whole(VoiceProfile),
+    /// Who it is, without anything to speak with: another writer's.
+    Identity(SpeakerEmbedding),
+}
+
+impl VoicePrint {
+    /// Reads a voice of ours, or the bare array of the replaced service; trusts nothing.
+    ///
+    /// # Errors
+    /// The bytes are of a later version, or neither of the two.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ProfileError> {
+        match foreign::bare_embedding(bytes) {
+            Some(identity) => Ok(Self::Identity(identity)),
+            None => VoiceProfile::from_bytes(bytes).map(Self::Whole),
+        }
+    }
+
+    /// Who it is.
+    pub fn into_identity(self) -> SpeakerEmbedding {
+        match self {
+            Self::Whole(profile) => profile.speaker_embedding,
+            Self::Identity(identity) => identity,
+        }
+    }
 }
 
 /// Both halves of a voice, computed from the same reference audio.
@@ -60,16 +88,17 @@ impl VoiceProfile {
             return new.clone();
         }
         Self {
-            speaker_embedding: SpeakerEmbedding(mean_direction(
-                &old.speaker_embedding.0,
-                &new.speaker_embedding.0,
-            )),
+            speaker_embedding: improved(&old.speaker_embedding, &new.speaker_embedding),
             conditioning: Conditioning {
-                latents: weighted_mean(&old.conditioning.latents, &new.conditioning.latents).into(),
-                speaker_embedding: mean_direction(
+                latents: weighted_mean(&shares(
+                    &old.conditioning.latents,
+                    &new.conditioning.latents,
+                ))
+                .into(),
+                speaker_embedding: mean_direction(&shares(
                     &old.conditioning.speaker_embedding,
                     &new.conditioning.speaker_embedding,
-                ),
+                )),
             },
         }
     }
@@ -98,15 +127,9 @@ impl VoiceProfile {
     /// Reads what [`to_bytes`](Self::to_bytes) wrote; trusts nothing.
     ///
     /// # Errors
-    /// The bytes are another writer's embedding, of a later version, or no profile at all.
+    /// The bytes are of a later version, or no profile at all.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ProfileError> {
-        let Some(rest) = bytes.strip_prefix(MAGIC) else {
-            // 256 values as f32 or f16, as the replaced service stored them.
-            return Err(match bytes.len() {
-                1024 | 512 => ProfileError::EmbeddingOnly,
-                _ => ProfileError::Malformed,
-            });
-        };
+        let rest = bytes.strip_prefix(MAGIC).ok_or(ProfileError::Malformed)?;
         let (header, values) = rest
             .split_at_checked(HEADER_BYTES - MAGIC.len())
             .ok_or(ProfileError::Malformed)?;
@@ -150,17 +173,54 @@ impl VoiceProfile {
     }
 }
 
-fn weighted_mean(old: &[f32], new: &[f32]) -> Vec<f32> {
-    old.iter()
-        .zip(new)
-        .map(|(old, new)| VoiceProfile::OLD_SHARE * old + (1.0 - VoiceProfile::OLD_SHARE) * new)
-        .collect()
+/// The embedding of a speaker of whom one embedding is known and another recording was heard.
+///
+/// Both must be of one model.
+pub(super) fn improved(old: &SpeakerEmbedding, new: &SpeakerEmbedding) -> SpeakerEmbedding {
+    SpeakerEmbedding(mean_direction(&shares(&old.0, &new.0)))
 }
 
-fn mean_direction(old: &[f32], new: &[f32]) -> Arc<[f32]> {
+/// The embedding of one speaker from several recordings, each with its length in milliseconds.
+///
+/// The reference procedure takes the plain mean over pieces of equal length, so a longer recording
+/// counts for more. All must be of one model.
+pub(super) fn mean_embedding(parts: &[(u64, SpeakerEmbedding)]) -> SpeakerEmbedding {
+    let total_ms: u64 = parts.iter().map(|(duration_ms, _)| duration_ms).sum();
+    let parts: Vec<(f32, &[f32])> = parts
+        .iter()
+        .map(|(duration_ms, embedding)| {
+            let share = *duration_ms as f32 / total_ms.max(1) as f32;
+            (share, &*embedding.0)
+        })
+        .collect();
+    SpeakerEmbedding(mean_direction(&parts))
+}
+
+fn shares<'a>(old: &'a [f32], new: &'a [f32]) -> [(f32, &'a [f32]); 2] {
+    let old_share = VoiceProfile::OLD_SHARE;
+    [(old_share, old), (1.0 - old_share, new)]
+}
+
+/// Sum of vectors of equal length, each times its share.
+fn weighted_mean(parts: &[(f32, &[f32])]) -> Vec<f32> {
+    let mut mean = vec![0.0; parts.first().map_or(0, |(_, first)| first.len())];
+    for (share, vector) in parts {
+        for (sum, value) in mean.iter_mut().zip(*vector) {
+            *sum += share * value;
+        }
+    }
+    mean
+}
+
+/// The mean of directions, with the mean of their lengths: a mean of vectors that do not quite agree
+/// is shorter than each of them.
+fn mean_direction(parts: &[(f32, &[f32])]) -> Arc<[f32]> {
     let norm = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
-    let mean = weighted_mean(old, new);
-    let wanted = VoiceProfile::OLD_SHARE * norm(old) + (1.0 - VoiceProfile::OLD_SHARE) * norm(new);
+    let mean = weighted_mean(parts);
+    let wanted: f32 = parts
+        .iter()
+        .map(|(share, vector)| share * norm(vector))
+        .sum();
     let scale = match norm(&mean) {
         0.0 => 1.0,
         norm => wanted / norm,
@@ -217,14 +277,39 @@ mod tests {
             VoiceProfile::from_bytes(&later),
             Err(ProfileError::Version(9))
         );
-        assert_eq!(
-            VoiceProfile::from_bytes(&[0; 1024]),
-            Err(ProfileError::EmbeddingOnly)
-        );
-        assert_eq!(
-            VoiceProfile::from_bytes(&[0; 512]),
-            Err(ProfileError::EmbeddingOnly)
-        );
+    }
+
+    #[test]
+    fn prints_of_the_replaced_service_are_identities() {
+        let bare: Vec<u8> = (0..256)
+            .flat_map(|i| (i as f32 + 1.0).to_le_bytes())
+            .collect();
+        let print = VoicePrint::from_bytes(&bare).unwrap();
+        let VoicePrint::Identity(identity) = &print else {
+            panic!("a whole voice without conditioning");
+        };
+        assert_eq!(identity.0.len(), 256);
+        assert_eq!(identity.0[255], 256.0);
+        let whole = VoicePrint::from_bytes(&profile(0.5).to_bytes()).unwrap();
+        assert_eq!(whole, VoicePrint::Whole(profile(0.5)));
+        for nonsense in [&[0; 1024][..], &[0; 512], b"MSHV", b"", &[0x80; 700]] {
+            let malformed = Err(ProfileError::Malformed);
+            assert_eq!(VoicePrint::from_bytes(nonsense), malformed);
+        }
+    }
+
+    #[test]
+    fn several_recordings_count_by_their_length() {
+        let embedding = |values: [f32; 2]| SpeakerEmbedding(Arc::from(values));
+        let parts = [
+            (3_000, embedding([2.0, 0.0])),
+            (1_000, embedding([0.0, 2.0])),
+        ];
+        let mean = mean_embedding(&parts);
+        // 3 : 1 in direction, as long as each of the two.
+        assert!((mean.0[0] / mean.0[1] - 3.0).abs() < 1e-5, "{:?}", mean.0);
+        assert!((mean.0[0].hypot(mean.0[1]) - 2.0).abs() < 1e-5);
+        assert_eq!(mean_embedding(&parts[..1]), parts[0].1);
     }
 
     #[test]

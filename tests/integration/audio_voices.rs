@@ -1,38 +1,17 @@
 //! Whose voice speaks, what is kept of it, and what the gateway is told.
 
-use std::path::PathBuf;
-
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::daemon::{Daemon, fixture_models};
 use crate::support::gateway::Gateway;
 use crate::support::recordings;
-use crate::support::voice_job::{Answer, Expected, repeated_recording, voice_message};
-
-const FRENCH: Expected<'static> = Expected {
-    spoken: &["fr"],
-    failing: 0,
-    error: None,
+use crate::support::voice_job::{Answer, Expected, repeated_recording};
+use crate::support::voices::{
+    FRENCH, clone_actions, clone_log, message_of, stored_metadata, voice_folder,
 };
 
 /// Quality that is stated for the default voice, and where none is known.
 const DEFAULT_QUALITY: f64 = 0.5;
-
-fn voice_folder(daemon: &Daemon, user_id: &str) -> PathBuf {
-    daemon.folder().join("data/voices").join(user_id)
-}
-
-fn stored_metadata(daemon: &Daemon, user_id: &str) -> Value {
-    let file = voice_folder(daemon, user_id).join("metadata.json");
-    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
-}
-
-/// A message of that sender in French.
-fn message_of(sender: &str, name: &str) -> Value {
-    let mut message = voice_message(name, &["fr"]);
-    message["senderId"] = json!(sender);
-    message
-}
 
 #[test]
 fn a_first_message_makes_a_voice_and_the_next_ones_use_it() {
@@ -256,4 +235,93 @@ fn when_the_voice_cannot_be_cloned_the_default_voice_speaks() {
     assert_eq!(answer.translated("fr")["voiceCloned"], false);
     assert_eq!(answer.completed().json.get("newVoiceProfile"), None);
     assert_eq!(answer.completed().json["voiceModelQuality"], 0.0);
+}
+
+#[test]
+fn a_voice_speaks_languages_that_it_was_not_made_for() {
+    let daemon = Daemon::start();
+    let mut gateway = Gateway::connect(daemon.ports);
+    let recording = repeated_recording(2);
+    // Made by a message that is heard in no language but French.
+    let first = message_of("kim", "first");
+    let first = Answer::to(&mut gateway, &daemon, &first, &[&recording], FRENCH);
+    let voice = first.embedding().unwrap();
+    let mut message = message_of("kim", "second");
+    message["targetLanguages"] = json!(["es", "fr"]);
+    let expected = Expected::spoken(&["es", "fr"]);
+    let answer = Answer::to(&mut gateway, &daemon, &message, &[&recording], expected);
+    assert_eq!(answer.translated("es")["voiceCloned"], true);
+    assert_eq!(answer.completed().json.get("newVoiceProfile"), None);
+
+    // Likewise one that comes with the message.
+    message["senderId"] = json!("lou");
+    message["messageId"] = json!("message-third");
+    message["binaryFrames"] = json!({"audio": 1, "voiceProfile": 2});
+    message["existingVoiceProfile"] = json!({"profileId": "vp", "userId": "lou"});
+    message["useOriginalVoice"] = json!(true);
+    let answer = Answer::to(
+        &mut gateway,
+        &daemon,
+        &message,
+        &[&recording, voice],
+        expected,
+    );
+    assert_eq!(answer.translated("es")["voiceCloned"], true);
+}
+
+#[test]
+fn every_clone_is_logged_without_audio_or_print() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let daemon = Daemon::start();
+    let mut gateway = Gateway::connect(daemon.ports);
+    let recording = repeated_recording(2);
+    let mut first = message_of("forwarder", "first");
+    first["originalSenderId"] = json!("meg");
+    first["taskId"] = json!("task-1");
+    Answer::to(&mut gateway, &daemon, &first, &[&recording], FRENCH);
+    let second = message_of("meg", "second");
+    Answer::to(&mut gateway, &daemon, &second, &[&recording], FRENCH);
+    let mut third = message_of("meg", "third");
+    third["generateVoiceClone"] = json!(false);
+    Answer::to(&mut gateway, &daemon, &third, &[&recording], FRENCH);
+
+    assert_eq!(clone_actions(&daemon, "meg"), ["created", "used"]);
+    let lines = clone_log(&daemon);
+    assert_eq!(lines.len(), 2, "the default voice is nobody's");
+    let made = &lines[0];
+    assert_eq!(made["requested_by"], "forwarder");
+    assert_eq!(made["task_id"], "task-1");
+    assert_eq!(made["version"], 1);
+    use sha2::Digest as _;
+    let sha256: String = sha2::Sha256::digest(&recording)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(made["reference_sha256"], json!([sha256]));
+    assert_eq!(lines[1]["requested_by"], "meg");
+    let file = daemon.folder().join("data/clone_log.jsonl");
+    let facts = std::fs::metadata(&file).unwrap();
+    assert_eq!(facts.permissions().mode() & 0o777, 0o600);
+    assert!(facts.len() < 1000, "{} bytes", facts.len());
+}
+
+#[test]
+fn nothing_is_cloned_while_the_log_cannot_be_written() {
+    let daemon = Daemon::start();
+    let mut gateway = Gateway::connect(daemon.ports);
+    // Root may write anywhere, but not to a folder as to a file.
+    let log = daemon.folder().join("data/clone_log.jsonl");
+    std::fs::create_dir(&log).unwrap();
+    let recording = recordings::bundled();
+    let message = message_of("ned", "message");
+    let answer = Answer::to(&mut gateway, &daemon, &message, &[&recording], FRENCH);
+    assert_eq!(answer.translated("fr")["voiceCloned"], false);
+    assert_eq!(answer.completed().json.get("newVoiceProfile"), None);
+    assert!(!voice_folder(&daemon, "ned").exists());
+    std::fs::remove_dir(&log).unwrap();
+    let message = message_of("ned", "again");
+    let answer = Answer::to(&mut gateway, &daemon, &message, &[&recording], FRENCH);
+    assert_eq!(answer.translated("fr")["voiceCloned"], true);
+    assert_eq!(clone_actions(&daemon, "ned"), ["created"]);
 }

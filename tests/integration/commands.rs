@@ -6,6 +6,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::support::daemon::{Daemon, Ports, fixture_models};
+use crate::support::models::copied_models;
 use crate::support::recordings;
 
 /// The binary in an empty folder, with nothing in its environment but what it needs and what is given.
@@ -96,6 +97,7 @@ fn every_command_explains_itself() {
         "serve",
         "submit",
         "process",
+        "voices",
         "models",
         "doctor",
         "check-config",
@@ -113,6 +115,9 @@ fn every_command_explains_itself() {
     }
     for command in ["list", "verify", "lock"] {
         commands.succeed(&["models", command, "--help"]);
+    }
+    for command in ["list", "show", "recalibrate", "delete"] {
+        commands.succeed(&["voices", command, "--help"]);
     }
     let version = commands.succeed(&["--version"]);
     assert_eq!(
@@ -180,7 +185,7 @@ fn models_are_listed_and_damage_is_found() {
         serde_json::from_str(&commands.succeed(&["models", "list", "--json"])).unwrap();
     assert_eq!(listing["fixture"], true);
     let models = listing["models"].as_array().unwrap();
-    for engine in ["whisper", "marian", "openvoice", "xtts"] {
+    for engine in ["vad", "whisper", "marian", "openvoice", "xtts"] {
         assert!(
             models.iter().any(|model| model["engine"] == engine),
             "{engine}"
@@ -203,24 +208,8 @@ fn models_are_listed_and_damage_is_found() {
     assert!(verified.contains(" 0 damaged"), "{verified}");
 
     // One file altered, one gone: both are named, the rest is checked all the same.
-    let copy = commands.path().join("models");
-    std::fs::create_dir(&copy).unwrap();
-    let copied = std::process::Command::new("cp")
-        .arg("-r")
-        .args(
-            [
-                "manifest.toml",
-                "whisper",
-                "marian",
-                "marian-merged",
-                "openvoice",
-                "xtts",
-            ]
-            .map(|part| fixture_models().join(part)),
-        )
-        .arg(&copy)
-        .status();
-    assert!(copied.unwrap().success());
+    let copy = copied_models();
+    let copy = copy.path();
     let altered = copy.join("marian/fr-en/vocab.json");
     let changed = std::fs::read_to_string(&altered)
         .unwrap()
@@ -267,6 +256,7 @@ fn the_doctor_names_every_check() {
         "marian",
         "openvoice",
         "xtts",
+        "vad",
         "requests port",
         "events port",
         "http port",

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Daemon, fixture_models};
+use crate::support::daemon::Daemon;
 use crate::support::gateway::Gateway;
+use crate::support::models::copied_models;
 use crate::support::recordings;
 use crate::support::requests::{audio_process, transcription_only, translation};
 use crate::support::wait_for;
@@ -20,34 +21,6 @@ const ENGINES: [&str; 5] = [
     "transcribe",
     "translate",
 ];
-
-/// A copy of the fixture models that a test may damage.
-fn copied_models() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for part in [
-        "manifest.toml",
-        "whisper",
-        "marian",
-        "openvoice",
-        "xtts",
-        "marian-merged",
-    ] {
-        copy(&fixture_models().join(part), &folder.path().join(part));
-    }
-    folder
-}
-
-fn copy(from: &Path, to: &Path) {
-    if !from.is_dir() {
-        std::fs::copy(from, to).unwrap();
-        return;
-    }
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        copy(&path, &to.join(path.file_name().unwrap()));
-    }
-}
 
 /// Turns one bit in the middle of a file.
 fn damage(file: &Path) {
@@ -251,9 +224,11 @@ fn the_daemon_answers_and_takes_jobs_while_models_load() {
     );
     std::fs::hard_link(&pipe, &manifest).unwrap();
     let daemon = Daemon::launch(&[("MODELS_PATH", models.path().to_str().unwrap())]);
-    wait_for("an answer", || daemon.get("/live"));
-
-    let health = daemon.get_json("/health");
+    let health = wait_for("the sockets", || {
+        let (_, body) = daemon.get("/health")?;
+        let health: Value = serde_json::from_str(&body).unwrap();
+        (health["components"]["zmq_server"] == "running").then_some(health)
+    });
     assert_eq!(health["status"], "healthy");
     assert_eq!(health["models_loading"], true);
     assert_eq!(health["summary"]["models_loaded"], false);

@@ -13,7 +13,9 @@
 )]
 
 mod architecture;
+mod audio_cache;
 mod audio_contract;
+mod audio_failures;
 mod audio_formats;
 mod audio_languages;
 mod audio_repeats;
@@ -22,6 +24,7 @@ mod audio_transcripts;
 mod audio_voices;
 mod bad_input;
 mod commands;
+mod conversations;
 mod durability;
 mod isolation;
 mod lifecycle;
@@ -29,3 +32,11 @@ mod mongodb;
 mod shutdown;
 mod support;
 mod text;
+mod text_cache;
+mod text_lanes;
+mod text_repeats;
+mod voice_api;
+mod voice_profiles;
+mod voices_deletion;
+mod voices_history;
+mod voices_kept;

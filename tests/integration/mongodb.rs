@@ -1,85 +1,20 @@
 //! What voice messages leave in MongoDB, and how little its absence matters. FerretDB plays MongoDB.
 
-#[path = "../support/mongodb.rs"]
-mod server;
-
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
 use mongodb::bson::{Bson, DateTime, Document, doc, oid::ObjectId};
 use serde_json::Value;
 
 use crate::support::daemon::Daemon;
+use crate::support::database::{Database, TestMongo, shared_server};
 use crate::support::gateway::{Event, Gateway};
 use crate::support::voice_message::VoiceMessage;
 use crate::support::{skip, wait_for};
-use server::TestMongo;
 
 const COMPLETED: &str = "audio_process_completed";
 const TRANSCRIPTIONS: &str = "message_audio_transcriptions";
 const AUDIOS: &str = "message_translated_audios";
 const VOICES: &str = "user_voice_models";
-
-/// One server for all tests that run at the same time; the last of them ends it.
-fn shared_server() -> Option<Arc<TestMongo>> {
-    static SERVER: Mutex<Weak<TestMongo>> = Mutex::new(Weak::new());
-    let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(running) = server.upgrade() {
-        return Some(running);
-    }
-    let started = Arc::new(TestMongo::start()?);
-    *server = Arc::downgrade(&started);
-    Some(started)
-}
-
-/// A database of one test.
-struct Database {
-    url: String,
-    name: String,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Database {
-    fn new(server: &TestMongo) -> Self {
-        let name = format!("test_{}", uuid::Uuid::new_v4().simple());
-        Self {
-            url: server.url().replace(server.database(), &name),
-            name,
-            runtime: tokio::runtime::Runtime::new().unwrap(),
-        }
-    }
-
-    /// All documents of a collection.
-    fn documents(&self, collection: &str) -> Vec<Document> {
-        self.runtime.block_on(async {
-            let client = mongodb::Client::with_uri_str(&self.url).await.unwrap();
-            let collection = client
-                .database(&self.name)
-                .collection::<Document>(collection);
-            let mut cursor = collection.find(doc! {}).await.unwrap();
-            let mut found = Vec::new();
-            while cursor.advance().await.unwrap() {
-                found.push(cursor.deserialize_current().unwrap());
-            }
-            found
-        })
-    }
-
-    fn collections(&self) -> Vec<String> {
-        self.runtime.block_on(async {
-            let client = mongodb::Client::with_uri_str(&self.url).await.unwrap();
-            let database = client.database(&self.name);
-            database.list_collection_names().await.unwrap()
-        })
-    }
-
-    /// A daemon that writes here.
-    fn daemon(&self, environment: &[(&str, &str)]) -> Daemon {
-        let mut all = vec![("DATABASE_URL", self.url.as_str())];
-        all.extend(environment);
-        Daemon::start_with(&all)
-    }
-}
 
 /// Sends a voice message and waits for its end.
 fn process(gateway: &mut Gateway, message: &VoiceMessage, languages: &[&str]) -> Event {
@@ -303,6 +238,97 @@ fn plain_ids_are_stored_as_strings_when_that_is_wanted() {
     assert_eq!(key(TRANSCRIPTIONS, "attachmentId"), message.attachment_id);
     assert_eq!(key(AUDIOS, "messageId"), message.message_id);
     assert_eq!(key(VOICES, "userId"), message.sender_id);
+}
+
+#[test]
+fn documents_that_a_later_schema_has_no_place_for_are_skipped() {
+    let Some(server) = shared_server() else {
+        return;
+    };
+    let database = Database::new(&server);
+    // The later variant of the first schema: one transcription and one audio for each message.
+    database.unique_index(TRANSCRIPTIONS, doc! { "messageId": 1 });
+    database.unique_index(AUDIOS, doc! { "messageId": 1, "targetLanguage": 1 });
+    let daemon = database.daemon(&[]);
+    let mut gateway = Gateway::connect(daemon.ports);
+    let first = VoiceMessage::numbered(6);
+    let mut second = VoiceMessage::numbered(7);
+    second.message_id = first.message_id.clone();
+    process(&mut gateway, &first, &["fr"]);
+    wait_written(&daemon, 3);
+    process(&mut gateway, &second, &["fr", "es"]);
+    // The voice and the Spanish audio have a place.
+    wait_written(&daemon, 5);
+    wait_for("two skipped documents", || {
+        let skipped = ["outcome=\"skipped\""];
+        let count = daemon.metric("translator_documents_written_total", &skipped);
+        (count as u64 == 2).then_some(())
+    });
+    daemon.wait_logged("another document keeps the unique key");
+    let attachments = |collection| -> Vec<ObjectId> {
+        let documents = database.documents(collection);
+        let id = |document: &Document| document.get_object_id("attachmentId").unwrap();
+        documents.iter().map(id).collect()
+    };
+    assert_eq!(
+        attachments(TRANSCRIPTIONS),
+        [object_id(&first.attachment_id)]
+    );
+    let mut audios = attachments(AUDIOS);
+    audios.sort();
+    assert_eq!(
+        audios,
+        [&first, &second].map(|message| object_id(&message.attachment_id))
+    );
+    assert_eq!(database.documents(VOICES).len(), 2);
+    wait_for("documents that wait", || {
+        (daemon.metric("translator_documents_pending", &[]) == 0.0).then_some(())
+    });
+}
+
+#[test]
+fn the_indexes_of_the_schema_are_there() {
+    let Some(server) = shared_server() else {
+        return;
+    };
+    let database = Database::new(&server);
+    let daemon = database.daemon(&[]);
+    wait_for("connection", || is_database(&daemon, "connected"));
+    for (collection, expected) in [
+        (
+            TRANSCRIPTIONS,
+            &[
+                (doc! { "attachmentId": 1 }, true),
+                (doc! { "messageId": 1 }, false),
+                (doc! { "language": 1 }, false),
+            ][..],
+        ),
+        (
+            AUDIOS,
+            &[
+                (doc! { "attachmentId": 1, "targetLanguage": 1 }, true),
+                (doc! { "messageId": 1 }, false),
+                (doc! { "targetLanguage": 1 }, false),
+            ],
+        ),
+        (
+            VOICES,
+            &[
+                (doc! { "userId": 1 }, true),
+                (doc! { "updatedAt": 1 }, false),
+            ],
+        ),
+    ] {
+        let mut found = database.indexes(collection);
+        found.retain(|(keys, _)| *keys != doc! { "_id": 1 });
+        for index in expected {
+            assert!(
+                found.contains(index),
+                "{collection} lacks {index:?}: {found:?}"
+            );
+        }
+        assert_eq!(found.len(), expected.len(), "{collection}: {found:?}");
+    }
 }
 
 #[test]

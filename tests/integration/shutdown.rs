@@ -93,7 +93,9 @@ fn daemons_work_side_by_side() {
         gateway.events_of(&message.message_id, &[COMPLETED]);
     }
     for daemon in &daemons {
-        assert_eq!(daemon.metric("translator_jobs_finished_total", &[]), 1.0);
+        wait_for("end of the job", || {
+            (daemon.metric("translator_jobs_finished_total", &[]) == 1.0).then_some(())
+        });
     }
 }
 

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
 use crate::support::gateway::{Event, Gateway};
+use crate::support::models::{copied_models, replace};
 use crate::support::requests::translation;
-use crate::support::wait_for;
 
 /// The fixture pair's words for "Hello my friend.".
 const GREETINGS: [(&str, &str); 5] = [
@@ -22,24 +22,11 @@ fn started(environment: &[(&str, &str)]) -> (Daemon, Gateway) {
     (daemon, gateway)
 }
 
-/// Everything of one task up to and with its `count`th event.
-fn events_of_task(gateway: &Gateway, task_id: &str, count: usize) -> Vec<Event> {
-    let mut seen = 0;
-    let events = gateway.events_until(&format!("{count} events of {task_id}"), |event| {
-        seen += usize::from(event.text("taskId") == task_id);
-        seen == count
-    });
-    events
-        .into_iter()
-        .filter(|event| event.text("taskId") == task_id)
-        .collect()
-}
-
 /// The answer to a text in one language.
 fn translated(gateway: &mut Gateway, request: &Value) -> Event {
     gateway.send(request, &[]);
     let task_id = request["taskId"].as_str().unwrap();
-    let event = events_of_task(gateway, task_id, 1).pop().unwrap();
+    let event = gateway.events_of_task(task_id, 1).pop().unwrap();
     assert_eq!(event.kind(), "translation_completed", "{event:?}");
     event
 }
@@ -52,7 +39,7 @@ fn every_language_gets_its_event_in_the_order_of_the_request() {
         &translation("order", "Hello my friend.", "en", &targets),
         &[],
     );
-    let events = events_of_task(&gateway, "order", targets.len());
+    let events = gateway.events_of_task("order", targets.len());
     for (event, (language, text)) in events.iter().zip(GREETINGS) {
         assert_eq!(event.kind(), "translation_completed", "{event:?}");
         assert_eq!(event.text("targetLanguage"), language);
@@ -86,7 +73,7 @@ fn languages_are_echoed_as_requested_and_understood_as_meant() {
         &translation("echo", "Hello my friend.", "eng", &targets),
         &[],
     );
-    let events = events_of_task(&gateway, "echo", 5);
+    let events = gateway.events_of_task("echo", 5);
     let found: Vec<(&str, &str)> = events
         .iter()
         .map(|event| {
@@ -236,7 +223,7 @@ fn failed_languages_are_told_once_after_the_successes() {
         &translation("some", "Hello my friend.", "en", &["ru", "fr", "q1", "es"]),
         &[],
     );
-    let events = events_of_task(&gateway, "some", 3);
+    let events = gateway.events_of_task("some", 3);
     let kinds: Vec<(&str, &str)> = events
         .iter()
         .map(|event| (event.kind(), event.text("targetLanguage")))
@@ -299,58 +286,40 @@ fn a_language_that_breaks_leaves_the_others_alone() {
 }
 
 #[test]
-fn a_full_lane_answers_in_the_gateways_words_and_the_other_lanes_go_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("translator.toml");
-    std::fs::write(&file, "[jobs]\nmax_queued_texts = 1\n").unwrap();
-    let environment = [
-        ("TRANSLATOR_CONFIG", file.to_str().unwrap()),
-        ("TRANSLATOR_FAULT", "translate:pause"),
-    ];
-    let (daemon, mut gateway) = started(&environment);
-    let accepted = |count: f64| {
-        wait_for("acceptance", || {
-            (daemon.metric("translator_jobs_accepted_total", &[]) >= count).then_some(())
-        });
-    };
-    // All slots get a text that never ends; one more waits.
-    let mut sent = 0;
-    let running = || daemon.metric("translator_jobs_running", &["text_fast"]);
-    let waiting = || daemon.metric("translator_queue_depth", &["text_fast"]);
-    while waiting() < 1.0 {
-        gateway.send(
-            &translation(&format!("t{sent}"), "Hello.", "en", &["fr"]),
-            &[],
-        );
-        sent += 1;
-        accepted(f64::from(sent));
-        assert!(sent < 1000, "no end of slots");
-        wait_for("start or wait", || {
-            (running() + waiting() >= f64::from(sent)).then_some(())
-        });
+fn numbers_come_out_as_they_were_written() {
+    let (_daemon, mut gateway) = started(&[]);
+    let text = "Hello my friend 10:30. You are 42. Hello +33 my friend.\n\
+                The book is 3.50 and 1,000 very good.";
+    let event = translated(&mut gateway, &translation("numbers", text, "en", &["fr"]));
+    let result = event.json["result"]["translatedText"].as_str().unwrap();
+    for number in ["10:30", "42", "+33", "3.50", "1,000"] {
+        assert!(result.contains(number), "{number} is lost: {result:?}");
     }
+    assert_ne!(result, text);
+}
 
-    gateway.send(&translation("surplus", "Hello.", "en", &["fr"]), &[]);
-    let events = gateway.events_of_what_was_sent();
-    let [error] = &events[..] else {
-        panic!("{events:?}");
-    };
-    assert_eq!(error.kind(), "translation_error");
-    assert_eq!(error.text("taskId"), "surplus");
-    assert_eq!(error.text("error"), "translation pool full");
-    assert_eq!(error.text("reason"), "overloaded");
-
-    // A long text has a lane of its own, as has one that nobody waits for.
-    let mut idle = translation("any", "Hello.", "en", &["fr"]);
-    idle["conversationId"] = "any".into();
+#[test]
+fn a_model_that_answers_nonsense_fails_its_language_only() {
+    // French answers that begin with a capital B now begin with an error message.
+    let models = copied_models();
+    let file = "marian/en-mul/vocab.json";
+    let vocabulary = std::fs::read_to_string(models.path().join(file)).unwrap();
+    let nonsense = vocabulary.replace("\"▁B\"", "\"▁[error] B\"");
+    assert_ne!(nonsense, vocabulary);
+    replace(models.path(), file, nonsense.as_bytes());
+    let (_daemon, mut gateway) = started(&[("MODELS_PATH", models.path().to_str().unwrap())]);
     gateway.send(
-        &translation("normal", &"Hello. ".repeat(40), "en", &["fr"]),
+        &translation("nonsense", "Hello my friend.", "en", &["fr", "es"]),
         &[],
     );
-    gateway.send(&idle, &[]);
-    let events = gateway.events_of_what_was_sent();
-    assert!(events.is_empty(), "{events:?}");
-    accepted(f64::from(sent) + 2.0);
+    let events = gateway.events_of("message-of-nonsense", &["translation_error"]);
+    let [spanish, error] = &events[..] else {
+        panic!("{events:?}");
+    };
+    assert_eq!(spanish.json["result"]["translatedText"], "Hola mi amigo.");
+    assert_eq!(error.json["metadata"]["failedLanguages"], json!(["fr"]));
+    assert_eq!(error.text("reason"), "bad_output");
+    assert!(!error.text("error").contains("Bonjour"), "{error:?}");
 }
 
 #[test]

@@ -11,7 +11,12 @@ use serde_json::{Map, Value};
 /// Fields that an event may lack although the example has them, by the end of their path.
 const OPTIONAL: &[&str] = &[
     "attachmentId",
+    "averageFeedbackRating",
+    "completedAt",
     "conversationId",
+    "currentStep",
+    "error",
+    "feedbackRating",
     "metadata",
     "metadata.modelVersion",
     "metadata.processingNode",
@@ -41,14 +46,24 @@ const OPTIONAL: &[&str] = &[
     "senderVoiceIdentified",
     "speakerAnalysis",
     "speakerCount",
+    "startedAt",
+    "transcription",
     "transcription.segments",
+    "voiceCharacteristics",
+    "voiceProfile",
+    "voice_previews",
 ];
 
 /// Fields that an event may have although the example lacks them.
 const EXTRA: &[&str] = &[
     "audioMimeType",
     "binaryFrames",
+    "callbackMetadata",
+    "completedAt",
+    "details.embedding_similarity",
     "durationMs",
+    "error",
+    "fingerprint.embedding",
     "metadata",
     "model",
     "newVoiceProfile",
@@ -62,7 +77,7 @@ const EXTRA: &[&str] = &[
 ];
 
 /// Objects whose keys are data.
-const MAPS: &[&str] = &["binaryFrames", "translations"];
+const MAPS: &[&str] = &["binaryFrames", "translatedTexts", "translations"];
 
 /// Numbers that are a probability or a quality.
 const UNIT_INTERVAL: &[&str] = &[
@@ -191,6 +206,8 @@ fn compare(examples: &[&Value], actual: &Value, path: &str, problems: &mut Vec<S
                 compare(&items, item, &format!("{path}[]"), problems);
             }
         }
+        // An example that is null says nothing about what may be there.
+        (Value::Null, _) => {}
         _ if is_same_type(example, actual) => {}
         _ => problems.push(format!(
             "{path}: {} instead of {}",

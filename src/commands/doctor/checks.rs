@@ -3,7 +3,6 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use super::Check;
 use crate::app;
@@ -15,7 +14,10 @@ use crate::onnx::{Device, Onnx};
 use crate::registry::{CheckedFiles, Engine, Registry};
 use crate::stages::synthesize::XttsMetadata;
 use crate::stages::translate::Routes;
-use crate::store::{MongoOptions, MongoStore};
+
+/// What to do about a model that cannot be used.
+const UNUSABLE_MODEL: &str =
+    "put the model there and run `translator models lock`, or accept its licence";
 
 pub(super) fn settings(warnings: &[Warning]) -> Vec<Check> {
     if warnings.is_empty() {
@@ -117,13 +119,18 @@ pub(super) fn models(settings: &Settings) -> Vec<Check> {
     ] {
         checks.push(match registry.verified_folder(engine, &checked) {
             Ok(_) => Check::ok(engine.as_str(), describe(&registry, engine)),
-            Err(error) => {
-                let hint =
-                    "put the model there and run `translator models lock`, or accept its licence";
-                Check::fail(engine.as_str(), error_chain(&error), hint)
-            }
+            Err(error) => Check::fail(engine.as_str(), error_chain(&error), UNUSABLE_MODEL),
         });
     }
+    checks.push(match registry.vad_file(&checked) {
+        Ok(Some(_)) => Check::ok(Engine::Vad.as_str(), describe(&registry, Engine::Vad)),
+        Ok(None) => Check::warn(
+            Engine::Vad.as_str(),
+            "not installed: music and noise are taken for speech",
+            "put silero_vad.onnx into the folder vad and run `translator models lock`",
+        ),
+        Err(error) => Check::fail(Engine::Vad.as_str(), error_chain(&error), UNUSABLE_MODEL),
+    });
     checks
 }
 
@@ -279,13 +286,10 @@ fn available(output: &str) -> Option<u64> {
 /// Whether MongoDB answers, when one is configured.
 pub(super) async fn database(settings: &Settings) -> Check {
     let name = "mongodb";
-    let Some(url) = &settings.mongo.url else {
+    let Some(store) = app::mongo_store(settings) else {
         return Check::ok(name, "not configured: results go to the gateway only");
     };
-    let options = MongoOptions {
-        selection_timeout: Duration::from_millis(settings.mongo.selection_timeout_ms),
-    };
-    match MongoStore::new(url.expose(), options).ping().await {
+    match store.ping().await {
         Ok(()) => Check::ok(name, "reachable"),
         // Jobs are done without it; writes wait in the ledger.
         Err(error) => Check::warn(

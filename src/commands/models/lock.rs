@@ -19,7 +19,7 @@ Layout of the folder:
   marian/<source>-<target>/               ONNX graphs and tokenizer of one checkpoint
   openvoice/                              tone_embedding.onnx, metadata.json
   xtts/                                   graphs, vocab.json, metadata.json
-  vad/<name>.bin                          optional
+  vad/silero_vad.onnx                     optional
 
 Licences are those under which the usual weights are published, unless --licence says otherwise:
 check them. Weights whose licence limits use (XTTS v2: cpml) are used only when accept_licenses
@@ -253,6 +253,7 @@ mod tests {
         let marian = "marian/fr-en";
         for file in [
             "whisper/ggml-base.bin",
+            "vad/silero_vad.onnx",
             "xtts/metadata.json",
             "xtts/.hidden",
             "readme.txt",
@@ -289,7 +290,15 @@ mod tests {
             .iter()
             .map(|model| model.id.as_str())
             .collect();
-        assert_eq!(ids, ["marian-fr-en", "whisper-ggml-base", "xtts"]);
+        assert_eq!(
+            ids,
+            [
+                "marian-fr-en",
+                "vad-silero_vad",
+                "whisper-ggml-base",
+                "xtts"
+            ]
+        );
         let whisper = registry.models(Engine::Whisper).next().unwrap();
         assert_eq!(whisper.licence, "Apache-2.0");
         let marian = registry.models(Engine::Marian).next().unwrap();
@@ -298,6 +307,7 @@ mod tests {
             (Some("fr"), ["en".to_owned()].as_slice())
         );
         let checked = CheckedFiles::default();
+        assert!(registry.vad_file(&checked).unwrap().is_some());
         assert!(registry.verified_folder(Engine::Marian, &checked).is_ok());
         assert!(
             registry.verified_folder(Engine::Xtts, &checked).is_err(),

@@ -3,6 +3,8 @@
 ALTER TABLE jobs ADD COLUMN user_id TEXT;
 ALTER TABLE jobs ADD COLUMN public_id TEXT;
 ALTER TABLE jobs ADD COLUMN reason TEXT;
+-- Begin of the latest attempt.
+ALTER TABLE jobs ADD COLUMN started_at_ms INTEGER;
 CREATE INDEX jobs_by_user ON jobs (user_id, id) WHERE user_id IS NOT NULL;
 CREATE UNIQUE INDEX jobs_by_public_id ON jobs (public_id) WHERE public_id IS NOT NULL;
 

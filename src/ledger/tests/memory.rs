@@ -57,6 +57,51 @@ async fn cache_entries_live_as_long_as_age_number_and_user_allow() {
     assert!(!is_cached(&ledger, "c", hour).await, "too old");
 }
 
+#[tokio::test]
+async fn jobs_of_a_user_are_found_newest_first() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let mut ids = Vec::new();
+    for (key, user_id, kind) in [
+        ("a", "ann", "audio_process"),
+        ("b", "bob", "audio_process"),
+        ("c", "ann", "voice_recalibrate"),
+        ("d", "ann", "audio_process"),
+    ] {
+        let job = NewJob {
+            user_id: Some(user_id.to_owned()),
+            kind: kind.to_owned(),
+            ..job(key)
+        };
+        let Accepted::New(job_id) = ledger.accept(job).await.unwrap() else {
+            panic!("{key} is no duplicate");
+        };
+        ids.push(job_id);
+    }
+    let [a, _, c, d] = ids[..] else {
+        panic!("{ids:?}");
+    };
+    let jobs = ledger.jobs_of_user("ann", None, None, 10).await.unwrap();
+    assert_eq!(jobs, [d, c, a]);
+    let kind = Some("audio_process");
+    let jobs = ledger.jobs_of_user("ann", kind, None, 1).await.unwrap();
+    assert_eq!(jobs, [d]);
+    let jobs = ledger.jobs_of_user("ann", kind, Some(d), 10).await.unwrap();
+    assert_eq!(jobs, [a]);
+    assert_eq!(ledger.unfinished_jobs_of_user("ann").await.unwrap(), 3);
+
+    let emission = Emission {
+        events: vec![event("first"), event("second")],
+        finish: Some(Finish::Done),
+        ..Emission::default()
+    };
+    ledger.emit(a, emission).await.unwrap();
+    assert_eq!(ledger.unfinished_jobs_of_user("ann").await.unwrap(), 2);
+    let bodies = ledger.event_bodies(a).await.unwrap();
+    assert_eq!(bodies, [event("first").body, event("second").body]);
+    assert!(ledger.event_bodies(d).await.unwrap().is_empty());
+}
+
 fn translation(id: &str, user_id: &str, created_at_ms: i64) -> VoiceTranslationRecord {
     VoiceTranslationRecord {
         id: id.into(),

@@ -31,27 +31,3 @@ impl Pong {
         }
     }
 }
-
-/// Why a request of the voice API failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum VoiceErrorCode {
-    /// It lacks something, or asks for what is not offered.
-    InvalidRequest,
-}
-
-/// `voice_api_error`
-#[derive(Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct VoiceApiError {
-    /// The request's id.
-    pub task_id: String,
-    /// The request's type.
-    pub request_type: String,
-    /// For people.
-    pub error: String,
-    /// For programs.
-    pub error_code: VoiceErrorCode,
-    /// Now.
-    pub timestamp: Timestamp,
-}

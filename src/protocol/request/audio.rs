@@ -122,13 +122,16 @@ impl fmt::Debug for ExistingVoice {
     }
 }
 
-/// Wishes about sampling, meant for another engine than ours: hints, all in a sensible range.
+/// Wishes about sampling, meant for another engine than ours: hints, all in a sensible range. The
+/// other engine's `exaggeration` and `cfgWeight` mean nothing to ours and are left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct VoiceCloneHints {
     /// Above 0, at most 2.
     pub temperature: Option<f32>,
     /// Above 0, at most 1.
     pub top_p: Option<f32>,
+    /// At most 1.
+    pub min_p: Option<f32>,
     /// In 1..=20.
     pub repetition_penalty: Option<f32>,
 }
@@ -152,6 +155,7 @@ impl VoiceCloneHints {
         Self {
             temperature: within("temperature", 0.01, 2.0),
             top_p: within("topP", 0.01, 1.0),
+            min_p: within("minP", 0.0, 1.0),
             repetition_penalty: within("repetitionPenalty", 1.0, 20.0),
         }
     }

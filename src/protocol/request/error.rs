@@ -6,7 +6,7 @@ use super::RequestKind;
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::protocol::event::{
     AudioFailure, AudioJob, Event, Failure, StoryTextCompleted, TextErrorMetadata,
-    TranslationError, VoiceApiError, VoiceErrorCode,
+    TranslationError, VoiceApiError, VoiceErrorCode, VoiceProfileError,
 };
 use crate::protocol::fields::FieldsError;
 use crate::protocol::timestamp::Timestamp;
@@ -66,6 +66,7 @@ pub struct RequestIds {
     pub(super) post_id: Option<String>,
     pub(super) post_media_id: Option<String>,
     pub(super) text_object_index: Option<i64>,
+    pub(super) user_id: Option<String>,
     /// Target languages that are none.
     pub(super) failed_languages: Vec<String>,
 }
@@ -76,6 +77,12 @@ pub enum Problem {
     /// A required field is absent, empty or of another type.
     #[error("{0} is missing")]
     Missing(&'static str),
+    /// It does not say who asks, or whose voice it is.
+    #[error("the user's id is missing")]
+    NoUser,
+    /// A number that means nothing.
+    #[error("{0} is not in {1}")]
+    OutOfRange(&'static str, &'static str),
     /// Neither a frame, nor base64, nor a URL, nor a path.
     #[error("no audio data in request")]
     NoAudio,
@@ -93,7 +100,10 @@ pub enum Problem {
 impl Problem {
     fn reason(&self) -> Reason {
         match self {
-            Self::Missing(_) | Self::TooManyTargetLanguages => Reason::InvalidRequest,
+            Self::Missing(_) | Self::OutOfRange(..) | Self::TooManyTargetLanguages => {
+                Reason::InvalidRequest
+            }
+            Self::NoUser => Reason::Unauthorized,
             Self::NoAudio => Reason::NoAudio,
             Self::MessageTooLarge => Reason::AudioTooLarge,
             Self::NoValidTargetLanguage => Reason::UnsupportedLanguage,
@@ -170,6 +180,7 @@ impl RequestError {
                     request_type: kind.clone(),
                     error: "this request type is not supported".to_owned(),
                     error_code: VoiceErrorCode::InvalidRequest,
+                    reason: Reason::InvalidRequest,
                     timestamp: at,
                 }))
             }
@@ -201,6 +212,8 @@ impl Rejection {
                 let code = match self.problem {
                     Problem::NoAudio | Problem::MessageTooLarge => ErrorCode::TranscriptionFailed,
                     Problem::Missing(_)
+                    | Problem::NoUser
+                    | Problem::OutOfRange(..)
                     | Problem::TooManyTargetLanguages
                     | Problem::NoValidTargetLanguage => ErrorCode::ProcessingFailed,
                 };
@@ -222,6 +235,29 @@ impl Rejection {
                 ids.text_object_index?,
                 at,
             ))),
+            RequestKind::VoiceProfileAnalyze
+            | RequestKind::VoiceProfileVerify
+            | RequestKind::VoiceProfileCompare => {
+                Some(Event::VoiceProfileError(VoiceProfileError {
+                    request_id: ids.task_id?,
+                    user_id: ids.user_id.unwrap_or_default(),
+                    error: self.problem.to_string(),
+                    success: false,
+                    reason: self.problem.reason(),
+                    timestamp: at,
+                }))
+            }
+            voice_api => {
+                let reason = self.problem.reason();
+                Some(Event::VoiceApiError(VoiceApiError {
+                    task_id: ids.task_id?,
+                    request_type: voice_api.as_str().to_owned(),
+                    error: self.problem.to_string(),
+                    error_code: VoiceErrorCode::of(ErrorCode::ProcessingFailed, reason),
+                    reason,
+                    timestamp: at,
+                }))
+            }
         }
     }
 

@@ -1,10 +1,9 @@
-//! Keys by which repeats of a request are recognised and sampling is seeded.
+//! Keys by which repeats of a request are recognised.
 
 use sha2::{Digest, Sha256};
 
-use super::{
-    AudioProcessRequest, AudioSource, MobileTranscription, Request, RequestKind, TargetLanguages,
-};
+use super::{AudioProcessRequest, AudioSource, MobileTranscription, Request, TargetLanguages};
+use crate::domain::Language;
 
 /// SHA-256 over parts that cannot run into each other: each is preceded by its length.
 struct Hasher(Sha256);
@@ -61,15 +60,6 @@ impl Hasher {
 }
 
 impl AudioProcessRequest {
-    /// The key that sampling seeds derive from: what is said and where, not the task id nor the
-    /// languages beside the one being spoken. The same recording gives the same speech each time.
-    pub fn seed_key(&self) -> String {
-        let mut hasher = Hasher::new("seed");
-        hasher.text(RequestKind::AudioProcess.as_str());
-        self.hash_content(&mut hasher);
-        hasher.hex()
-    }
-
     fn hash_content(&self, hasher: &mut Hasher) {
         hasher.text(&self.message_id);
         hasher.text(&self.attachment_id);
@@ -78,7 +68,8 @@ impl AudioProcessRequest {
 }
 
 impl Request {
-    /// The key that a repeat of the request has too: kind, task id, languages and content.
+    /// The key that a repeat of the request has too: kind, task id, content, and the languages where
+    /// they are answered together. A `translation` answers each on its own, and its repeats name fewer.
     ///
     /// Without a task id (see [`set_task_id`](Self::set_task_id)) equal content gives equal keys, so give a
     /// request that came without one its own id first: the same recording may rightly be sent again.
@@ -87,8 +78,11 @@ impl Request {
         hasher.text(self.task_id().unwrap_or_default());
         self.hash_content(&mut hasher);
         match self {
-            Self::Ping | Self::TranscriptionOnly(_) => {}
-            Self::Translation(request) => hasher.languages(Some(&request.target_languages)),
+            Self::Ping
+            | Self::TranscriptionOnly(_)
+            | Self::Translation(_)
+            | Self::VoiceApi(_)
+            | Self::VoiceProfile(_) => {}
             Self::AudioProcess(request) => hasher.languages(request.target_languages.as_ref()),
             Self::StoryText(request) => hasher.languages(Some(&request.target_languages)),
         }
@@ -113,6 +107,13 @@ impl Request {
                 hasher.text(&request.post_id);
                 hasher.text(&request.text_object_index.to_string());
                 hasher.text(&request.text);
+                let source = request.source_language;
+                hasher.text(source.as_ref().map_or("auto", Language::as_str));
+            }
+            // These are named by their sender; what they say besides may be as large as a recording.
+            Self::VoiceApi(request) => hasher.text(request.user_id.as_deref().unwrap_or_default()),
+            Self::VoiceProfile(request) => {
+                hasher.text(request.user_id.as_deref().unwrap_or_default());
             }
         }
     }

@@ -50,10 +50,15 @@ pub(super) struct TooManyLanguages;
 impl TargetLanguages {
     /// Reads `targetLanguages`; `None` if there is no such array, which is not the same as an empty one.
     pub(super) fn take(fields: &mut Fields) -> Result<Option<Self>, TooManyLanguages> {
-        fields
-            .array("targetLanguages")
-            .map(Self::from_values)
-            .transpose()
+        Self::take_named(fields, "targetLanguages")
+    }
+
+    /// Reads the array under `key`; `None` if there is no such array.
+    pub(super) fn take_named(
+        fields: &mut Fields,
+        key: &str,
+    ) -> Result<Option<Self>, TooManyLanguages> {
+        fields.array(key).map(Self::from_values).transpose()
     }
 
     fn from_values(values: Vec<Value>) -> Result<Self, TooManyLanguages> {
@@ -93,20 +98,49 @@ impl TargetLanguages {
         }
     }
 
-    /// The languages by their canonical codes, each once, without `source`.
-    pub fn distinct_except(&self, source: Language) -> Vec<Language> {
+    /// The languages by their canonical codes, each once.
+    pub fn distinct(&self) -> Vec<Language> {
         let mut distinct = Vec::new();
         for target in &self.accepted {
-            if target.language != source && !distinct.contains(&target.language) {
+            if !distinct.contains(&target.language) {
                 distinct.push(target.language);
             }
         }
         distinct
     }
 
+    /// The same without `source`.
+    pub fn distinct_except(&self, source: Language) -> Vec<Language> {
+        let mut distinct = self.distinct();
+        distinct.retain(|language| *language != source);
+        distinct
+    }
+
+    /// What the request named, as results carry it.
+    pub fn requested(&self) -> impl Iterator<Item = &str> {
+        let accepted = self.accepted.iter().map(|target| target.requested.as_str());
+        accepted.chain(self.rejected.iter().map(String::as_str))
+    }
+
+    /// Keeps the languages for which `is_kept` holds, given as [`requested`](Self::requested).
+    pub fn retain(&mut self, is_kept: impl Fn(&str) -> bool) {
+        self.accepted.retain(|target| is_kept(&target.requested));
+        self.rejected.retain(|requested| is_kept(requested));
+    }
+
     /// True when the request named nothing at all.
     pub fn is_empty(&self) -> bool {
         self.accepted.is_empty() && self.rejected.is_empty()
+    }
+}
+
+impl FromIterator<Language> for TargetLanguages {
+    fn from_iter<T: IntoIterator<Item = Language>>(languages: T) -> Self {
+        let mut targets = Self::default();
+        for language in languages {
+            targets.add(language.as_str());
+        }
+        targets
     }
 }
 

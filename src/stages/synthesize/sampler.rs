@@ -1,4 +1,4 @@
-//! Choice of the next audio code: repetition penalty, temperature, top-k, top-p, multinomial.
+//! Choice of the next audio code: repetition penalty, temperature, top-k, top-p, min-p, multinomial.
 //!
 //! The order and the details are those of the generate call of the reference implementation
 //! (coqui-tts 0.28 on transformers 4.57): values equal to the k-th stay in the choice, top-p drops
@@ -19,6 +19,8 @@ pub struct SamplingHints {
     pub top_k: Option<usize>,
     /// Codes stay until this probability is reached.
     pub top_p: Option<f32>,
+    /// Codes stay that are at least so likely, as a share of the likeliest; 0 keeps all.
+    pub min_p: Option<f32>,
     /// Divides (or multiplies, when negative) logits of codes already used.
     pub repetition_penalty: Option<f32>,
 }
@@ -30,6 +32,7 @@ impl SamplingHints {
             temperature: self.temperature.or(other.temperature),
             top_k: self.top_k.or(other.top_k),
             top_p: self.top_p.or(other.top_p),
+            min_p: self.min_p.or(other.min_p),
             repetition_penalty: self.repetition_penalty.or(other.repetition_penalty),
         }
     }
@@ -42,6 +45,7 @@ pub(super) struct Sampling {
     temperature: Option<f32>,
     top_k: usize,
     top_p: f32,
+    min_p: f32,
     repetition_penalty: f32,
 }
 
@@ -63,6 +67,7 @@ impl Sampling {
             temperature: (temperature > 1e-3).then_some(temperature),
             top_k: hints.top_k.unwrap_or(defaults.top_k).max(1),
             top_p: in_range(hints.top_p, defaults.top_p, 0.0, 1.0),
+            min_p: in_range(hints.min_p, 0.0, 0.0, 1.0),
             repetition_penalty: in_range(
                 hints.repetition_penalty,
                 defaults.repetition_penalty,
@@ -186,6 +191,10 @@ impl Sampler {
             }
             candidates.pop();
         }
+        let least = candidates.first().map_or(0.0, |first| {
+            first.probability * f64::from(self.sampling.min_p)
+        });
+        candidates.retain(|candidate| candidate.probability >= least);
         set_probabilities(&mut candidates);
         self.candidates = candidates;
         after_top_k

@@ -7,6 +7,7 @@ use whisper_rs::WhisperError;
 use super::ggml::ModelFileError;
 use crate::domain::Stop;
 use crate::error::Reason;
+use crate::onnx::OnnxError;
 use crate::stages::StageError;
 
 /// Why a model could not be loaded or a recording not be transcribed.
@@ -48,6 +49,18 @@ pub enum TranscribeError {
     /// A pass over the model failed.
     #[error("whisper.cpp could not transcribe")]
     Inference(#[source] WhisperError),
+    /// The voice activity detector could not be loaded.
+    #[error("the voice activity detector could not be loaded")]
+    LoadVad(#[source] OnnxError),
+    /// The graph is of another kind.
+    #[error("the model is no voice activity detector: it has no {0:?}")]
+    VadSignature(&'static str),
+    /// The voice activity detector failed.
+    #[error("the voice activity detector failed")]
+    VadInference(#[from] ort::Error),
+    /// The voice activity detector gave no probability.
+    #[error("the voice activity detector gave no probability")]
+    VadOutput,
     /// The work was stopped before it was done.
     #[error(transparent)]
     Stopped(#[from] Stop),
@@ -56,9 +69,17 @@ pub enum TranscribeError {
 impl StageError for TranscribeError {
     fn reason(&self) -> Reason {
         match self {
-            Self::ModelFile { .. } | Self::Load { .. } | Self::NoGpu => Reason::ModelUnavailable,
+            Self::ModelFile { .. }
+            | Self::Load { .. }
+            | Self::NoGpu
+            | Self::LoadVad(_)
+            | Self::VadSignature(_) => Reason::ModelUnavailable,
             Self::TooLong => Reason::AudioTooLong,
-            Self::SampleRate { .. } | Self::State(_) | Self::Inference(_) => Reason::Internal,
+            Self::SampleRate { .. }
+            | Self::State(_)
+            | Self::Inference(_)
+            | Self::VadInference(_) => Reason::Internal,
+            Self::VadOutput => Reason::BadOutput,
             Self::Stopped(stop) => (*stop).into(),
         }
     }

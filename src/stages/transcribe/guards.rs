@@ -14,7 +14,7 @@ pub(super) struct Evidence {
     pub(super) confidence: f32,
     /// Whisper's probability that nobody speaks in the window, 0..1.
     pub(super) no_speech_probability: f32,
-    /// Share of the time in which the recording is loud enough for speech, 0..1.
+    /// Share of the time in which the detector hears speech, 0..1.
     pub(super) voiced_fraction: f32,
 }
 

@@ -1,9 +1,10 @@
 //! Speech to text: whisper.cpp.
 //!
-//! A recording passes a silence check ([`energy`]), the model ([`recognizer`], with the language
-//! rules of [`language`]), filters for invented text ([`guards`]), and is cut into timed segments
-//! ([`words`], [`phrases`]).
+//! A recording is cut to what somebody says in it ([`activity`], found by [`vad`] or, without that
+//! model, [`energy`]), passes the model ([`recognizer`], with the language rules of [`language`]) and
+//! filters for invented text ([`guards`]), and is cut into timed segments ([`words`], [`phrases`]).
 
+mod activity;
 mod energy;
 mod error;
 mod ggml;
@@ -15,6 +16,7 @@ mod recognizer;
 mod scripted;
 #[cfg(test)]
 mod tests;
+mod vad;
 mod words;
 
 use std::path::Path;
@@ -23,8 +25,9 @@ use whisper_rs::{WhisperContext, WhisperContextParameters};
 
 pub use self::error::TranscribeError;
 pub use self::ggml::ModelFileError;
+pub use self::vad::SileroVad;
 
-use self::energy::Energy;
+use self::activity::{Activity, Cut};
 use self::guards::Evidence;
 use self::recognizer::{Recognition, Recognizer};
 use self::words::{Utterance, Word};
@@ -90,8 +93,14 @@ pub struct TranscribeRequest {
 /// recordings at once are more engines, each with its own threads.
 pub struct WhisperEngine {
     recognizer: Recognizer,
+    vad: Option<SileroVad>,
     model_name: String,
     waiting: Option<(Ticket, TranscribeRequest)>,
+}
+
+/// True when Whisper writes the language.
+pub fn knows(spoken: Language) -> bool {
+    language::SpokenLanguage::from_language(spoken).is_some()
 }
 
 impl WhisperEngine {
@@ -121,9 +130,17 @@ impl WhisperEngine {
         })?;
         Ok(Self {
             recognizer: Recognizer::new(context, options),
+            vad: None,
             model_name: model_name(model),
             waiting: None,
         })
+    }
+
+    /// Lets a detector tell speech from music and noise; without one, whatever is loud is speech.
+    #[must_use]
+    pub fn with_vad(mut self, vad: Option<SileroVad>) -> Self {
+        self.vad = vad;
+        self
     }
 
     /// The name that transcripts carry, such as `large-v3`.
@@ -142,15 +159,37 @@ impl WhisperEngine {
         if i32::try_from(pcm.samples().len()).is_err() {
             return Err(TranscribeError::TooLong);
         }
-        let energy = Energy::measure(pcm.samples(), SAMPLE_RATE_HZ);
-        if energy.is_silent() {
+        let (activity, cut) = self.speech_of(pcm.samples(), &request.deadline)?;
+        if activity.is_silent() || cut.samples.is_empty() {
             let language = request.language_hint.unwrap_or(request.default_language);
             return Ok(self.transcript(language, 0.0, Vec::new(), pcm));
         }
-        let recognition = self.recognizer.recognize(pcm.samples(), request)?;
+        let mut recognition = self.recognizer.recognize(&cut.samples, request)?;
+        for utterance in &mut recognition.utterances {
+            let times = cut.restore(utterance.start_ms, utterance.end_ms);
+            (utterance.start_ms, utterance.end_ms) = times;
+        }
         let language = recognition.spoken.language;
-        let (segments, confidence) = phrase_segments(recognition, &energy, pcm.duration_ms());
+        let (segments, confidence) = phrase_segments(recognition, &activity, pcm.duration_ms());
         Ok(self.transcript(language, confidence, segments, pcm))
+    }
+
+    /// When somebody speaks, and what of the recording is worth listening to.
+    fn speech_of<'a>(
+        &mut self,
+        samples: &'a [f32],
+        deadline: &Deadline,
+    ) -> Result<(Activity, Cut<'a>), TranscribeError> {
+        let loud = energy::measure(samples, SAMPLE_RATE_HZ);
+        match &mut self.vad {
+            Some(vad) if !loud.is_silent() => {
+                let spoken = vad.listen(samples, deadline)?;
+                let cut = Cut::to_speech(samples, SAMPLE_RATE_HZ, &spoken);
+                Ok((spoken, cut))
+            }
+            // Loudness alone is too little to take anything out by.
+            _ => Ok((loud, Cut::nothing(samples))),
+        }
     }
 
     fn transcript(
@@ -207,11 +246,11 @@ impl Engine for WhisperEngine {
 /// after the guards; 0 when nothing is left.
 fn phrase_segments(
     recognition: Recognition,
-    energy: &Energy,
+    activity: &Activity,
     duration_ms: u64,
 ) -> (Vec<Segment>, f32) {
     let language = recognition.spoken.language;
-    let pauses = energy.pauses(phrases::MIN_PAUSE_MS);
+    let pauses = activity.pauses(phrases::MIN_PAUSE_MS);
     let mut utterances = recognition.utterances;
     let mut earliest_ms = 0;
     for utterance in &mut utterances {
@@ -222,7 +261,7 @@ fn phrase_segments(
         earliest_ms = utterance.end_ms;
         words::assign_times(utterance, &pauses);
     }
-    utterances.retain(|utterance| !is_invented(utterance, language, energy));
+    utterances.retain(|utterance| !is_invented(utterance, language, activity));
     drop_loops(&mut utterances);
 
     let words = utterances.iter().flat_map(|utterance| &utterance.words);
@@ -234,12 +273,12 @@ fn phrase_segments(
     (segments, confidence)
 }
 
-fn is_invented(utterance: &Utterance, language: Language, energy: &Energy) -> bool {
+fn is_invented(utterance: &Utterance, language: Language, activity: &Activity) -> bool {
     let evidence = Evidence {
         duration_ms: utterance.end_ms - utterance.start_ms,
         confidence: words::mean_probability(&utterance.words),
         no_speech_probability: utterance.no_speech_probability,
-        voiced_fraction: energy.voiced_fraction(utterance.start_ms, utterance.end_ms),
+        voiced_fraction: activity.voiced_fraction(utterance.start_ms, utterance.end_ms),
     };
     guards::is_hallucination(&words::join(&utterance.words), language, evidence)
 }

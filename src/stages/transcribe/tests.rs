@@ -360,3 +360,51 @@ fn shared(file: &str) -> Option<PathBuf> {
     println!("skipped: {} is missing", path.display());
     None
 }
+
+fn with_vad(engine: WhisperEngine) -> WhisperEngine {
+    let model = crate::onnx::testing::fixture("vad/silero_vad.onnx");
+    let vad = SileroVad::load(&crate::onnx::testing::onnx(), &model).unwrap();
+    engine.with_vad(Some(vad))
+}
+
+/// Noise at some share of its usual level.
+fn faint(duration_ms: u64, share: f32) -> Vec<f32> {
+    let noise = noise(duration_ms);
+    noise.samples().iter().map(|x| x * share).collect()
+}
+
+#[test]
+fn the_detector_decides_what_is_speech() {
+    // Above the level below which nothing is speech, but not speech to the detector.
+    let hum = || request(Pcm::new(faint(2500, 0.05), SAMPLE_RATE_HZ));
+    assert_eq!(run(&mut hello(), hum()).unwrap().text, "hello world.");
+    let mut engine = with_vad(hello());
+    let transcript = run(&mut engine, hum()).unwrap();
+    assert_eq!((transcript.text.as_str(), transcript.confidence), ("", 0.0));
+    assert_eq!(transcript.language, Language::FRENCH);
+    assert_eq!(transcript.duration_ms, 2500);
+    let transcript = run(&mut engine, request(noise(2500))).unwrap();
+    assert_eq!(transcript.text, "hello world.");
+}
+
+#[test]
+fn what_is_heard_after_a_long_pause_keeps_its_time() {
+    let samples = [faint(8_000, 0.0), faint(2_500, 1.0), faint(5_000, 0.0)].concat();
+    let pcm = Pcm::new(samples, SAMPLE_RATE_HZ);
+    let transcript = run(&mut with_vad(hello()), request(pcm)).unwrap();
+    assert_eq!(transcript.duration_ms, 15_500);
+    let [segment] = &transcript.segments[..] else {
+        panic!("{:?}", transcript.segments.len())
+    };
+    // Whisper heard it in the first second of what was left: 200 ms of silence, then the noise.
+    assert!(
+        (8_000..8_100).contains(&segment.start_ms),
+        "{}",
+        segment.start_ms
+    );
+    assert!(
+        (8_700..8_900).contains(&segment.end_ms),
+        "{}",
+        segment.end_ms
+    );
+}

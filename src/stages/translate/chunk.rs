@@ -77,9 +77,10 @@ const LONGER_TITLES: [&str; 10] = [
 /// Cuts a text into chunks of at most `max_characters` (at least 1) characters each, as few as fit.
 ///
 /// A chunk ends at the last `. ! ?` that fits, else at the last `; :`, else at the last `,`, else at
-/// the last white space. Punctuation counts where white space follows (or, for full-width marks,
-/// always), so `3.14` and `10:30` stay whole. A word that is longer than a chunk is cut between two
-/// graphemes. The chunks put together are the text, white space included.
+/// the last white space, else between the last two words (UAX #29: scripts without spaces have such
+/// boundaries too). Punctuation counts where white space follows (or, for full-width marks, always),
+/// so `3.14` and `10:30` stay whole. A word that is longer than a chunk is a chunk of its own, the
+/// only kind that exceeds the limit. The chunks put together are the text, white space included.
 pub fn split(text: &str, max_characters: usize) -> Vec<&str> {
     let max_characters = max_characters.max(1);
     let mut chunks = Vec::new();
@@ -95,7 +96,7 @@ pub fn split(text: &str, max_characters: usize) -> Vec<&str> {
     chunks
 }
 
-/// Where the first chunk of `text` ends: in 1..=`limit`, with `limit` a character boundary.
+/// Where the first chunk of `text` ends: in 1..=`limit`, a character boundary, or behind a longer word.
 fn cut(text: &str, limit: usize) -> usize {
     let mut best: Option<(Strength, usize)> = None;
     let mut characters = text[..limit].char_indices().peekable();
@@ -122,17 +123,17 @@ fn cut(text: &str, limit: usize) -> usize {
     }
     match best {
         Some((_, end)) => end,
-        None => last_grapheme_boundary(text, limit),
+        None => word_end(text, limit),
     }
 }
 
-fn last_grapheme_boundary(text: &str, limit: usize) -> usize {
-    text.grapheme_indices(true)
-        .map(|(at, _)| at)
-        .take_while(|at| *at <= limit)
-        .last()
-        .filter(|at| *at > 0)
-        .unwrap_or(limit)
+/// The last end of a word at `limit` or before it, or the end of the first word when that is longer.
+fn word_end(text: &str, limit: usize) -> usize {
+    let mut ends = text
+        .split_word_bound_indices()
+        .map(|(at, word)| at + word.len());
+    let first = ends.next().unwrap_or(limit);
+    ends.take_while(|end| *end <= limit).last().unwrap_or(first)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -228,10 +229,13 @@ mod tests {
             split("pi vaut 3.14159 à 10:30", 16),
             ["pi vaut 3.14159 ", "à 10:30"]
         );
-        assert_eq!(split("anticonstitution", 6), ["antico", "nstitu", "tion"]);
         assert_eq!(
-            split("e\u{301}e\u{301}e\u{301}", 3),
-            ["e\u{301}", "e\u{301}", "e\u{301}"]
+            split("oui anticonstitution, non", 6),
+            ["oui ", "anticonstitution", ", non"]
+        );
+        assert_eq!(
+            split("e\u{301}e\u{301}e\u{301} a", 3),
+            ["e\u{301}e\u{301}e\u{301}", " a"]
         );
     }
 
@@ -241,6 +245,8 @@ mod tests {
             split("你好。今天天气很好，我们走吧", 9),
             ["你好。", "今天天气很好，", "我们走吧"]
         );
+        assert_eq!(split("今天天气很好", 4), ["今天天气", "很好"]);
+        assert_eq!(split("ผมเพิ่งออก", 5), ["ผมเ", "พิ่งอ", "อก"]);
     }
 
     proptest! {
@@ -252,9 +258,17 @@ mod tests {
             prop_assert_eq!(sentences(&text).concat(), text.as_str());
             let chunks = split(&text, max_characters);
             prop_assert_eq!(chunks.concat(), text.as_str());
+            let mut at = 0;
             for chunk in chunks {
                 prop_assert!(!chunk.is_empty());
-                prop_assert!(chunk.chars().count() <= max_characters);
+                let is_one_word = chunk.split_word_bounds().count() == 1;
+                prop_assert!(chunk.chars().count() <= max_characters || is_one_word);
+                at += chunk.len();
+                let is_inside_word = at < text.len()
+                    && text[..at].ends_with(char::is_alphanumeric)
+                    && text[at..].starts_with(char::is_alphanumeric)
+                    && !text.split_word_bound_indices().any(|(start, _)| start == at);
+                prop_assert!(!is_inside_word, "cut inside a word");
             }
         }
     }

@@ -7,7 +7,7 @@ use super::error::TranslateError;
 use super::guard::{self, BadOutput};
 use super::marian::Hypothesis;
 use super::route::{Leg, Route};
-use super::structure::{self, Part, Structure};
+use super::structure::{self, Structure};
 use super::{Quality, TranslateOptions, chunk};
 use crate::domain::{Deadline, Language};
 
@@ -65,6 +65,25 @@ impl fmt::Debug for Translation {
             .field("translated_chunks", &self.translated_chunks)
             .field("model", &self.model)
             .finish_non_exhaustive()
+    }
+}
+
+impl Translation {
+    /// A text that is in the right language already.
+    pub fn unchanged(text: String) -> Self {
+        let structure = structure::parse(&text);
+        Self::of_unchanged(text, &structure)
+    }
+
+    fn of_unchanged(text: String, structure: &Structure) -> Self {
+        Self {
+            confidence: 1.0,
+            segments_count: structure.prose(&text).count(),
+            emojis_count: structure.emojis,
+            translated_chunks: 0,
+            model: String::new(),
+            text,
+        }
     }
 }
 
@@ -138,15 +157,21 @@ struct Chunk {
     prose: usize,
     pieces: Vec<Piece>,
     is_retry: bool,
+    /// The whole with its first translation, where only a number of it was not copied.
+    first: Option<Piece>,
+    /// The second try is worse than the first.
+    takes_first: bool,
 }
 
 /// What goes through the model at once: a chunk, or a part of one that is tried again.
+#[derive(Clone)]
 struct Piece {
     /// White space before the sentence.
     before: String,
     text: String,
     /// White space after the sentence.
     after: String,
+    /// The text itself where no model is asked.
     translation: Option<String>,
 }
 
@@ -159,9 +184,7 @@ impl Job {
         options: &TranslateOptions,
     ) -> (Self, Vec<Sentence>) {
         let structure = structure::parse(&request.text);
-        let prose: Vec<String> = prose_of(&request.text, &structure)
-            .map(str::to_owned)
-            .collect();
+        let prose: Vec<String> = structure.prose(&request.text).map(str::to_owned).collect();
         let mut job = Self {
             text: request.text,
             structure,
@@ -192,7 +215,9 @@ impl Job {
     }
 
     /// Takes the translation of one sentence. An unusable one is tried again once: in smaller pieces
-    /// if it can be cut, and with beam search where it was greedy (greedily where it was neither).
+    /// if it can be cut, around its numbers, and with beam search where it was greedy (greedily where
+    /// neither is possible). Where a number was all that was wrong and the second try is unusable, the
+    /// first one is taken.
     ///
     /// # Errors
     /// [`TranslateError::BadOutput`] when the second try is unusable too.
@@ -208,35 +233,35 @@ impl Job {
         let chunk = &mut self.chunks[slot.chunk];
         let piece = &mut chunk.pieces[slot.piece];
         let confidence = hypothesis.confidence();
+        let mut sentences = Vec::new();
         match guard::check(&piece.text, &output, confidence, &options.output_limits) {
             Ok(()) => {
-                piece.translation = Some(output);
+                piece.translation = Some(structure::on_one_line(&output));
                 self.log_prob += hypothesis.log_prob;
                 self.tokens += hypothesis.ids.len();
             }
+            Err(_) if chunk.first.is_some() => chunk.takes_first = true,
             Err(reason) if chunk.is_retry => return Err(self.bad_output(reason)),
-            Err(_) => {
-                let sentences = retry(chunk, slot, self.search);
+            Err(reason) => {
+                if reason == BadOutput::Number {
+                    chunk.first = Some(Piece {
+                        translation: Some(structure::on_one_line(&output)),
+                        ..piece.clone()
+                    });
+                }
+                sentences = retry(chunk, slot, self.search, options.max_chunk_characters);
                 self.pending += sentences.len();
-                return Ok(Progress::Continues(sentences));
             }
         }
         if self.pending > 0 {
-            return Ok(Progress::Continues(Vec::new()));
+            return Ok(Progress::Continues(sentences));
         }
         Ok(self.finish_leg(options))
     }
 
     /// What a job is when nothing of it needs a model.
     pub fn unchanged(self) -> Translation {
-        Translation {
-            confidence: 1.0,
-            segments_count: prose_of(&self.text, &self.structure).count(),
-            emojis_count: self.structure.emojis,
-            translated_chunks: 0,
-            model: String::new(),
-            text: self.text,
-        }
+        Translation::of_unchanged(self.text, &self.structure)
     }
 
     fn start_leg(&mut self, prose: &[String], options: &TranslateOptions) -> Vec<Sentence> {
@@ -252,8 +277,10 @@ impl Job {
             for text in texts {
                 self.chunks.push(Chunk {
                     prose: index,
-                    pieces: vec![Piece::new(text)],
+                    pieces: vec![Piece::new(text, options.max_chunk_characters)],
                     is_retry: false,
+                    first: None,
+                    takes_first: false,
                 });
             }
         }
@@ -270,6 +297,9 @@ impl Job {
     fn finish_leg(&mut self, options: &TranslateOptions) -> Progress {
         self.confidence *= (self.log_prob / self.tokens.max(1) as f32).exp().min(1.0);
         (self.log_prob, self.tokens) = (0.0, 0);
+        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.takes_first) {
+            chunk.pieces = chunk.first.take().into_iter().collect();
+        }
         let prose = self.translated_prose();
         self.leg += 1;
         if self.leg().is_some() {
@@ -331,7 +361,7 @@ impl Chunk {
         self.pieces
             .iter()
             .enumerate()
-            .filter(|(_, piece)| structure::has_letters(&piece.text))
+            .filter(|(_, piece)| piece.translation.is_none())
             .map(move |(piece, content)| Sentence {
                 slot: Slot { chunk, piece },
                 text: content.text.clone(),
@@ -341,7 +371,18 @@ impl Chunk {
 }
 
 impl Piece {
-    fn new(text: &str) -> Self {
+    /// What is longer than a chunk is no word of any language, and is kept like what has no letters.
+    fn new(text: &str, max_characters: usize) -> Self {
+        let piece = Self::verbatim(text);
+        let is_word = structure::has_letters(&piece.text)
+            && piece.text.chars().nth(max_characters.max(1)).is_none();
+        Self {
+            translation: piece.translation.filter(|_| !is_word),
+            ..piece
+        }
+    }
+
+    fn verbatim(text: &str) -> Self {
         let sentence = text.trim_start();
         let before = &text[..text.len() - sentence.len()];
         let (sentence, after) = sentence.split_at(sentence.trim_end().len());
@@ -349,20 +390,19 @@ impl Piece {
             before: before.to_owned(),
             text: sentence.to_owned(),
             after: after.to_owned(),
-            translation: None,
+            translation: Some(sentence.to_owned()),
         }
     }
 }
 
-/// What stands between the translations of two neighbouring sentences: the white space of the
-/// original, unless only one of the two languages writes it between sentences.
+/// What stands between the translations of two neighbouring pieces: the white space of the original,
+/// unless only one of the two languages writes it there.
 fn joint(left: &Piece, right: &Piece, source: Language, target: Language) -> String {
     let gap = format!("{}{}", left.after, right.before);
-    // A word that was cut because of its length stays whole.
-    let is_inside_word = writes_spaces(source) && left.text.ends_with(char::is_alphanumeric);
-    match (gap.as_str(), writes_spaces(target)) {
-        ("", true) if !is_inside_word && structure::has_letters(&right.text) => " ".to_owned(),
-        (" ", false) => String::new(),
+    let has_words = |piece: &Piece| piece.text.contains(char::is_alphanumeric);
+    match (gap.as_str(), writes_spaces(source), writes_spaces(target)) {
+        ("", false, true) if has_words(left) && has_words(right) => " ".to_owned(),
+        (" ", true, false) => String::new(),
         _ => gap,
     }
 }
@@ -372,16 +412,28 @@ fn writes_spaces(language: Language) -> bool {
     !matches!(language.as_str(), "zh" | "ja" | "th" | "lo" | "km" | "my")
 }
 
-/// Cuts a chunk in two where that is possible and says how its pieces are decoded.
-fn retry(chunk: &mut Chunk, slot: Slot, first: Search) -> Vec<Sentence> {
+/// Cuts a chunk around its numbers, which are kept, and in two where that is possible; says how its
+/// pieces are decoded.
+fn retry(chunk: &mut Chunk, slot: Slot, first: Search, max_characters: usize) -> Vec<Sentence> {
     let whole = &chunk.pieces[slot.piece];
     let half = whole.text.chars().count().div_ceil(2);
-    let halves = chunk::split(&whole.text, half.max(MIN_RETRY_CHARACTERS));
+    let mut pieces = Vec::new();
+    for (text, is_number) in guard::around_numbers(&whole.text) {
+        if is_number {
+            pieces.push(Piece::verbatim(text));
+        } else {
+            let parts = chunk::split(text, half.max(MIN_RETRY_CHARACTERS));
+            pieces.extend(
+                parts
+                    .into_iter()
+                    .map(|part| Piece::new(part, max_characters)),
+            );
+        }
+    }
     let search = match first {
-        Search::Beam if halves.len() < 2 => Search::Greedy,
+        Search::Beam if pieces.len() < 2 => Search::Greedy,
         Search::Greedy | Search::Beam => Search::Beam,
     };
-    let mut pieces: Vec<Piece> = halves.into_iter().map(Piece::new).collect();
     if let Some(first) = pieces.first_mut() {
         first.before.clone_from(&whole.before);
     }
@@ -395,13 +447,6 @@ fn retry(chunk: &mut Chunk, slot: Slot, first: Search) -> Vec<Sentence> {
 
 /// Shorter pieces than this say too little to be translated on their own.
 const MIN_RETRY_CHARACTERS: usize = 40;
-
-fn prose_of<'t>(text: &'t str, structure: &'t Structure) -> impl Iterator<Item = &'t str> {
-    structure.parts.iter().filter_map(|part| match part {
-        Part::Translate(range) => Some(&text[range.clone()]),
-        Part::Verbatim(_) => None,
-    })
-}
 
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::error::{ModelError, TranslateError};
 use super::marian::metadata::read_json;
@@ -22,6 +24,8 @@ pub struct Pair {
     pub source_languages: Vec<Language>,
     /// Languages it translates to, each with the target token that asks for it, if it needs one.
     pub targets: BTreeMap<Language, Option<Arc<str>>>,
+    /// Another one when another checkpoint has taken the directory's place.
+    pub fingerprint: Arc<str>,
 }
 
 impl Pair {
@@ -74,6 +78,17 @@ impl Route {
     pub fn model_name(&self) -> String {
         let names: Vec<&str> = self.legs().iter().map(|leg| &*leg.pair.name).collect();
         names.join("+")
+    }
+
+    /// Tells this route from every other that may give other translations: the models with their
+    /// fingerprints and target tokens.
+    pub fn identity(&self) -> String {
+        let leg = |leg: &Leg| {
+            let token = leg.target_token.as_deref().unwrap_or_default();
+            format!("{} {} {token}", leg.pair.name, leg.pair.fingerprint)
+        };
+        let legs: Vec<String> = self.legs().iter().map(leg).collect();
+        legs.join("+")
     }
 }
 
@@ -128,6 +143,13 @@ impl Routes {
     /// The installed pairs, those with the fewest target languages first.
     pub fn pairs(&self) -> &[Arc<Pair>] {
         &self.pairs
+    }
+
+    /// True when a pair translates from or to the language.
+    pub fn covers(&self, language: Language) -> bool {
+        self.pairs.iter().any(|pair| {
+            pair.source_languages.contains(&language) || pair.targets.contains_key(&language)
+        })
     }
 
     /// How to get from `source` to `target`: directly, else through English.
@@ -212,7 +234,41 @@ fn read_pair(directory: &Path) -> Result<Pair, ModelError> {
         directory: directory.to_owned(),
         source_languages,
         targets,
+        fingerprint: fingerprint(directory)?.into(),
     })
+}
+
+/// A digest of the names, sizes and times of a directory's files: reading the weights takes too long.
+fn fingerprint(directory: &Path) -> Result<String, ModelError> {
+    let mut files = Vec::new();
+    let mut folders = vec![directory.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let io = |source| ModelError::Io {
+            path: folder.clone(),
+            source,
+        };
+        for entry in std::fs::read_dir(&folder).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let path = entry.path();
+            // Links to files are followed, links to directories not: they may lead back here.
+            if entry.file_type().map_err(io)?.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let facts = std::fs::metadata(&path).map_err(io)?;
+            let modified = facts.modified().map_err(io)?;
+            let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let name = path.strip_prefix(directory).unwrap_or(&path).to_owned();
+            files.push((name, facts.len(), since.as_nanos()));
+        }
+    }
+    files.sort_unstable();
+    let mut hasher = Sha256::new();
+    for (name, bytes, modified) in files {
+        hasher.update(format!("{}\0{bytes} {modified}\0", name.display()));
+    }
+    let digest = hasher.finalize();
+    Ok(digest.iter().take(16).map(|b| format!("{b:02x}")).collect())
 }
 
 fn parsed(codes: &[String]) -> Vec<Language> {
@@ -304,6 +360,19 @@ mod tests {
         assert_eq!(route("fr", "es").as_deref(), Some("fr-en en-mul>>spa<<"));
         assert_eq!(route("de", "fr"), None);
         assert_eq!(route("fr", "ja"), None);
+    }
+
+    #[test]
+    fn another_checkpoint_is_another_identity() {
+        let (root, routes) = installed(&[("fr-en", &[("decoder.onnx", "a"), ("onnx/x", "b")])]);
+        let identity = |routes: &Routes| {
+            let route = routes.route(language("fr"), language("en"));
+            route.expect("a route").identity()
+        };
+        let scanned = || Routes::scan(root.path()).expect("the directory");
+        assert_eq!(identity(&scanned()), identity(&routes));
+        std::fs::write(root.path().join("fr-en/onnx/x"), "bb").expect("a file");
+        assert_ne!(identity(&scanned()), identity(&routes));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! line prefixes, fenced code blocks, inline code, URLs, e-mail addresses, @mentions, #tags, emoji,
 //! and whatever holds no letter (numbers, times, lone punctuation). Each kept span stays at its
 //! place, and the prose on both sides of it is translated on its own. Numbers *inside* a sentence stay
-//! in the sentence: Marian copies them, and a cut there would break the grammar around them.
+//! in the sentence, because a cut there would break the grammar around them; a model that does not
+//! copy them gets the sentence again without them ([`guard`](super::guard)).
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -37,6 +38,16 @@ pub struct Structure {
     pub parts: Vec<Part>,
     /// Emoji outside code, each sequence (ZWJ, skin tone, flag, keycap) counted once.
     pub emojis: usize,
+}
+
+impl Structure {
+    /// What of the text is translated.
+    pub fn prose<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Translate(range) => Some(&text[range.clone()]),
+            Part::Verbatim(_) => None,
+        })
+    }
 }
 
 /// Splits a text into what is translated and what is kept. Linear in the text's length.
@@ -98,6 +109,12 @@ pub fn has_letters(text: &str) -> bool {
     text.chars().any(char::is_alphabetic)
 }
 
+/// A model's output without what would add lines, cells or outer spaces to the text around it.
+pub fn on_one_line(output: &str) -> String {
+    let breaks_line = |c| is_line_break(c) || c == '\t';
+    output.trim().replace(breaks_line, " ")
+}
+
 fn is_line_break(c: char) -> bool {
     matches!(
         c,
@@ -105,7 +122,7 @@ fn is_line_break(c: char) -> bool {
     )
 }
 
-/// An open fenced code block (CommonMark 0.31, section 4.5).
+/// An open fenced code block (CommonMark 0.31, section 4.5, but for indentation).
 struct Fence {
     mark: char,
     length: usize,
@@ -125,16 +142,17 @@ impl Fence {
         })
     }
 
-    /// The line's first mark, how many of it follow each other, and what comes after them.
+    /// The line's first mark, how many of it follow each other, and what comes after them. Blocks in
+    /// lists and quotes stand behind prefixes, so indentation of any depth is no code of its own.
     fn marks(line: &str) -> Option<(char, usize, &str)> {
-        let unindented = line.trim_start_matches(' ');
+        let prefix = LINE_PREFIX.find(line).map_or(0, |found| found.end());
+        let unindented = line[prefix..].trim_start();
         let mark = unindented
             .chars()
             .next()
             .filter(|c| matches!(c, '`' | '~'))?;
         let rest = unindented.trim_start_matches(mark);
-        let is_indented_code = line.len() - unindented.len() > 3;
-        (!is_indented_code).then_some((mark, unindented.len() - rest.len(), rest))
+        Some((mark, unindented.len() - rest.len(), rest))
     }
 }
 
@@ -267,7 +285,7 @@ static LINE_PREFIX: LazyLock<Regex> = LazyLock::new(|| {
 static SPAN: LazyLock<Regex> = LazyLock::new(|| {
     constant_pattern(
         r"(?x)
-          (?<url> (?i:https?)://\S+ )
+          (?<url> (?i: https?:// | \b www\. ) \S+ )
         | (?<email> [\p{L}\p{N}._%+-]+ @ [\p{L}\p{N}-]+ (?: \. [\p{L}\p{N}-]+ )+ )
         | (?<mention> @ [\p{L}\p{N}_] (?: [\p{L}\p{M}\p{N}_.-]* [\p{L}\p{M}\p{N}_] )? )
         | (?<tag> \# [\p{L}\p{N}_] [\p{L}\p{M}\p{N}_]* )
@@ -286,9 +304,9 @@ static SPAN: LazyLock<Regex> = LazyLock::new(|| {
 
 #[expect(
     clippy::expect_used,
-    reason = "the pattern is a constant of this file, and every test here builds it"
+    reason = "the patterns are constants of this stage, and its tests build every one"
 )]
-fn constant_pattern(pattern: &str) -> Regex {
+pub(super) fn constant_pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant pattern")
 }
 
@@ -342,6 +360,11 @@ mod tests {
             "⟨lance⟩ `cargo run` ⟨ou⟩ ``a ` b`` ⟨puis ` seul⟩"
         );
         assert_eq!(marked("```en ligne``` ici"), "```en ligne``` ⟨ici⟩");
+        let nested = "1. voici\n      ```\n      code\n      ```\n> ~~~\n> code\n> ~~~\nfin";
+        assert_eq!(
+            marked(nested),
+            "1. ⟨voici⟩\n      ```\n      code\n      ```\n> ~~~\n> code\n> ~~~\n⟨fin⟩"
+        );
     }
 
     #[test]
@@ -349,6 +372,10 @@ mod tests {
         assert_eq!(
             marked("voir https://a.b/c?d=(e), merci"),
             "⟨voir⟩ https://a.b/c?d=(e), ⟨merci⟩"
+        );
+        assert_eq!(
+            marked("voir www.a.b/c et WWW.d.e, non awww.f"),
+            "⟨voir⟩ www.a.b/c ⟨et⟩ WWW.d.e, ⟨non awww.f⟩"
         );
         assert_eq!(
             marked("écris à zoé.b+x@exemple.fr ou @marc.d. #été"),

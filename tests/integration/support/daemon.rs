@@ -139,15 +139,28 @@ impl Daemon {
 
     /// GET a path; `None` when nobody answers.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(std::time::Duration::from_secs(5)))
-            .build()
-            .into();
-        let url = format!("http://127.0.0.1:{}{path}", self.ports.http);
-        let mut response = agent.get(&url).call().ok()?;
+        let agent = agent(std::time::Duration::from_secs(5));
+        let mut response = agent.get(self.url(path)).call().ok()?;
         let body = response.body_mut().read_to_string().ok()?;
         Some((response.status().as_u16(), body))
+    }
+
+    /// The status and the JSON that a request without a body is answered with.
+    pub fn call(&self, method: &str, path: &str) -> (u16, Value) {
+        let agent = agent(super::PATIENCE);
+        let response = match method {
+            "GET" => agent.get(self.url(path)).call(),
+            "DELETE" => agent.delete(self.url(path)).call(),
+            _ => agent.post(self.url(path)).send_empty(),
+        };
+        let mut response = response.unwrap();
+        let body = response.body_mut().read_to_string().unwrap();
+        let json = serde_json::from_str(&body).unwrap_or_else(|_| panic!("no json: {body:?}"));
+        (response.status().as_u16(), json)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.ports.http)
     }
 
     /// GET a path that answers JSON.
@@ -221,6 +234,14 @@ impl Drop for Daemon {
             eprintln!("--- log of the daemon\n{}", self.log());
         }
     }
+}
+
+fn agent(timeout: std::time::Duration) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(timeout))
+        .build()
+        .into()
 }
 
 fn owned(environment: &[(&str, &str)]) -> Vec<(String, String)> {

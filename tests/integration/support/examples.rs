@@ -53,6 +53,26 @@ pub fn event(event: &Value) -> Value {
         .unwrap_or_else(|| panic!("no example of the event {kind:?}"))
 }
 
+/// The example of an event of the voice API; its results have an example each.
+pub fn voice_event(event: &Value) -> Value {
+    let kind = event["type"].as_str().unwrap_or_default();
+    let name = match (kind, event["requestType"].as_str()) {
+        // The first of the results is the example without a name.
+        ("voice_api_success", Some("voice_translate")) => kind.to_owned(),
+        ("voice_api_success", Some(request)) => format!("{kind}.{request}"),
+        _ => kind.to_owned(),
+    };
+    let name = format!("{name}.json");
+    let folders = [contract::examples_folder(), Some(committed("events"))];
+    folders
+        .iter()
+        .flatten()
+        .map(|folder| folder.join(&name))
+        .find(|path| path.exists())
+        .map(|path| read(&path))
+        .unwrap_or_else(|| panic!("no example of the event {name:?}"))
+}
+
 fn committed(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures/protocol")

@@ -157,6 +157,17 @@ impl Gateway {
             .collect()
     }
 
+    /// Everything of one task up to and with its `count`th event.
+    pub fn events_of_task(&self, task_id: &str, count: usize) -> Vec<Event> {
+        let mut seen = 0;
+        let events = self.events_until(&format!("{count} events of {task_id}"), |event| {
+            seen += usize::from(event.text("taskId") == task_id);
+            seen == count
+        });
+        let of_task = events.into_iter().filter(|e| e.text("taskId") == task_id);
+        of_task.collect()
+    }
+
     /// The next event of that type.
     pub fn next(&self, kind: &str) -> Event {
         self.events_until(kind, |event| event.kind() == kind)

@@ -3,13 +3,17 @@
 #[path = "../../support/contract.rs"]
 pub mod contract;
 pub mod daemon;
+pub mod database;
 pub mod examples;
 pub mod ffmpeg;
 pub mod gateway;
+pub mod models;
 pub mod recordings;
 pub mod requests;
+pub mod voice_api;
 pub mod voice_job;
 pub mod voice_message;
+pub mod voices;
 pub mod wav;
 pub mod web_server;
 
@@ -30,6 +34,13 @@ pub fn local(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join(".local")
         .join(path)
+}
+
+/// A settings file for `TRANSLATOR_CONFIG`; it goes with the value.
+pub fn settings_file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
 }
 
 /// Waits until `probe` gives something.

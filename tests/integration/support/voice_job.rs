@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use meeshy_translator::domain::Deadline;
-use meeshy_translator::stages::decode::{DecodeLimits, decode};
+use meeshy_translator::stages::decode::{DecodeLimits, decode, resample};
 use serde_json::{Value, json};
 
 use super::daemon::Daemon;
@@ -287,6 +287,13 @@ fn check_translated_audio(daemon: &Daemon, audio: &Value, mp3: &[u8]) {
         .collect();
     assert!(!times.is_empty() && times.is_sorted(), "{segments:?}");
     assert!(times.last() <= Some(&duration_ms), "{segments:?}");
+    let letters = |text: &str| -> String { text.chars().filter(|c| !c.is_whitespace()).collect() };
+    let said: String = segments
+        .iter()
+        .map(|segment| letters(segment["text"].as_str().unwrap()))
+        .collect();
+    let text = audio["translatedText"].as_str().unwrap();
+    assert_eq!(said, letters(text), "the segments hold the whole text");
     assert!(
         segments
             .iter()
@@ -303,6 +310,13 @@ pub fn assert_shapes(events: &[Event]) {
         problems.extend(contract::frame_problems(&frames.collect::<Vec<_>>()));
         assert!(problems.is_empty(), "{event:?}: {problems:#?}");
     }
+}
+
+/// The bundled voice message as samples at a rate of the test's choice.
+pub fn bundled_samples(rate_hz: u32) -> Vec<f32> {
+    let bundled = super::recordings::bundled();
+    let decoded = decode(&bundled, &DecodeLimits::default(), &Deadline::none()).unwrap();
+    resample(&decoded.pcm, rate_hz).unwrap().samples().to_vec()
 }
 
 /// The bundled voice message said `times` times, as a WAV file: a recording as long as a test needs.

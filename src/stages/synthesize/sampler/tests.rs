@@ -124,6 +124,36 @@ fn draws_follow_the_probabilities_and_the_seed() {
 }
 
 #[test]
+fn codes_that_are_far_less_likely_than_the_likeliest_fall() {
+    let mut logits = vec![f32::NEG_INFINITY; 1026];
+    // Probabilities of 8, 4 and 1 to each other.
+    for (code, probability) in [(3, 8.0f32), (4, 4.0), (5, 1.0)] {
+        logits[code] = probability.ln() * 0.75;
+    }
+    let survivors = |min_p| {
+        let hints = SamplingHints {
+            top_p: Some(1.0),
+            min_p,
+            repetition_penalty: Some(1.0),
+            ..Default::default()
+        };
+        let mut sampler = sampler(hints, 0);
+        sampler.distribute(&logits, 0.75);
+        let sum: f64 = sampler.candidates.iter().map(|c| c.probability).sum();
+        assert!((sum - 1.0).abs() < 1e-9);
+        sampler
+            .candidates
+            .iter()
+            .map(|c| c.code)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(survivors(None), [3, 4, 5]);
+    assert_eq!(survivors(Some(0.1)), [3, 4, 5]);
+    assert_eq!(survivors(Some(0.2)), [3, 4]);
+    assert_eq!(survivors(Some(1.0)), [3]);
+}
+
+#[test]
 fn logits_that_are_no_numbers_are_never_chosen() {
     let mut logits = vec![f32::NAN; 1026];
     for temperature in [0.0, 0.75] {
@@ -147,12 +177,14 @@ fn hints_out_of_range_are_moved_into_it() {
         temperature: Some(f32::NAN),
         top_k: Some(0),
         top_p: Some(-3.0),
+        min_p: Some(7.0),
         repetition_penalty: Some(f32::INFINITY),
     };
     let expected = Sampling {
         temperature: Some(0.75),
         top_k: 1,
         top_p: 0.0,
+        min_p: 1.0,
         repetition_penalty: 5.0,
     };
     assert_eq!(Sampling::new(&defaults, wild), expected);

@@ -1,0 +1,157 @@
+//! The voice that a job speaks in.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tokio::sync::OwnedMutexGuard;
+
+use super::job::Job;
+use super::message::{Voice, VoiceMessage};
+use super::{JobFailure, history};
+use crate::domain::Recording;
+use crate::domain::voice::SpeakerEmbedding;
+use crate::engine::error_chain;
+use crate::error::{ErrorCode, Stage};
+use crate::voices::{
+    ChosenVoice, Occasion, StoredVoice, SuppliedVoice, VoiceError, VoicePrint, VoiceRequest,
+};
+
+/// What is kept of a voice that the job made or improved: once is enough.
+#[derive(Serialize, Deserialize)]
+struct MadeVoice {
+    version: u32,
+}
+
+/// The voice for a job. One that cannot be had is the default voice.
+pub(super) async fn choose(job: &Job, message: &VoiceMessage, recording: &Recording) -> Voice {
+    let voices = &job.pipeline.voices;
+    // Who is unknown has no voice.
+    let user_id = message.voice_owner_id.as_deref().unwrap_or_default();
+    let occasion = Occasion {
+        requested_by: &message.requested_by,
+        task_id: &job.record.task_id,
+    };
+    let made_before = job.restored::<MadeVoice>(Stage::Embed, "").await;
+    if made_before.is_some()
+        && let Ok(Some(voice)) = voices.made_before(user_id, &occasion).await
+    {
+        return Ok(voice);
+    }
+    let code = ErrorCode::VoiceCloneFailed;
+    let chosen = job.stage(Stage::Embed, None, code, async {
+        let may_clone = message.generate_voice_clone && message.voice_owner_id.is_some();
+        let (supplied, identity) = sent_voice(message, user_id);
+        let voice_request = VoiceRequest {
+            occasion,
+            user_id,
+            accepted_at: accepted_at(job),
+            may_clone,
+            supplied,
+            identity: match identity {
+                None if may_clone => known_identity(job, user_id).await,
+                identity => identity,
+            },
+            recording,
+            deadline: job.deadline.clone(),
+        };
+        let earlier = async || history::earlier(job, user_id, recording).await;
+        let chosen = voices.choose(voice_request, earlier).await;
+        let chosen = chosen.map_err(|error| failure(&error))?;
+        if let Some(voice) = &chosen.news {
+            let made = MadeVoice {
+                version: voice.metadata.version,
+            };
+            job.checkpoint(Stage::Embed, "", &made, None).await?;
+        }
+        Ok(chosen)
+    });
+    match chosen.await {
+        Err(failed @ JobFailure::Stage { .. }) => {
+            failed.record(job.kind());
+            let default = voices.default_voice(&job.deadline).await;
+            default.map_err(|error| Arc::new(failure(&error)))
+        }
+        chosen => chosen.map_err(Arc::new),
+    }
+}
+
+/// Who a user is of whom no voice is kept here.
+async fn known_identity(job: &Job, user_id: &str) -> Option<SpeakerEmbedding> {
+    match job.pipeline.voices.metadata(user_id).await {
+        Ok(None) => history::identity(&job.pipeline, user_id).await,
+        _ => None,
+    }
+}
+
+/// The voice that was made or changed for the job, unless it was deleted since the job was accepted,
+/// with what keeps a deletion waiting until the news are stored.
+pub(super) async fn news<'a>(
+    job: &Job,
+    chosen: Option<&'a ChosenVoice>,
+) -> Option<(&'a StoredVoice, OwnedMutexGuard<()>)> {
+    let voice = chosen?.news.as_ref()?;
+    Some((voice, hold(job, &voice.metadata.user_id).await?))
+}
+
+/// What keeps a deletion of everything of a user waiting; `None` when it was done since the job was
+/// accepted: then nothing more is kept of the user.
+pub(super) async fn hold(job: &Job, user_id: &str) -> Option<OwnedMutexGuard<()>> {
+    let held = job.pipeline.voices.hold(user_id, accepted_at(job)).await;
+    held.unwrap_or_else(|error| {
+        tracing::error!(error = %error_chain(&error), "results of a user are not kept");
+        None
+    })
+}
+
+/// When the job was accepted.
+pub(super) fn accepted_at(job: &Job) -> OffsetDateTime {
+    let nanoseconds = i128::from(job.record.received_at_ms) * 1_000_000;
+    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// A failure of voices as one of a job.
+pub(super) fn failure(error: &VoiceError) -> JobFailure {
+    let message = error_chain(error);
+    JobFailure::new(
+        Stage::Embed,
+        ErrorCode::VoiceCloneFailed,
+        error.reason(),
+        message,
+    )
+}
+
+/// The voice that came with the request, if it can speak and is to, and who it is otherwise.
+fn sent_voice(
+    message: &VoiceMessage,
+    user_id: &str,
+) -> (Option<SuppliedVoice>, Option<SpeakerEmbedding>) {
+    let existing = message
+        .existing_voice
+        .as_ref()
+        .and_then(|existing| Some((existing, existing.embedding.as_ref()?)));
+    let Some((existing, bytes)) = existing else {
+        return (None, None);
+    };
+    match VoicePrint::from_bytes(bytes) {
+        Ok(VoicePrint::Whole(profile)) if message.use_original_voice => {
+            let supplied = SuppliedVoice {
+                profile,
+                quality: existing.quality_score,
+            };
+            (Some(supplied), None)
+        }
+        Ok(print) => {
+            if message.use_original_voice {
+                tracing::info!("the supplied voice tells who it is, not how to speak like it");
+            }
+            let is_owner = |owner: &String| owner == user_id;
+            let is_of_owner = existing.user_id.as_ref().is_none_or(is_owner);
+            (None, is_of_owner.then(|| print.into_identity()))
+        }
+        Err(error) => {
+            tracing::info!(%error, "the supplied voice is not used");
+            (None, None)
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What can be measured in a voice, and how alike two voices are.
+
+use crate::domain::voice::SpeakerEmbedding;
+use crate::domain::{Pcm, VoiceMeasures};
+use crate::engine::error_chain;
+use crate::error::{ErrorCode, Stage};
+use crate::pipeline::JobFailure;
+use crate::pipeline::job::Job;
+use crate::pipeline::recording::{self, off_thread};
+use crate::protocol::{AudioSource, VoiceApiResult};
+use crate::stages::measure::{compare, measure};
+
+pub(super) async fn analyze(
+    job: &Job,
+    audio: &[AudioSource],
+) -> Result<VoiceApiResult, JobFailure> {
+    let recording = recording::decoded(job, audio).await?;
+    let measures = measured(job, &recording.pcm, None).await?;
+    Ok(VoiceApiResult::Analysis(Box::new(measures)))
+}
+
+pub(super) async fn compare_two(
+    job: &Job,
+    first: &[AudioSource],
+    second: &[AudioSource],
+) -> Result<VoiceApiResult, JobFailure> {
+    let first = recording::decoded(job, first).await?.pcm;
+    let second = recording::decoded(job, second).await?.pcm;
+    let measures = (
+        measured(job, &first, None).await?,
+        measured(job, &second, None).await?,
+    );
+    let speakers = tokio::join!(speaker(job, &first), speaker(job, &second));
+    let similarity = match speakers {
+        (Some(first), Some(second)) => Some(first.cosine_similarity(&second)),
+        _ => None,
+    };
+    let comparison = compare(&measures.0, &measures.1, similarity);
+    Ok(VoiceApiResult::Comparison(comparison))
+}
+
+/// Measures a recording; `words` is the number of words in its transcript, where there is one.
+pub(in crate::pipeline) async fn measured(
+    job: &Job,
+    pcm: &Pcm,
+    words: Option<usize>,
+) -> Result<VoiceMeasures, JobFailure> {
+    let code = ErrorCode::ProcessingFailed;
+    job.stage(Stage::Measure, None, code, async {
+        let (pcm, deadline) = (pcm.clone(), job.deadline.clone());
+        off_thread(Stage::Measure, move || {
+            measure(&pcm, words, &deadline)
+                .map_err(|error| JobFailure::of_stage(Stage::Measure, code, &error))
+        })
+        .await
+    })
+    .await
+}
+
+/// Who speaks, where that can be told: without it the measures alone are compared.
+async fn speaker(job: &Job, pcm: &Pcm) -> Option<SpeakerEmbedding> {
+    match job.pipeline.voices.identify(pcm, &job.deadline).await {
+        Ok(embedding) => Some(embedding),
+        Err(error) => {
+            tracing::info!(error = %error_chain(&error), "voices are compared by their measures");
+            None
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What a user has had translated, figures about it, and what the user thinks of it.
+
+use serde_json::{Map, Value};
+use time::{Duration, OffsetDateTime};
+
+use super::short_name;
+use crate::domain::timestamp::{from_unix_ms, unix_ms};
+use crate::ledger::{HistoryRange, VoiceFeedback, VoiceTranslationRecord};
+use crate::pipeline::job::Job;
+use crate::pipeline::{JobFailure, voice};
+use crate::protocol::{
+    FeedbackKept, FeedbackRequest, History, HistoryEntry, HistoryRequest, StatsPeriod, UserStats,
+    VoiceApiResult,
+};
+
+pub(super) async fn history(
+    job: &Job,
+    user_id: String,
+    wanted: HistoryRequest,
+) -> Result<VoiceApiResult, JobFailure> {
+    let range = HistoryRange {
+        from_ms: wanted.start.map_or(0, unix_ms),
+        until_ms: wanted.end.map_or(i64::MAX, unix_ms),
+        limit: wanted.page.limit,
+        offset: wanted.page.offset,
+    };
+    let page = job.pipeline.ledger.history(user_id, range).await?;
+    Ok(VoiceApiResult::History(History {
+        history: page.translations.into_iter().map(entry).collect(),
+        total: page.total,
+    }))
+}
+
+fn entry(translation: VoiceTranslationRecord) -> HistoryEntry {
+    // The daemon wrote it itself.
+    let texts: Map<String, Value> =
+        serde_json::from_str(&translation.translated_texts).unwrap_or_default();
+    HistoryEntry {
+        id: translation.id,
+        user_id: translation.user_id,
+        timestamp: from_unix_ms(translation.created_at_ms),
+        source_language: translation.source_language,
+        target_languages: texts.keys().cloned().collect(),
+        original_text: translation.original_text,
+        audio_generated: !texts.is_empty(),
+        translated_texts: texts,
+        voice_cloned: translation.voice_cloned,
+        processing_time_ms: translation.processing_time_ms,
+        feedback_rating: translation.rating,
+    }
+}
+
+pub(super) async fn stats(
+    job: &Job,
+    user_id: String,
+    period: StatsPeriod,
+) -> Result<VoiceApiResult, JobFailure> {
+    let now = OffsetDateTime::now_utc();
+    let start = match period {
+        StatsPeriod::Day => now - Duration::days(1),
+        StatsPeriod::Week => now - Duration::days(7),
+        StatsPeriod::Month => now - Duration::days(30),
+        StatsPeriod::All => OffsetDateTime::UNIX_EPOCH,
+    };
+    let ledger = &job.pipeline.ledger;
+    let figures = ledger
+        .user_statistics(user_id.clone(), unix_ms(start))
+        .await?;
+    let voice = job.pipeline.voices.metadata(&user_id).await;
+    let voice = voice.map_err(|error| voice::failure(&error))?;
+    Ok(VoiceApiResult::Stats(UserStats {
+        user_id,
+        total_translations: figures.translations,
+        total_audio_minutes: figures.audio_duration_ms as f64 / 60_000.0,
+        languages_used: figures.languages,
+        average_processing_time_ms: figures.mean_processing_time_ms.round() as u64,
+        average_feedback_rating: figures.mean_rating,
+        feedback_count: figures.feedback,
+        profile_count: u64::from(voice.is_some()),
+        period_start: start,
+        period_end: now,
+    }))
+}
+
+pub(super) async fn feedback(
+    job: &Job,
+    user_id: String,
+    feedback: FeedbackRequest,
+) -> Result<VoiceApiResult, JobFailure> {
+    // The same for a repeat of the request, which then keeps it once.
+    let feedback_id = format!("fb_{}", short_name(&job.record.key));
+    let record = VoiceFeedback {
+        id: feedback_id.clone(),
+        user_id,
+        translation_id: feedback.translation_id,
+        rating: feedback.rating,
+        kind: feedback.kind.as_str().to_owned(),
+        comment: feedback.comment,
+        metadata: feedback.metadata.map(|metadata| metadata.to_string()),
+        created_at_ms: job.record.received_at_ms,
+    };
+    job.pipeline.ledger.remember_feedback(record).await?;
+    Ok(VoiceApiResult::Feedback(FeedbackKept {
+        success: true,
+        feedback_id,
+    }))
+}

@@ -1,0 +1,125 @@
+//! The voice API: every request gets exactly one reply, stored before it is published.
+//!
+//! ```text
+//! translate.rs  a recording in other languages, in the reply or as a job
+//! jobs.rs       how far a job is, and its cancellation
+//! webhook.rs    the post of a job's event to where its request asked for it
+//! analysis.rs   what can be measured in a voice, and how alike two are
+//! profiles.rs   the voice of a user: looked at, registered, named, deleted
+//! history.rs    history, figures and feedback of a user
+//! daemon.rs     health, languages and figures of the daemon
+//! ```
+
+mod analysis;
+mod daemon;
+mod history;
+mod jobs;
+mod profiles;
+mod translate;
+mod webhook;
+
+use std::sync::Arc;
+
+use super::JobFailure;
+use super::job::Job;
+use crate::error::{ErrorCode, Reason, Stage};
+use crate::ledger::{Finish, JobRecord};
+use crate::protocol::{
+    Event, JobStatusName, Timestamp, VoiceApiRequest, VoiceApiSuccess, VoiceCall, VoiceErrorCode,
+    VoiceTranslationFailed,
+};
+
+pub(super) use analysis::measured;
+pub use jobs::{accepted, job_id};
+pub(super) use profiles::{register, require_length};
+pub use webhook::WebhookOptions;
+
+/// Key of the one reply to a request.
+const REPLY: &str = "reply";
+
+pub(super) async fn run(job: &Arc<Job>, request: VoiceApiRequest) -> Result<Finish, JobFailure> {
+    let kind = request.kind();
+    let (task_id, user_id) = (request.task_id, request.user_id);
+    let user = user_id.as_deref();
+    let result = match request.call {
+        VoiceCall::TranslateAsync(wanted, options) => {
+            return translate::run_async(job, user_id, *wanted, options).await;
+        }
+        VoiceCall::Translate(wanted) => translate::run(job, user, *wanted).await?,
+        VoiceCall::JobStatus(job_id) => jobs::status(job, user, job_id).await?,
+        VoiceCall::JobCancel(job_id) => jobs::cancel(job, user, job_id).await?,
+        VoiceCall::Analyze(audio) => analysis::analyze(job, &audio).await?,
+        VoiceCall::Compare(first, second) => analysis::compare_two(job, &first, &second).await?,
+        VoiceCall::Feedback(feedback) => history::feedback(job, owner(user)?, feedback).await?,
+        VoiceCall::History(wanted) => history::history(job, owner(user)?, wanted).await?,
+        VoiceCall::Stats(period) => history::stats(job, owner(user)?, period).await?,
+        VoiceCall::AdminMetrics => daemon::admin_metrics(job).await?,
+        VoiceCall::Health => daemon::health(job),
+        VoiceCall::Languages => daemon::languages(job),
+        VoiceCall::ProfileGet(id) => profiles::get(job, &owner(user)?, id).await?,
+        VoiceCall::ProfileCreate(wanted) => profiles::create(job, &owner(user)?, wanted).await?,
+        VoiceCall::ProfileUpdate(wanted) => profiles::update(job, &owner(user)?, wanted).await?,
+        VoiceCall::ProfileDelete(id) => profiles::delete(job, &owner(user)?, id).await?,
+        VoiceCall::ProfileList(page) => profiles::list(job, &owner(user)?, page).await?,
+    };
+    let reply = Event::VoiceApiSuccess(Box::new(VoiceApiSuccess {
+        task_id,
+        request_type: kind,
+        result,
+        processing_time_ms: job.processing_time_ms(),
+        timestamp: Timestamp::now(),
+    }));
+    job.finish(vec![(REPLY.to_owned(), reply)], Vec::new(), Finish::Done)
+        .await?;
+    Ok(Finish::Done)
+}
+
+/// The event that tells the end of a job that has failed.
+pub(super) fn failed(record: &JobRecord, request: &VoiceApiRequest, failure: &JobFailure) -> Event {
+    let callback_metadata = match &request.call {
+        VoiceCall::TranslateAsync(_, options) => options.callback_metadata.clone(),
+        _ => None,
+    };
+    let failure = failure.on_the_wire();
+    Event::VoiceTranslationFailed(Box::new(VoiceTranslationFailed {
+        job_id: record.public_id.clone().unwrap_or_default(),
+        status: JobStatusName::Failed,
+        user_id: request.user_id.clone(),
+        timestamp: Timestamp::now(),
+        error: failure.message,
+        error_code: VoiceErrorCode::of(failure.code, failure.reason),
+        reason: failure.reason,
+        callback_metadata,
+    }))
+}
+
+/// A request that cannot be served as it is; no stage has failed.
+fn refusal(reason: Reason, message: impl Into<String>) -> JobFailure {
+    JobFailure::new(Stage::Intake, ErrorCode::ProcessingFailed, reason, message)
+}
+
+/// The user, for what makes sense only for somebody; requests without one are rejected before.
+fn owner(user: Option<&str>) -> Result<String, JobFailure> {
+    user.map(str::to_owned)
+        .ok_or_else(|| refusal(Reason::Unauthorized, "the user's id is missing"))
+}
+
+/// The short name of a job, which a repeat of the request has too: the beginning of its key's hash.
+fn short_name(key: &str) -> &str {
+    let hash = key.rsplit(':').next().unwrap_or(key);
+    hash.get(..12).unwrap_or(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_from_the_hash_of_the_key() {
+        assert_eq!(
+            short_name("voice_translate:0123456789abcdef"),
+            "0123456789ab"
+        );
+        assert_eq!(short_name("short"), "short");
+    }
+}

@@ -1,0 +1,209 @@
+//! The voice of a user as a profile: looked at, registered, named, deleted.
+
+use serde_json::Value;
+
+use super::analysis::measured;
+use super::refusal;
+use crate::domain::{Recording, VoiceMeasures};
+use crate::error::{ErrorCode, Reason, Stage};
+use crate::pipeline::job::Job;
+use crate::pipeline::{JobFailure, documents, recording, voice, voice_task};
+use crate::protocol::{
+    AudioSource, Page, ProfileDeleted, ProfileRequest, VoiceApiResult, VoiceProfileSummary,
+    VoiceProfiles,
+};
+use crate::voices::{Occasion, Registration, StoredVoice, VoiceError, VoiceMetadata, VoiceNotes};
+
+pub(super) async fn get(
+    job: &Job,
+    user_id: &str,
+    profile_id: Option<String>,
+) -> Result<VoiceApiResult, JobFailure> {
+    let metadata = existing(job, user_id, profile_id.as_deref()).await?;
+    Ok(VoiceApiResult::Profile(summary(metadata)))
+}
+
+pub(super) async fn list(
+    job: &Job,
+    user_id: &str,
+    page: Page,
+) -> Result<VoiceApiResult, JobFailure> {
+    let metadata = job.pipeline.voices.metadata(user_id).await;
+    let profiles: Vec<_> = metadata
+        .map_err(|error| voice::failure(&error))?
+        .into_iter()
+        .map(summary)
+        .collect();
+    let total = profiles.len() as u64;
+    let part = profiles
+        .into_iter()
+        .skip(page.offset as usize)
+        .take(page.limit as usize);
+    Ok(VoiceApiResult::Profiles(VoiceProfiles {
+        profiles: part.collect(),
+        total,
+    }))
+}
+
+pub(super) async fn create(
+    job: &Job,
+    user_id: &str,
+    request: ProfileRequest,
+) -> Result<VoiceApiResult, JobFailure> {
+    let (_, measures) = register_audio(job, user_id, &request.audio, false).await?;
+    note(job, user_id, request, Some(&measures)).await
+}
+
+pub(super) async fn update(
+    job: &Job,
+    user_id: &str,
+    request: ProfileRequest,
+) -> Result<VoiceApiResult, JobFailure> {
+    existing(job, user_id, request.profile_id.as_deref()).await?;
+    let measures = if request.audio.is_empty() {
+        None
+    } else {
+        let (_, measures) = register_audio(job, user_id, &request.audio, true).await?;
+        Some(measures)
+    };
+    note(job, user_id, request, measures.as_ref()).await
+}
+
+pub(super) async fn delete(
+    job: &Job,
+    user_id: &str,
+    profile_id: Option<String>,
+) -> Result<VoiceApiResult, JobFailure> {
+    // A later attempt finds no voice any more.
+    if !voice_task::has_forgotten(job).await {
+        existing(job, user_id, profile_id.as_deref()).await?;
+    }
+    voice_task::forget(job, user_id, user_id).await?;
+    Ok(VoiceApiResult::ProfileDeleted(ProfileDeleted {
+        success: true,
+        profile_id: crate::voices::profile_id(user_id),
+    }))
+}
+
+/// What is known of the user's voice.
+async fn existing(
+    job: &Job,
+    user_id: &str,
+    profile_id: Option<&str>,
+) -> Result<VoiceMetadata, JobFailure> {
+    let metadata = job.pipeline.voices.metadata(user_id).await;
+    metadata
+        .map_err(|error| voice::failure(&error))?
+        .filter(|metadata| profile_id.is_none_or(|wanted| metadata.profile_id == wanted))
+        .ok_or_else(|| refusal(Reason::NotFound, "the user has no such voice profile"))
+}
+
+async fn register_audio(
+    job: &Job,
+    user_id: &str,
+    audio: &[AudioSource],
+    is_update: bool,
+) -> Result<(StoredVoice, VoiceMeasures), JobFailure> {
+    let recording = recording::decoded(job, audio).await?;
+    let voice = register(job, user_id, &recording, is_update).await?;
+    let measures = measured(job, &recording.pcm, None).await?;
+    Ok((voice, measures))
+}
+
+/// Makes or improves the user's voice from a recording that is long enough, and hands over its document.
+pub(in crate::pipeline) async fn register(
+    job: &Job,
+    user_id: &str,
+    recording: &Recording,
+    is_update: bool,
+) -> Result<StoredVoice, JobFailure> {
+    let voices = &job.pipeline.voices;
+    let code = ErrorCode::VoiceCloneFailed;
+    require_length(job, recording)?;
+    let made = job.stage(Stage::Embed, None, code, async {
+        let registration = Registration {
+            occasion: Occasion {
+                requested_by: user_id,
+                task_id: &job.record.task_id,
+            },
+            user_id,
+            accepted_at: voice::accepted_at(job),
+            is_update,
+            recording,
+            deadline: job.deadline.clone(),
+        };
+        voices
+            .register(&registration)
+            .await
+            .map_err(|error| match error {
+                // Not the recording is wrong but whose it is said to be.
+                VoiceError::OtherSpeaker => {
+                    JobFailure::new(Stage::Embed, code, Reason::BadOutput, error.to_string())
+                }
+                error => voice::failure(&error),
+            })
+    });
+    let made = made.await?;
+    let documents = documents::of_voice(job, &made).into_iter().collect();
+    job.hand_over_documents(documents).await?;
+    Ok(made)
+}
+
+/// # Errors
+/// The recording is too short for a voice.
+pub(in crate::pipeline) fn require_length(
+    job: &Job,
+    recording: &Recording,
+) -> Result<(), JobFailure> {
+    let (found, needed) = (
+        recording.pcm.duration_ms(),
+        job.pipeline.voices.min_duration_ms(),
+    );
+    if found >= needed {
+        return Ok(());
+    }
+    Err(JobFailure::new(
+        Stage::Embed,
+        ErrorCode::VoiceCloneFailed,
+        Reason::AudioTooShort,
+        format!("audio too short: {found} ms, at least {needed} ms required"),
+    ))
+}
+
+/// Notes what the request says about the voice, and gives it back.
+async fn note(
+    job: &Job,
+    user_id: &str,
+    request: ProfileRequest,
+    measures: Option<&VoiceMeasures>,
+) -> Result<VoiceApiResult, JobFailure> {
+    // By way of text, which gives the shortest decimals of single precision.
+    let characteristics: Option<Value> = measures
+        .and_then(|measures| serde_json::to_vec(measures).ok())
+        .and_then(|json| serde_json::from_slice(&json).ok());
+    let change = move |notes: &mut VoiceNotes| {
+        notes.name = request.name.or(notes.name.take());
+        notes.client_metadata = request.metadata.or(notes.client_metadata.take());
+        notes.characteristics = characteristics.or(notes.characteristics.take());
+    };
+    let noted = job.pipeline.voices.annotate(user_id, change).await;
+    let noted = noted.map_err(|error| voice::failure(&error))?;
+    let metadata =
+        noted.ok_or_else(|| refusal(Reason::NotFound, "the voice was deleted meanwhile"))?;
+    Ok(VoiceApiResult::Profile(summary(metadata)))
+}
+
+fn summary(metadata: VoiceMetadata) -> VoiceProfileSummary {
+    let notes = metadata.notes;
+    VoiceProfileSummary {
+        name: notes.name.unwrap_or_else(|| metadata.profile_id.clone()),
+        id: metadata.profile_id,
+        user_id: metadata.user_id,
+        created_at: metadata.created_at,
+        updated_at: metadata.updated_at,
+        sample_count: metadata.audio_count,
+        average_quality: metadata.quality_score,
+        voice_characteristics: notes.characteristics,
+        metadata: notes.client_metadata,
+    }
+}

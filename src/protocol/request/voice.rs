@@ -1,0 +1,431 @@
+//! Requests of the voice API: one JSON frame, exactly one reply to each.
+
+use std::fmt;
+
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::error::RequestIds;
+use super::language::take_language;
+use super::{
+    AudioSource, MobileTranscription, Problem, RequestError, RequestKind, TargetLanguages,
+};
+use crate::domain::Language;
+use crate::protocol::fields::Fields;
+
+/// Entries of a page that asks for none.
+const DEFAULT_PAGE: u32 = 20;
+/// Most entries of a page.
+const MAX_PAGE: u32 = 100;
+/// Longest comment that is kept, in characters.
+const MAX_COMMENT_CHARACTERS: usize = 2_000;
+/// Longest metadata that are kept, in bytes of JSON.
+const MAX_METADATA_BYTES: usize = 4_096;
+
+/// A request of the voice API.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VoiceApiRequest {
+    /// Names the request.
+    pub task_id: String,
+    /// Who asks, opaque.
+    pub user_id: Option<String>,
+    /// What is asked for.
+    pub call: VoiceCall,
+}
+
+/// What is asked of the voice API.
+#[derive(Debug, Clone, PartialEq)]
+pub enum VoiceCall {
+    /// `voice_translate`: a recording in other languages, in the reply itself.
+    Translate(Box<VoiceTranslateRequest>),
+    /// `voice_translate_async`: the same as a job that is answered at once.
+    TranslateAsync(Box<VoiceTranslateRequest>, JobOptions),
+    /// `voice_job_status`: how far a job is.
+    JobStatus(String),
+    /// `voice_job_cancel`: a job is not wanted any more.
+    JobCancel(String),
+    /// `voice_analyze`: what can be measured in a voice.
+    Analyze(Vec<AudioSource>),
+    /// `voice_compare`: how alike two voices are.
+    Compare(Vec<AudioSource>, Vec<AudioSource>),
+    /// `voice_feedback`: what a user thinks of a translation.
+    Feedback(FeedbackRequest),
+    /// `voice_history`: what was translated for the user.
+    History(HistoryRequest),
+    /// `voice_stats`: figures about the user's translations.
+    Stats(StatsPeriod),
+    /// `voice_admin_metrics`: figures about the daemon.
+    AdminMetrics,
+    /// `voice_health`: which services work.
+    Health,
+    /// `voice_languages`: which languages are served, and how.
+    Languages,
+    /// `voice_profile_get`: the user's voice; with an id only if it has that id.
+    ProfileGet(Option<String>),
+    /// `voice_profile_create`: a voice from a recording.
+    ProfileCreate(ProfileRequest),
+    /// `voice_profile_update`: a better voice from one more recording, or another name.
+    ProfileUpdate(ProfileRequest),
+    /// `voice_profile_delete`: everything about the user's voice is forgotten.
+    ProfileDelete(Option<String>),
+    /// `voice_profile_list`: the user's voices.
+    ProfileList(Page),
+}
+
+/// A recording to be heard in other languages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VoiceTranslateRequest {
+    /// Where the audio may be, in the order to try; never empty.
+    pub audio: Vec<AudioSource>,
+    /// At least one accepted language.
+    pub target_languages: TargetLanguages,
+    /// The language of the recording, where the sender says it.
+    pub source_language: Option<Language>,
+    /// False: speak with the default voice and learn nothing about the user's.
+    pub generate_voice_clone: bool,
+    /// What the sender's device heard.
+    pub mobile_transcription: Option<MobileTranscription>,
+}
+
+/// How a job of the voice API is to be done.
+#[derive(Clone, Default, PartialEq)]
+pub struct JobOptions {
+    /// Where its event is to be posted too, if that host is allowed.
+    pub webhook_url: Option<String>,
+    /// In 0..=3; a hint.
+    pub priority: u8,
+    /// Comes back with the job's event.
+    pub callback_metadata: Option<Value>,
+}
+
+/// What a user thinks of a translation.
+#[derive(Clone, PartialEq)]
+pub struct FeedbackRequest {
+    /// The translation.
+    pub translation_id: String,
+    /// In 0..=5.
+    pub rating: f64,
+    /// What aspect it is about.
+    pub kind: FeedbackKind,
+    /// In the user's words, cut after 2000 characters.
+    pub comment: Option<String>,
+    /// An object of the client's own; left out when it is larger than 4 KiB.
+    pub metadata: Option<Value>,
+}
+
+/// What aspect feedback is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeedbackKind {
+    /// How it sounds.
+    Quality,
+    /// What it says.
+    Accuracy,
+    /// Whose voice it is.
+    VoiceSimilarity,
+    /// Anything else.
+    Other,
+}
+
+impl FeedbackKind {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Quality => "quality",
+            Self::Accuracy => "accuracy",
+            Self::VoiceSimilarity => "voice_similarity",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// In 1..=100.
+    pub limit: u32,
+    /// Entries to pass over.
+    pub offset: u32,
+}
+
+/// Which part of a user's history is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryRequest {
+    /// Which part of the list.
+    pub page: Page,
+    /// Not before.
+    pub start: Option<OffsetDateTime>,
+    /// Not after.
+    pub end: Option<OffsetDateTime>,
+}
+
+/// The time that statistics are about, up to now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatsPeriod {
+    /// 24 hours.
+    Day,
+    /// 7 days.
+    Week,
+    /// 30 days.
+    Month,
+    /// All that is known.
+    All,
+}
+
+/// A recording for a voice profile, and what is to be said about it.
+#[derive(Clone, PartialEq)]
+pub struct ProfileRequest {
+    /// The profile, where the sender names it.
+    pub profile_id: Option<String>,
+    /// What the user calls it.
+    pub name: Option<String>,
+    /// Where the audio may be, in the order to try; empty only for an update.
+    pub audio: Vec<AudioSource>,
+    /// An object of the client's own; left out when it is larger than 4 KiB.
+    pub metadata: Option<Value>,
+}
+
+impl VoiceApiRequest {
+    pub(super) fn read(kind: RequestKind, mut fields: Fields) -> Result<Self, RequestError> {
+        let ids = RequestIds {
+            task_id: fields.id("taskId"),
+            user_id: fields.id("userId"),
+            ..RequestIds::default()
+        };
+        let Some(task_id) = ids.task_id.clone() else {
+            return Err(RequestError::rejected(
+                kind,
+                Problem::Missing("taskId"),
+                ids,
+            ));
+        };
+        let user_id = ids.user_id.clone();
+        if needs_user(kind) && user_id.is_none() {
+            return Err(RequestError::rejected(kind, Problem::NoUser, ids));
+        }
+        match read_call(kind, &mut fields) {
+            Ok(call) => Ok(Self {
+                task_id,
+                user_id,
+                call,
+            }),
+            Err(problem) => Err(RequestError::rejected(kind, problem, ids)),
+        }
+    }
+
+    /// The request's name on the wire.
+    pub fn kind(&self) -> RequestKind {
+        match &self.call {
+            VoiceCall::Translate(_) => RequestKind::VoiceTranslate,
+            VoiceCall::TranslateAsync(..) => RequestKind::VoiceTranslateAsync,
+            VoiceCall::JobStatus(_) => RequestKind::VoiceJobStatus,
+            VoiceCall::JobCancel(_) => RequestKind::VoiceJobCancel,
+            VoiceCall::Analyze(_) => RequestKind::VoiceAnalyze,
+            VoiceCall::Compare(..) => RequestKind::VoiceCompare,
+            VoiceCall::Feedback(_) => RequestKind::VoiceFeedback,
+            VoiceCall::History(_) => RequestKind::VoiceHistory,
+            VoiceCall::Stats(_) => RequestKind::VoiceStats,
+            VoiceCall::AdminMetrics => RequestKind::VoiceAdminMetrics,
+            VoiceCall::Health => RequestKind::VoiceHealth,
+            VoiceCall::Languages => RequestKind::VoiceLanguages,
+            VoiceCall::ProfileGet(_) => RequestKind::VoiceProfileGet,
+            VoiceCall::ProfileCreate(_) => RequestKind::VoiceProfileCreate,
+            VoiceCall::ProfileUpdate(_) => RequestKind::VoiceProfileUpdate,
+            VoiceCall::ProfileDelete(_) => RequestKind::VoiceProfileDelete,
+            VoiceCall::ProfileList(_) => RequestKind::VoiceProfileList,
+        }
+    }
+}
+
+/// True for what makes sense only for somebody.
+fn needs_user(kind: RequestKind) -> bool {
+    matches!(
+        kind,
+        RequestKind::VoiceFeedback
+            | RequestKind::VoiceHistory
+            | RequestKind::VoiceStats
+            | RequestKind::VoiceProfileGet
+            | RequestKind::VoiceProfileCreate
+            | RequestKind::VoiceProfileUpdate
+            | RequestKind::VoiceProfileDelete
+            | RequestKind::VoiceProfileList
+    )
+}
+
+fn read_call(kind: RequestKind, fields: &mut Fields) -> Result<VoiceCall, Problem> {
+    Ok(match kind {
+        RequestKind::VoiceTranslate => VoiceCall::Translate(Box::new(read_translate(fields)?)),
+        RequestKind::VoiceTranslateAsync => {
+            let options = JobOptions {
+                webhook_url: fields.string("webhookUrl"),
+                priority: fields.unsigned("priority").map_or(1, |n| n.min(3) as u8),
+                callback_metadata: read_metadata(fields, "callbackMetadata"),
+            };
+            VoiceCall::TranslateAsync(Box::new(read_translate(fields)?), options)
+        }
+        RequestKind::VoiceJobStatus => VoiceCall::JobStatus(required_id(fields, "jobId")?),
+        RequestKind::VoiceJobCancel => VoiceCall::JobCancel(required_id(fields, "jobId")?),
+        RequestKind::VoiceAnalyze => {
+            VoiceCall::Analyze(read_audio(fields, "audioBase64", "audioPath")?)
+        }
+        RequestKind::VoiceCompare => VoiceCall::Compare(
+            read_audio(fields, "audioBase64_1", "audioPath_1")?,
+            read_audio(fields, "audioBase64_2", "audioPath_2")?,
+        ),
+        RequestKind::VoiceFeedback => VoiceCall::Feedback(read_feedback(fields)?),
+        RequestKind::VoiceHistory => VoiceCall::History(HistoryRequest {
+            page: read_page(fields),
+            start: read_time(fields, "startDate"),
+            end: read_time(fields, "endDate"),
+        }),
+        RequestKind::VoiceStats => VoiceCall::Stats(match fields.string("period").as_deref() {
+            Some("day") => StatsPeriod::Day,
+            Some("week") => StatsPeriod::Week,
+            Some("month") => StatsPeriod::Month,
+            _ => StatsPeriod::All,
+        }),
+        RequestKind::VoiceAdminMetrics => VoiceCall::AdminMetrics,
+        RequestKind::VoiceHealth => VoiceCall::Health,
+        RequestKind::VoiceLanguages => VoiceCall::Languages,
+        RequestKind::VoiceProfileGet => VoiceCall::ProfileGet(fields.id("profileId")),
+        RequestKind::VoiceProfileCreate => {
+            let audio = read_audio(fields, "audioBase64", "audioPath")?;
+            VoiceCall::ProfileCreate(read_profile(fields, audio))
+        }
+        RequestKind::VoiceProfileUpdate => {
+            let audio = read_audio(fields, "audioBase64", "audioPath").unwrap_or_default();
+            VoiceCall::ProfileUpdate(read_profile(fields, audio))
+        }
+        RequestKind::VoiceProfileDelete => VoiceCall::ProfileDelete(fields.id("profileId")),
+        RequestKind::VoiceProfileList => VoiceCall::ProfileList(read_page(fields)),
+        // The caller dispatches on the kind, and these have readers of their own.
+        RequestKind::Ping
+        | RequestKind::Translation
+        | RequestKind::AudioProcess
+        | RequestKind::TranscriptionOnly
+        | RequestKind::StoryText
+        | RequestKind::VoiceProfileAnalyze
+        | RequestKind::VoiceProfileVerify
+        | RequestKind::VoiceProfileCompare => return Err(Problem::Missing("type")),
+    })
+}
+
+fn read_translate(fields: &mut Fields) -> Result<VoiceTranslateRequest, Problem> {
+    let target_languages = TargetLanguages::take(fields)
+        .map_err(|_| Problem::TooManyTargetLanguages)?
+        .filter(|languages| !languages.is_empty())
+        .ok_or(Problem::Missing("targetLanguages"))?;
+    if target_languages.accepted.is_empty() {
+        return Err(Problem::NoValidTargetLanguage);
+    }
+    Ok(VoiceTranslateRequest {
+        audio: read_audio(fields, "audioBase64", "audioPath")?,
+        target_languages,
+        source_language: take_language(fields, "sourceLanguage"),
+        generate_voice_clone: fields.bool("generateVoiceClone").unwrap_or(true),
+        mobile_transcription: MobileTranscription::take(fields),
+    })
+}
+
+/// The recording under one of two names: here as base64, or on a shared volume.
+pub(super) fn read_audio(
+    fields: &mut Fields,
+    base64: &str,
+    path: &str,
+) -> Result<Vec<AudioSource>, Problem> {
+    let sources = [
+        fields.string(base64).map(AudioSource::Base64),
+        fields.string(path).map(AudioSource::Path),
+    ];
+    let sources: Vec<_> = sources.into_iter().flatten().collect();
+    if sources.is_empty() {
+        return Err(Problem::NoAudio);
+    }
+    Ok(sources)
+}
+
+fn read_feedback(fields: &mut Fields) -> Result<FeedbackRequest, Problem> {
+    let translation_id = required_id(fields, "translationId")?;
+    let rating = fields.number("rating").ok_or(Problem::Missing("rating"))?;
+    if !(0.0..=5.0).contains(&rating) {
+        return Err(Problem::OutOfRange("rating", "0 to 5"));
+    }
+    Ok(FeedbackRequest {
+        translation_id,
+        rating,
+        kind: match fields.string("feedbackType").as_deref() {
+            None | Some("quality") => FeedbackKind::Quality,
+            Some("accuracy") => FeedbackKind::Accuracy,
+            Some("voice_similarity") => FeedbackKind::VoiceSimilarity,
+            Some(_) => FeedbackKind::Other,
+        },
+        comment: fields
+            .string("comment")
+            .map(|comment| comment.chars().take(MAX_COMMENT_CHARACTERS).collect()),
+        metadata: read_metadata(fields, "metadata"),
+    })
+}
+
+fn read_profile(fields: &mut Fields, audio: Vec<AudioSource>) -> ProfileRequest {
+    ProfileRequest {
+        profile_id: fields.id("profileId"),
+        name: fields.id("name"),
+        audio,
+        metadata: read_metadata(fields, "metadata"),
+    }
+}
+
+fn required_id(fields: &mut Fields, key: &'static str) -> Result<String, Problem> {
+    fields.id(key).ok_or(Problem::Missing(key))
+}
+
+fn read_page(fields: &Fields) -> Page {
+    let number = |key| {
+        fields
+            .unsigned(key)
+            .map(|n| u32::try_from(n).unwrap_or(u32::MAX))
+    };
+    Page {
+        limit: number("limit").unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE),
+        offset: number("offset").unwrap_or(0),
+    }
+}
+
+fn read_time(fields: &mut Fields, key: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(&fields.string(key)?, &Rfc3339).ok()
+}
+
+fn read_metadata(fields: &mut Fields, key: &str) -> Option<Value> {
+    let metadata = fields.value(key).filter(Value::is_object)?;
+    (metadata.to_string().len() <= MAX_METADATA_BYTES).then_some(metadata)
+}
+
+/// Shows neither the address, which may hold a secret, nor what the client keeps for itself.
+impl fmt::Debug for JobOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobOptions")
+            .field("has_webhook", &self.webhook_url.is_some())
+            .field("priority", &self.priority)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Shows no words: what people write is personal data.
+impl fmt::Debug for FeedbackRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FeedbackRequest")
+            .field("translation_id", &self.translation_id)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Shows neither the name nor what the client keeps for itself.
+impl fmt::Debug for ProfileRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProfileRequest")
+            .field("profile_id", &self.profile_id)
+            .field("audio", &self.audio)
+            .finish_non_exhaustive()
+    }
+}

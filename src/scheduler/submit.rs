@@ -1,0 +1,117 @@
+//! Jobs of the daemon's own, and waiting for their end.
+
+use std::time::Duration;
+
+use super::{Lane, LaneFull, Scheduler};
+use crate::ledger::{Accepted, JobId, JobRecord, Ledger, LedgerError, NewJob};
+
+/// How often a job that is waited for is looked at.
+const END_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Why a job was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// Too many wait.
+    #[error(transparent)]
+    LaneFull(#[from] LaneFull),
+    /// It could not be kept.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl Scheduler {
+    /// Keeps a job and puts it into its lane; a job with the same key as an earlier one is that one.
+    ///
+    /// # Errors
+    /// The lane is full, or the ledger fails.
+    pub async fn submit(
+        &self,
+        ledger: &Ledger,
+        lane: Lane,
+        job: NewJob,
+    ) -> Result<JobId, SubmitError> {
+        let place = self.reserve(lane)?;
+        match ledger.accept(job).await? {
+            Accepted::New(job_id) => {
+                place.enqueue(job_id);
+                Ok(job_id)
+            }
+            Accepted::Duplicate { job_id, .. } => Ok(job_id),
+            // Only for a job without a place, and this one has one.
+            Accepted::Refused => Err(LaneFull(lane).into()),
+        }
+    }
+
+    /// True while no job waits in a lane.
+    pub fn is_idle(&self, lane: Lane) -> bool {
+        self.lock()
+            .waiting
+            .get(&lane)
+            .is_none_or(std::collections::VecDeque::is_empty)
+    }
+}
+
+/// Waits until a job has ended; `None` when it is no longer in the ledger.
+///
+/// # Errors
+/// The ledger fails.
+pub async fn ended(ledger: &Ledger, job_id: JobId) -> Result<Option<JobRecord>, LedgerError> {
+    loop {
+        match ledger.load(job_id).await? {
+            Some(record) if !record.state.is_finished() => {}
+            ended => return Ok(ended),
+        }
+        tokio::time::sleep(END_CHECK_INTERVAL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Emission, Finish, JobState};
+    use crate::scheduler::SchedulerOptions;
+
+    fn job(key: &str) -> NewJob {
+        NewJob {
+            key: key.to_owned(),
+            ..NewJob::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_is_kept_and_waits_once_and_its_end_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path()).unwrap();
+        let scheduler = Scheduler::new(SchedulerOptions {
+            max_running_audio: 1,
+            max_running_text: 1,
+            max_queued_fast: 1,
+            max_queued_normal: 1,
+            max_queued_audio: 2,
+            job_budget: Duration::from_secs(1),
+            drain: Duration::ZERO,
+        });
+        assert!(scheduler.is_idle(Lane::Audio));
+        let first = scheduler.submit(&ledger, Lane::Audio, job("a")).await;
+        let first = first.unwrap();
+        let again = scheduler.submit(&ledger, Lane::Audio, job("a")).await;
+        assert_eq!(again.unwrap(), first);
+        assert!(!scheduler.is_idle(Lane::Audio));
+        let second = scheduler.submit(&ledger, Lane::Audio, job("b")).await;
+        second.unwrap();
+        let third = scheduler.submit(&ledger, Lane::Audio, job("c")).await;
+        assert!(matches!(third, Err(SubmitError::LaneFull(_))));
+        assert_eq!(ledger.counts().await.unwrap().accepted, 2, "c is not kept");
+
+        let emission = Emission {
+            finish: Some(Finish::Failed("no_audio")),
+            ..Emission::default()
+        };
+        let (end, emitted) = tokio::join!(ended(&ledger, first), ledger.emit(first, emission));
+        emitted.unwrap();
+        let end = end.unwrap().unwrap();
+        assert_eq!(end.state, JobState::Failed);
+        assert_eq!(end.reason.as_deref(), Some("no_audio"));
+        assert!(ended(&ledger, JobId(99)).await.unwrap().is_none());
+    }
+}

@@ -1,0 +1,157 @@
+//! What becomes of voices outside of voice messages: looked at, made anew, deleted.
+
+use time::OffsetDateTime;
+use tokio::sync::OwnedMutexGuard;
+
+use super::clone_log::CloneAction;
+use super::{Occasion, StoredVoice, VoiceError, VoiceMetadata, VoiceStoreError, Voices};
+use super::{blocking, quality};
+use crate::domain::{Deadline, Recording};
+use crate::engine::error_chain;
+
+/// How long the note about a deletion is kept: no job waits that long.
+const NOTE_LIFE: time::Duration = time::Duration::days(30);
+
+impl Voices {
+    /// What is known about a user's voice; `None` when there is none that this program can read.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn metadata(&self, user_id: &str) -> Result<Option<VoiceMetadata>, VoiceError> {
+        let (store, user_id) = (self.store.clone(), user_id.to_owned());
+        match blocking(move || store.metadata(&user_id)).await? {
+            // Another program's, or damaged.
+            Err(VoiceStoreError::Metadata { .. }) => Ok(None),
+            metadata => Ok(metadata?),
+        }
+    }
+
+    /// What is known about every voice, in the order of the users' ids.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn list(&self) -> Result<Vec<VoiceMetadata>, VoiceError> {
+        let store = self.store.clone();
+        Ok(blocking(move || store.list()).await??)
+    }
+
+    /// The voices whose time to be made anew has come, the most overdue first.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn due(&self, now: OffsetDateTime) -> Result<Vec<VoiceMetadata>, VoiceError> {
+        let mut due = self.list().await?;
+        due.retain(|metadata| metadata.next_recalibration_at <= now);
+        due.sort_by_key(|metadata| metadata.next_recalibration_at);
+        Ok(due)
+    }
+
+    /// Makes a user's voice anew from recordings, newest first. Repeating it for the same job changes
+    /// nothing more.
+    ///
+    /// # Errors
+    /// There is no voice, no recording can be heard, or the store fails; the old voice stays.
+    pub async fn recalibrate(
+        &self,
+        user_id: &str,
+        occasion: &Occasion<'_>,
+        recordings: &[Recording],
+        deadline: &Deadline,
+    ) -> Result<StoredVoice, VoiceError> {
+        let _writing = self.writer_of(user_id).lock_owned().await;
+        let before = self.metadata(user_id).await?.ok_or(VoiceError::NoVoice)?;
+        if before.changed_for == occasion.task_id
+            && let Some(stored) = self.load(user_id).await?
+        {
+            return Ok(stored);
+        }
+        let heard = self.hear(recordings, None, deadline).await?;
+        let now = OffsetDateTime::now_utc();
+        let voice = StoredVoice {
+            profile: heard.profile,
+            metadata: VoiceMetadata {
+                updated_at: now,
+                next_recalibration_at: now + self.options.max_age,
+                audio_count: heard.audio_count,
+                total_duration_ms: heard.total_duration_ms,
+                quality_score: quality::of_new_voice(heard.total_duration_ms, heard.audio_count),
+                version: before.version.saturating_add(1),
+                changed_for: occasion.task_id.to_owned(),
+                ..before
+            },
+        };
+        self.change(CloneAction::Recalibrated, &voice, occasion, heard.sha256)
+            .await?;
+        Ok(voice)
+    }
+
+    /// Leaves a voice as it is until its next time: there is nothing to make it anew from.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn postpone(&self, user_id: &str) -> Result<(), VoiceError> {
+        let _writing = self.writer_of(user_id).lock_owned().await;
+        let Some(mut metadata) = self.metadata(user_id).await? else {
+            return Ok(());
+        };
+        metadata.next_recalibration_at = OffsetDateTime::now_utc() + self.options.max_age;
+        let store = self.store.clone();
+        Ok(blocking(move || store.save_metadata(&metadata)).await??)
+    }
+
+    /// Deletes everything that is kept of a user's voice and tells whether there was any. Jobs that
+    /// were accepted before do not make the voice again.
+    ///
+    /// # Errors
+    /// The store fails; a part may be deleted.
+    pub async fn forget(&self, user_id: &str, occasion: &Occasion<'_>) -> Result<bool, VoiceError> {
+        let _writing = self.writer_of(user_id).lock_owned().await;
+        let folder = self.folder(user_id);
+        let existed = blocking(move || folder.exists()).await?;
+        if existed {
+            let (action, nothing) = (CloneAction::Deleted, Vec::new());
+            let logged = self.log(action, user_id, occasion, None, nothing).await;
+            // Whoever wants the voice gone is served all the same.
+            if let Err(error) = logged {
+                tracing::error!(error = %error_chain(&error), "deletion of a voice is not logged");
+            }
+        }
+        let (store, user_id) = (self.store.clone(), user_id.to_owned());
+        blocking(move || store.delete(&user_id, OffsetDateTime::now_utc())).await??;
+        Ok(existed)
+    }
+
+    /// Keeps changes and the deletion of a user's voice waiting while the guard lives, so that news
+    /// about it cannot overtake its deletion; `None` when it was deleted since `accepted_at`.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn hold(
+        &self,
+        user_id: &str,
+        accepted_at: OffsetDateTime,
+    ) -> Result<Option<OwnedMutexGuard<()>>, VoiceError> {
+        let writing = self.writer_of(user_id).lock_owned().await;
+        let is_deleted = self.is_deleted_since(user_id, accepted_at).await?;
+        Ok((!is_deleted).then_some(writing))
+    }
+
+    pub(super) async fn is_deleted_since(
+        &self,
+        user_id: &str,
+        accepted_at: OffsetDateTime,
+    ) -> Result<bool, VoiceError> {
+        let (store, user_id) = (self.store.clone(), user_id.to_owned());
+        let deleted_at = blocking(move || store.deleted_at(&user_id)).await??;
+        Ok(deleted_at.is_some_and(|deleted_at| deleted_at >= accepted_at))
+    }
+
+    /// Drops notes about deletions that no job can need any more.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn tidy(&self) -> Result<(), VoiceError> {
+        let store = self.store.clone();
+        Ok(blocking(move || store.drop_notes(OffsetDateTime::now_utc() - NOTE_LIFE)).await??)
+    }
+}

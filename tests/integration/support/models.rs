@@ -1,0 +1,54 @@
+//! Copies of the fixture models that a test may change.
+
+use std::path::Path;
+
+use meeshy_translator::registry::sha256_of;
+
+use super::daemon::fixture_models;
+
+/// What a model folder needs; the scripts and goldens beside it stay where they are.
+const PARTS: [&str; 7] = [
+    "manifest.toml",
+    "vad",
+    "whisper",
+    "marian",
+    "marian-merged",
+    "openvoice",
+    "xtts",
+];
+
+/// A copy of the fixture models.
+pub fn copied_models() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for part in PARTS {
+        copy(&fixture_models().join(part), &folder.path().join(part));
+    }
+    folder
+}
+
+fn copy(from: &Path, to: &Path) {
+    if !from.is_dir() {
+        std::fs::copy(from, to).unwrap();
+        return;
+    }
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        copy(&path, &to.join(path.file_name().unwrap()));
+    }
+}
+
+/// Puts other bytes into a file of the copy, and their length and hash into its manifest.
+pub fn replace(models: &Path, file: &str, bytes: &[u8]) {
+    let (path, manifest_path) = (models.join(file), models.join("manifest.toml"));
+    let entry = |path: &Path| {
+        let hash = sha256_of(path, |_| {}).unwrap();
+        let length = std::fs::metadata(path).unwrap().len();
+        format!("path = \"{file}\"\nsha256 = \"{hash}\"\nsize_bytes = {length}\n")
+    };
+    let manifest = std::fs::read_to_string(&manifest_path).unwrap();
+    let before = entry(&path);
+    assert!(manifest.contains(&before), "{file} is not in the manifest");
+    std::fs::write(&path, bytes).unwrap();
+    std::fs::write(manifest_path, manifest.replace(&before, &entry(&path))).unwrap();
+}
