@@ -168,17 +168,17 @@ impl Ledger {
             .await
     }
 
-    /// Figures about the jobs of one lane: those that are there, and those that ended since a time in
+    /// Figures about the jobs of two lanes: those that are there, and those that ended since a time in
     /// milliseconds since 1970.
     ///
     /// # Errors
     /// The database fails.
     pub async fn job_statistics(
         &self,
-        lane: &'static str,
+        lanes: [&'static str; 2],
         since_ms: i64,
     ) -> Result<JobStatistics, LedgerError> {
-        self.read(move |connection| job_statistics(connection, lane, since_ms))
+        self.read(move |connection| job_statistics(connection, lanes, since_ms))
             .await
     }
 }
@@ -324,7 +324,7 @@ fn user_statistics(
 
 fn job_statistics(
     connection: &Connection,
-    lane: &str,
+    lanes: [&str; 2],
     since_ms: i64,
 ) -> Result<JobStatistics, LedgerError> {
     let statistics = connection
@@ -336,9 +336,9 @@ fn job_statistics(
                                        AND finished_at_ms >= ?2),
                     coalesce(avg(finished_at_ms - received_at_ms)
                              FILTER (WHERE state = 'done' AND finished_at_ms >= ?2), 0.0)
-             FROM jobs WHERE lane = ?1",
+             FROM jobs WHERE lane IN (?1, ?3)",
         )?
-        .query_row(params![lane, since_ms], |row| {
+        .query_row(params![lanes[0], since_ms, lanes[1]], |row| {
             let count = |column: usize| -> rusqlite::Result<u64> {
                 Ok(row.get::<_, i64>(column)?.unsigned_abs())
             };
