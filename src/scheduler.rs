@@ -13,11 +13,12 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::domain::Deadline;
+use crate::domain::timestamp::now_unix_ms;
 use crate::engine::error_chain;
 use crate::ledger::{Finish, JobId, JobRecord, Ledger, LedgerError, MAX_ATTEMPTS};
 use crate::observe::metrics::{JOB_DURATION, JOBS_FINISHED, JOBS_RUNNING, QUEUE_DEPTH, QUEUE_WAIT};
 use crate::pipeline::{AUDIO_LANE, Attempt, Pipeline};
-use crate::protocol::{PoolType, Request, Timestamp, VoiceCall, VoiceProfileCall};
+use crate::protocol::{PoolType, Request, VoiceCall, VoiceProfileCall};
 
 pub use submit::{SubmitError, ended};
 
@@ -511,8 +512,7 @@ fn count_end(kind: &str, received_at_ms: i64, finish: Finish) {
         Finish::Failed(_) => "failed",
         Finish::Quarantined => "quarantined",
     };
-    let now = i64::try_from(Timestamp::now().unix_ms()).unwrap_or(i64::MAX);
-    let seconds = now.saturating_sub(received_at_ms).max(0) as f64 / 1000.0;
+    let seconds = now_unix_ms().saturating_sub(received_at_ms).max(0) as f64 / 1000.0;
     metrics::counter!(JOBS_FINISHED, "kind" => kind.to_owned(), "outcome" => outcome).increment(1);
     metrics::histogram!(JOB_DURATION, "kind" => kind.to_owned()).record(seconds);
     tracing::info!(

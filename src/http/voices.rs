@@ -11,9 +11,9 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::error::ApiError;
+use crate::domain::timestamp;
 use crate::engine::error_chain;
 use crate::error::Reason;
 use crate::ledger::{JobRecord, JobState};
@@ -199,14 +199,10 @@ fn report(voice: &VoiceMetadata) -> Value {
         "quality_score": quality,
         "audio_count": voice.audio_count,
         "total_duration_ms": voice.total_duration_ms,
-        "created_at": rfc3339(voice.created_at),
-        "updated_at": rfc3339(voice.updated_at),
+        "created_at": timestamp::text(voice.created_at),
+        "updated_at": timestamp::text(voice.updated_at),
         "age_days": age.whole_days().max(0),
         "version": voice.version,
-        "next_recalibration_at": rfc3339(voice.next_recalibration_at),
+        "next_recalibration_at": timestamp::text(voice.next_recalibration_at),
     })
-}
-
-fn rfc3339(at: OffsetDateTime) -> String {
-    at.format(&Rfc3339).unwrap_or_default()
 }

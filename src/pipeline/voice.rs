@@ -10,6 +10,7 @@ use super::job::Job;
 use super::message::{Voice, VoiceMessage};
 use super::{JobFailure, history};
 use crate::domain::Recording;
+use crate::domain::timestamp::from_unix_ms;
 use crate::domain::voice::SpeakerEmbedding;
 use crate::engine::error_chain;
 use crate::error::{ErrorCode, Stage};
@@ -106,8 +107,7 @@ pub(super) async fn hold(job: &Job, user_id: &str) -> Option<OwnedMutexGuard<()>
 
 /// When the job was accepted.
 pub(super) fn accepted_at(job: &Job) -> OffsetDateTime {
-    let nanoseconds = i128::from(job.record.received_at_ms) * 1_000_000;
-    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    from_unix_ms(job.record.received_at_ms)
 }
 
 /// A failure of voices as one of a job.

@@ -13,7 +13,7 @@ use super::message::{Outcome, Speaking, Targets, VoiceMessage};
 use super::recording::{self, Hints};
 use super::voice_api::{measured, register, require_length};
 use super::{JobFailure, voice};
-use crate::domain::{Recording, Transcript, TranscriptSource, timestamp};
+use crate::domain::{Recording, Transcript, TranscriptSource, VoiceMeasures};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::Finish;
 use crate::protocol::{
@@ -75,7 +75,7 @@ async fn analyze(
     let fingerprint = VoiceFingerprint::new(
         &stored.profile.speaker_embedding,
         &measures,
-        timestamp::from_unix_ms(job.record.received_at_ms),
+        voice::accepted_at(job),
         stored.metadata.total_duration_ms,
         stored.metadata.audio_count,
     );
@@ -250,7 +250,7 @@ async fn verify(
 async fn fingerprint_of(
     job: &Job,
     recording: &Recording,
-    measures: &crate::domain::VoiceMeasures,
+    measures: &VoiceMeasures,
 ) -> Result<VoiceFingerprint, JobFailure> {
     let speaker = job
         .pipeline
@@ -261,7 +261,7 @@ async fn fingerprint_of(
     Ok(VoiceFingerprint::new(
         &speaker,
         measures,
-        timestamp::from_unix_ms(job.record.received_at_ms),
+        voice::accepted_at(job),
         recording.pcm.duration_ms(),
         1,
     ))

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::history::{self, Wanted};
 use super::job::Job;
 use super::{JobFailure, documents, recording, voice};
+use crate::domain::digest::sha256_hex;
+use crate::domain::timestamp;
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{DocumentWrite, Finish, JobId, JobRecord, Ledger, LedgerError, NewJob};
 use crate::voices::{Occasion, VoiceMetadata};
@@ -74,11 +75,10 @@ impl VoiceTask {
     /// made anew once for the same time.
     pub fn scheduled(voice: &VoiceMetadata, since: OffsetDateTime) -> Self {
         let kind = VoiceTaskKind::Recalibrate;
-        let user = Sha256::digest(voice.user_id.as_bytes());
-        let user: String = user.iter().map(|byte| format!("{byte:02x}")).collect();
+        let user = sha256_hex(voice.user_id.as_bytes());
         let due_at = voice.next_recalibration_at.unix_timestamp();
         Self {
-            since_ms: crate::domain::timestamp::unix_ms(since),
+            since_ms: timestamp::unix_ms(since),
             key: format!("{}:{user}:{}:{due_at}", kind.as_str(), voice.version),
             ..Self::new(kind, &voice.user_id, "schedule")
         }
@@ -174,11 +174,9 @@ pub(super) async fn run(job: &Arc<Job>, task: &VoiceTask) -> Result<Finish, JobF
 
 async fn recalibrate(job: &Job, task: &VoiceTask) -> Result<Finish, JobFailure> {
     let voices = &job.pipeline.voices;
-    let since = i128::from(task.since_ms) * 1_000_000;
     let wanted = Wanted {
         user_id: &task.user_id,
-        since: OffsetDateTime::from_unix_timestamp_nanos(since)
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH),
+        since: timestamp::from_unix_ms(task.since_ms),
         at_hand: None,
     };
     let recordings = history::recordings(&job.pipeline, &wanted, &job.deadline).await;

@@ -40,6 +40,7 @@ use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
 use crate::domain::Deadline;
+use crate::domain::digest::short_digest;
 use crate::domain::voice::SpeakerEmbedding;
 use crate::engine::{EngineError, EngineHandle};
 use crate::error::Reason;
@@ -222,7 +223,7 @@ impl Voices {
         let recording = tokio::fs::read(&path)
             .await
             .map_err(|source| VoiceError::DefaultVoice { path, source })?;
-        let key = format!("default:{}", store::digest(&recording));
+        let key = format!("default:{}", short_digest(&recording));
         let decoded = {
             let deadline = deadline.clone();
             blocking(move || decode(&recording, &DecodeLimits::default(), &deadline)).await?

@@ -1,9 +1,9 @@
 //! Jobs of the voice API: their acceptance, how far they are, and their cancellation.
 
 use serde_json::Value;
-use time::OffsetDateTime;
 
 use super::{failed, refusal, short_name, webhook};
+use crate::domain::timestamp::from_unix_ms;
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{Emission, JobRecord, JobState, LedgerError};
 use crate::pipeline::JobFailure;
@@ -65,9 +65,9 @@ pub(super) async fn status(
             _ => advance.percent,
         },
         current_step: advance.step.map(Stage::as_str),
-        created_at: time_of(record.received_at_ms),
-        started_at: record.started_at_ms.map(time_of),
-        completed_at: record.finished_at_ms.map(time_of),
+        created_at: from_unix_ms(record.received_at_ms),
+        started_at: record.started_at_ms.map(from_unix_ms),
+        completed_at: record.finished_at_ms.map(from_unix_ms),
         result,
         error,
     })))
@@ -155,8 +155,4 @@ async fn event_field(
     let body = job.pipeline.ledger.event(record.id, key).await?;
     let event: Option<Value> = body.and_then(|body| serde_json::from_slice(&body).ok());
     Ok(event.and_then(|mut event| event.get_mut(field).map(Value::take)))
-}
-
-fn time_of(unix_ms: i64) -> OffsetDateTime {
-    crate::domain::timestamp::from_unix_ms(unix_ms)
 }
