@@ -36,9 +36,9 @@ pub enum Lane {
     TextAny,
     /// Recordings that are heard or spoken.
     Audio,
-    /// Recordings that are only measured.
+    /// Recordings from which a voice is measured, compared or registered.
     Analysis,
-    /// Questions that are answered from what is known.
+    /// What takes no model: questions that are answered from what is known, and deletions.
     Query,
 }
 
@@ -140,9 +140,10 @@ enum Slots {
     Query,
 }
 
-/// Recordings that are measured at once: each takes a core for a moment.
+/// Recordings that are measured at once: each takes a core for a moment, and some are spoken again
+/// as previews.
 const MAX_RUNNING_ANALYSES: usize = 2;
-/// Questions that are answered at once.
+/// Questions that are answered at once, and deletions.
 const MAX_RUNNING_QUERIES: usize = 16;
 
 /// Bounds of the scheduler.
@@ -454,6 +455,9 @@ async fn attempt(
                     failure.record(&kind);
                     retry(scheduler, lane, job_id);
                 }
+                Err(error) if is_over(&error) => {
+                    tracing::info!(job.id = job_id.0, "job was ended while it ran");
+                }
                 Err(error) => {
                     tracing::error!(error = %error_chain(&error), "job stopped at the ledger");
                     // A full disk is not the job's fault: it must not use up the attempts.
@@ -463,11 +467,21 @@ async fn attempt(
             }
         }
         Ok(None) => {}
+        Err(error) if is_over(&error) => {}
         Err(error) => {
             tracing::error!(error = %error_chain(&error), "job could not be begun");
             retry(scheduler, lane, job_id);
         }
     }
+}
+
+/// True when somebody else has ended the job, or even deleted it since: a cancellation may come at
+/// any time.
+fn is_over(error: &LedgerError) -> bool {
+    matches!(
+        error,
+        LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)
+    )
 }
 
 /// Counts the attempt and reads the job; `None` when nothing is left to do for it.

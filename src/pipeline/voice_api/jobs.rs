@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{failed, refusal, short_name, webhook};
+use super::{failed, refusal, short_name};
 use crate::domain::timestamp::from_unix_ms;
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{Emission, JobRecord, JobState, LedgerError};
@@ -10,7 +10,7 @@ use crate::pipeline::JobFailure;
 use crate::pipeline::job::{Job, outgoing_event};
 use crate::protocol::{
     Event, JobAccepted, JobCancelled, JobStatus, JobStatusName, Request, RequestKind, Timestamp,
-    VoiceApiRequest, VoiceApiResult, VoiceApiSuccess, VoiceCall,
+    VoiceApiRequest, VoiceApiResult, VoiceApiSuccess,
 };
 
 /// Key of the event with a job's result.
@@ -80,8 +80,13 @@ pub(super) async fn cancel(
     job_id: String,
 ) -> Result<VoiceApiResult, JobFailure> {
     let record = owned(job, user_id, job_id).await?;
-    if record.state.is_finished() {
-        return Ok(cancelled(false, "the job has ended already"));
+    match status_of(&record) {
+        JobStatusName::Pending | JobStatusName::Processing => {}
+        // By an earlier request, or by an earlier attempt at this one.
+        JobStatusName::Cancelled => return Ok(cancelled(true, "the job is cancelled")),
+        JobStatusName::Completed | JobStatusName::Failed => {
+            return Ok(cancelled(false, "the job has ended already"));
+        }
     }
     let Ok(Request::VoiceApi(request)) = job.pipeline.request_of(&record).await? else {
         return Err(JobFailure::unreadable_request());
@@ -92,7 +97,7 @@ pub(super) async fn cancel(
         Reason::Cancelled,
         "the job was cancelled",
     );
-    let event = failed(&record, &request, &failure);
+    let (event, post) = failed(&record, &request, &failure);
     let emission = Emission {
         events: outgoing_event(FAILED.to_owned(), &event)
             .into_iter()
@@ -108,8 +113,8 @@ pub(super) async fn cancel(
         Err(error) => return Err(error.into()),
     }
     job.pipeline.running.cancel(record.id);
-    if let VoiceCall::TranslateAsync(_, options) = request.call {
-        webhook::post(&job.pipeline, webhook::body(options.webhook_url, &event));
+    if let Some(post) = post {
+        post.send(&job.pipeline);
     }
     Ok(cancelled(true, "the job is cancelled"))
 }
