@@ -105,7 +105,7 @@ async fn recalibrate(
     let is_for = |reason: Reason| job.reason.as_deref() == Some(reason.as_str());
     Err(if is_for(Reason::NoAudio) {
         ApiError::new(StatusCode::BAD_REQUEST, "No audio history found")
-    } else if is_for(Reason::InvalidRequest) {
+    } else if is_for(Reason::NotFound) {
         not_found()
     } else if is_for(Reason::ModelUnavailable) {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "Models are not loaded")
@@ -145,8 +145,8 @@ async fn delete(
 async fn finished(state: &VoiceState, task: VoiceTask) -> Result<Option<JobRecord>, ApiError> {
     let lane = match task.kind() {
         VoiceTaskKind::Recalibrate => Lane::Audio,
-        // Nothing is heard for it, and nobody should wait for it behind recordings.
-        VoiceTaskKind::Delete => Lane::TextFast,
+        // Nothing is heard for it, and nobody should wait for it behind recordings or texts.
+        VoiceTaskKind::Delete => Lane::Query,
     };
     let ledger = &state.pipeline.ledger;
     let submitted = state

@@ -149,8 +149,9 @@ impl VoiceError {
         match self {
             Self::Embed(error) => error.reason(),
             Self::Condition(error) => error.reason(),
-            Self::OtherSpeaker => Reason::NoAudio,
-            Self::NoVoice => Reason::InvalidRequest,
+            // Not the recording is wrong but whose it is said to be.
+            Self::OtherSpeaker => Reason::BadOutput,
+            Self::NoVoice => Reason::NotFound,
             Self::Store(_) | Self::Panicked | Self::CloneLog { .. } => Reason::Internal,
             Self::DefaultVoice { .. } | Self::Decode(_) => Reason::ModelUnavailable,
         }

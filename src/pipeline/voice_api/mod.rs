@@ -31,7 +31,6 @@ use crate::protocol::{
 
 pub(super) use analysis::measured;
 pub use jobs::{accepted, job_id};
-pub(super) use profiles::{register, require_length};
 use webhook::Post;
 pub use webhook::WebhookOptions;
 
