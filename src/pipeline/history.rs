@@ -145,7 +145,7 @@ impl<'a> Found<'a> {
         let kind = RequestKind::AudioProcess.as_str();
         let before = self.wanted.at_hand.map(|(job_id, _)| job_id);
         let jobs = ledger
-            .jobs_of_user(self.wanted.user_id, Some(kind), before, MAX_JOBS)
+            .jobs_of_user(self.wanted.user_id, kind, before, MAX_JOBS)
             .await?;
         for job_id in jobs {
             if self.is_enough() {

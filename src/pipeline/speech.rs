@@ -16,6 +16,7 @@ use super::{JobFailure, UnspokenLanguage};
 use crate::domain::timestamp::from_unix_ms;
 use crate::domain::{Language, Segment, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
+use crate::ledger::LedgerError;
 use crate::observe::metrics::AUDIO_SYNTHESIZED;
 use crate::protocol::{AUDIO_MP3, TranslatedAudio};
 use crate::stages::encode::mp3;
@@ -247,7 +248,7 @@ async fn publishable(
     audio: Bytes,
 ) -> Result<TranslatedAudio, JobFailure> {
     let (audio_path, audio_url) = match &message.file_stem {
-        Some(stem) => written_file(job, stem, language, audio.clone()).await,
+        Some(stem) => written_file(job, stem, language, audio.clone()).await?,
         None => Default::default(),
     };
     Ok(TranslatedAudio {
@@ -265,8 +266,17 @@ async fn publishable(
 }
 
 /// Writes a speech file; gives its path and its URL, both empty when it could not be written.
-async fn written_file(job: &Job, stem: &str, language: Language, audio: Bytes) -> (String, String) {
+async fn written_file(
+    job: &Job,
+    stem: &str,
+    language: Language,
+    audio: Bytes,
+) -> Result<(String, String), LedgerError> {
     let file = relative_file(job.record.received_at_ms, stem, language);
+    if let Some(user_id) = &job.record.user_id {
+        let ledger = &job.pipeline.ledger;
+        ledger.note_speech_file(user_id, &file).await?;
+    }
     let root = job.pipeline.options.output_directory.clone();
     let path = root.join(&file);
     let written = tokio::task::spawn_blocking(move || write_file(&path, &audio)).await;
@@ -274,10 +284,10 @@ async fn written_file(job: &Job, stem: &str, language: Language, audio: Bytes) -
         tracing::error!(%error, "speech file could not be written");
     }
     if !matches!(written, Ok(Ok(()))) {
-        return Default::default();
+        return Ok(Default::default());
     }
     let url = format!("/outputs/audio/{}", file.display());
-    (root.join(&file).display().to_string(), url)
+    Ok((root.join(&file).display().to_string(), url))
 }
 
 /// `translated/YYYY/mm/<stem>_<language>.mp3`
