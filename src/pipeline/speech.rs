@@ -12,7 +12,7 @@ use super::job::Job;
 use super::message::{Voice, VoiceMessage};
 use super::recording::off_thread;
 use super::translation::{SourceText, translate_cached};
-use super::{JobFailure, UnspokenLanguage};
+use super::{JobFailure, UnspokenLanguage, voice};
 use crate::domain::timestamp::from_unix_ms;
 use crate::domain::{Language, Segment, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
@@ -265,7 +265,8 @@ async fn publishable(
     })
 }
 
-/// Writes a speech file; gives its path and its URL, both empty when it could not be written.
+/// Writes a speech file; gives its path and its URL, both empty when it could not be written, or when
+/// everything of the user was deleted since the job came.
 async fn written_file(
     job: &Job,
     stem: &str,
@@ -273,10 +274,18 @@ async fn written_file(
     audio: Bytes,
 ) -> Result<(String, String), LedgerError> {
     let file = relative_file(job.record.received_at_ms, stem, language);
-    if let Some(user_id) = &job.record.user_id {
-        let ledger = &job.pipeline.ledger;
-        ledger.note_speech_file(user_id, &file).await?;
-    }
+    // A deletion waits until the file is where it will find it.
+    let _held = match &job.record.user_id {
+        Some(user_id) => {
+            let Some(held) = voice::hold(job, user_id).await else {
+                return Ok(Default::default());
+            };
+            let ledger = &job.pipeline.ledger;
+            ledger.note_speech_file(user_id, &file).await?;
+            Some(held)
+        }
+        None => None,
+    };
     let root = job.pipeline.options.output_directory.clone();
     let path = root.join(&file);
     let written = tokio::task::spawn_blocking(move || write_file(&path, &audio)).await;
