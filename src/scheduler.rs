@@ -1,8 +1,10 @@
-//! Whose turn it is: lanes with bounds, so that texts never wait behind audio.
+//! Whose turn it is: lanes with bounds, so that texts and questions never wait behind
+//! audio.
 //!
 //! The queues hold ids only; what a job needs is in the ledger. Texts take the text slots, short ones
-//! first; audio takes its own.
+//! first; audio, measurements and questions take their own.
 
+mod lane;
 mod submit;
 
 use std::collections::{HashMap, VecDeque};
@@ -17,128 +19,14 @@ use crate::domain::timestamp::now_unix_ms;
 use crate::engine::error_chain;
 use crate::ledger::{Finish, JobId, JobRecord, Ledger, LedgerError, MAX_ATTEMPTS};
 use crate::observe::metrics::{JOB_DURATION, JOBS_FINISHED, JOBS_RUNNING, QUEUE_DEPTH, QUEUE_WAIT};
-use crate::pipeline::{AUDIO_LANE, Attempt, Pipeline};
-use crate::protocol::{PoolType, Request, VoiceCall, VoiceProfileCall};
+use crate::pipeline::{Attempt, Pipeline};
 
+pub use lane::Lane;
+use lane::Slots;
 pub use submit::{SubmitError, ended};
 
 /// Pause before a job that may succeed later is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
-
-/// Where a job waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Lane {
-    /// Short texts.
-    TextFast,
-    /// Other texts, and stories.
-    TextNormal,
-    /// Texts that nobody waits for.
-    TextAny,
-    /// Recordings that are heard or spoken.
-    Audio,
-    /// Recordings from which a voice is measured, compared or registered.
-    Analysis,
-    /// What takes no model: questions that are answered from what is known, and deletions.
-    Query,
-}
-
-impl Lane {
-    const ALL: [Self; 6] = [
-        Self::Query,
-        Self::TextFast,
-        Self::TextNormal,
-        Self::TextAny,
-        Self::Analysis,
-        Self::Audio,
-    ];
-
-    /// The lane of a request; a ping has none.
-    pub fn of(request: &Request) -> Option<Self> {
-        match request {
-            Request::Ping => None,
-            Request::AudioProcess(_) | Request::TranscriptionOnly(_) => Some(Self::Audio),
-            Request::StoryText(request) => Some(Self::of_text(&request.text, false)),
-            Request::Translation(request) => {
-                Some(Self::of_text(&request.text, request.is_low_priority()))
-            }
-            Request::VoiceApi(request) => Some(match &request.call {
-                VoiceCall::Translate(_) | VoiceCall::TranslateAsync(..) => Self::Audio,
-                VoiceCall::Analyze(_)
-                | VoiceCall::Compare(..)
-                | VoiceCall::ProfileCreate(_)
-                | VoiceCall::ProfileUpdate(_) => Self::Analysis,
-                VoiceCall::JobStatus(_)
-                | VoiceCall::JobCancel(_)
-                | VoiceCall::Feedback(_)
-                | VoiceCall::History(_)
-                | VoiceCall::Stats(_)
-                | VoiceCall::AdminMetrics
-                | VoiceCall::Health
-                | VoiceCall::Languages
-                | VoiceCall::ProfileGet(_)
-                | VoiceCall::ProfileDelete(_)
-                | VoiceCall::ProfileList(_) => Self::Query,
-            }),
-            Request::VoiceProfile(request) => Some(match &request.call {
-                VoiceProfileCall::Analyze(_) | VoiceProfileCall::Verify(..) => Self::Analysis,
-                VoiceProfileCall::Compare(..) => Self::Query,
-            }),
-        }
-    }
-
-    /// The lane of a text.
-    pub fn of_text(text: &str, is_low_priority: bool) -> Self {
-        match PoolType::of_text(text, is_low_priority) {
-            PoolType::Fast => Self::TextFast,
-            PoolType::Normal => Self::TextNormal,
-            PoolType::Any => Self::TextAny,
-        }
-    }
-
-    /// The lane's name in the ledger, in metrics and in logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TextFast => "text_fast",
-            Self::TextNormal => "text_normal",
-            Self::TextAny => "text_any",
-            Self::Audio => AUDIO_LANE,
-            Self::Analysis => "analysis",
-            Self::Query => "query",
-        }
-    }
-
-    /// The lane of that name; what is unknown waits with the recordings.
-    pub fn from_name(name: &str) -> Self {
-        Self::ALL
-            .into_iter()
-            .find(|lane| lane.as_str() == name)
-            .unwrap_or(Self::Audio)
-    }
-
-    /// The slots that jobs of the lane share.
-    fn slots(self) -> Slots {
-        match self {
-            Self::TextFast | Self::TextNormal | Self::TextAny => Slots::Text,
-            Self::Audio => Slots::Audio,
-            Self::Analysis => Slots::Analysis,
-            Self::Query => Slots::Query,
-        }
-    }
-
-    /// True when its jobs need audio services.
-    pub fn needs_audio(self) -> bool {
-        matches!(self, Self::Audio | Self::Analysis)
-    }
-}
-
-/// Jobs that may run at once share slots of one kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Slots {
-    Text,
-    Audio,
-    Analysis,
-    Query,
-}
 
 /// Recordings that are measured at once: each takes a core for a moment, and some are spoken again
 /// as previews.
@@ -157,7 +45,7 @@ pub struct SchedulerOptions {
     pub max_queued_fast: usize,
     /// Other texts that wait at most, in each of their two lanes.
     pub max_queued_normal: usize,
-    /// Recordings that wait at most, in each of their two lanes.
+    /// Recordings that wait at most, in each of their lanes.
     pub max_queued_audio: usize,
     /// Time for one job.
     pub job_budget: Duration,
@@ -231,7 +119,7 @@ impl Scheduler {
         let bound = match lane {
             Lane::TextFast => self.options.max_queued_fast,
             Lane::TextNormal | Lane::TextAny | Lane::Query => self.options.max_queued_normal,
-            Lane::Audio | Lane::Analysis => self.options.max_queued_audio,
+            Lane::Audio | Lane::AudioLow | Lane::Analysis => self.options.max_queued_audio,
         };
         let mut queues = self.lock();
         let waiting = queues.waiting.get(&lane).map_or(0, VecDeque::len);
@@ -455,8 +343,9 @@ async fn attempt(
                     failure.record(&kind);
                     retry(scheduler, lane, job_id);
                 }
-                Err(error) if is_over(&error) => {
-                    tracing::info!(job.id = job_id.0, "job was ended while it ran");
+                // Somebody has cancelled it, or even deleted it since.
+                Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => {
+                    tracing::info!(job.id = job_id.0, "job was ended from outside");
                 }
                 Err(error) => {
                     tracing::error!(error = %error_chain(&error), "job stopped at the ledger");
@@ -467,21 +356,12 @@ async fn attempt(
             }
         }
         Ok(None) => {}
-        Err(error) if is_over(&error) => {}
+        Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => {}
         Err(error) => {
             tracing::error!(error = %error_chain(&error), "job could not be begun");
             retry(scheduler, lane, job_id);
         }
     }
-}
-
-/// True when somebody else has ended the job, or even deleted it since: a cancellation may come at
-/// any time.
-fn is_over(error: &LedgerError) -> bool {
-    matches!(
-        error,
-        LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)
-    )
 }
 
 /// Counts the attempt and reads the job; `None` when nothing is left to do for it.
@@ -554,16 +434,6 @@ mod tests {
     }
 
     #[test]
-    fn lanes_by_length_and_priority() {
-        assert_eq!(Lane::of_text(&"é".repeat(99), false), Lane::TextFast);
-        assert_eq!(Lane::of_text(&"é".repeat(100), false), Lane::TextNormal);
-        assert_eq!(Lane::of_text("short", true), Lane::TextAny);
-        for lane in Lane::ALL {
-            assert_eq!(Lane::from_name(lane.as_str()), lane);
-        }
-    }
-
-    #[test]
     fn a_full_lane_refuses_and_the_others_do_not() {
         let scheduler = scheduler();
         scheduler.reserve(Lane::TextFast).unwrap().enqueue(JobId(1));
@@ -578,19 +448,21 @@ mod tests {
     }
 
     #[test]
-    fn short_texts_go_first_and_audio_holds_nobody_up() {
+    fn questions_and_short_texts_go_first_and_audio_holds_nobody_up() {
         let scheduler = scheduler();
         for (id, lane) in [
+            (0, Lane::AudioLow),
             (1, Lane::Audio),
             (2, Lane::TextAny),
             (3, Lane::TextNormal),
             (4, Lane::TextFast),
+            (5, Lane::Query),
         ] {
             scheduler.push(lane, JobId(id));
         }
         let order: Vec<i64> = std::iter::from_fn(|| scheduler.next(&Running::default()))
             .map(|(_, job_id)| job_id.0)
             .collect();
-        assert_eq!(order, [4, 3, 2, 1]);
+        assert_eq!(order, [5, 4, 3, 2, 1, 0]);
     }
 }

@@ -168,17 +168,17 @@ impl Ledger {
             .await
     }
 
-    /// Figures about the jobs of one lane: those that are there, and those that ended since a time in
+    /// Figures about the jobs of two lanes: those that are there, and those that ended since a time in
     /// milliseconds since 1970.
     ///
     /// # Errors
     /// The database fails.
     pub async fn job_statistics(
         &self,
-        lane: &'static str,
+        lanes: [&'static str; 2],
         since_ms: i64,
     ) -> Result<JobStatistics, LedgerError> {
-        self.read(move |connection| job_statistics(connection, lane, since_ms))
+        self.read(move |connection| job_statistics(connection, lanes, since_ms))
             .await
     }
 }
@@ -324,7 +324,7 @@ fn user_statistics(
 
 fn job_statistics(
     connection: &Connection,
-    lane: &str,
+    lanes: [&str; 2],
     since_ms: i64,
 ) -> Result<JobStatistics, LedgerError> {
     // Two questions, each of which an index answers.
@@ -332,9 +332,9 @@ fn job_statistics(
         .prepare_cached(
             "SELECT count(*) FILTER (WHERE state = 'running'),
                     count(*) FILTER (WHERE state = 'accepted')
-             FROM jobs WHERE lane = ?1 AND state IN ('accepted', 'running')",
+             FROM jobs WHERE state IN ('accepted', 'running') AND lane IN (?1, ?2)",
         )?
-        .query_row([lane], |row| {
+        .query_row(lanes, |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
         })?;
     let (done, failed, mean_processing_time_ms) = connection
@@ -343,9 +343,9 @@ fn job_statistics(
                     count(*) FILTER (WHERE state IN ('failed', 'quarantined')),
                     coalesce(avg(finished_at_ms - received_at_ms)
                              FILTER (WHERE state = 'done'), 0.0)
-             FROM jobs WHERE lane = ?1 AND finished_at_ms >= ?2",
+             FROM jobs WHERE finished_at_ms >= ?3 AND lane IN (?1, ?2)",
         )?
-        .query_row(params![lane, since_ms], |row| {
+        .query_row(params![lanes[0], lanes[1], since_ms], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get(2)?))
         })?;
     Ok(JobStatistics {

@@ -76,8 +76,9 @@ pub use text::items;
 use voice_api::WebhookOptions;
 pub use voice_task::{Deleted, VoiceTask, VoiceTaskKind};
 
-/// Lane of jobs with recordings that are heard or spoken, by its name in the ledger.
-pub const AUDIO_LANE: &str = "audio";
+/// Lanes of jobs with recordings that are heard or spoken, by their names in the ledger: those that
+/// somebody waits for, and those that may wait.
+pub const AUDIO_LANES: [&str; 2] = ["audio", "audio_low"];
 
 /// Time that stages get to notice a deadline.
 const DEADLINE_GRACE: Duration = Duration::from_secs(5);

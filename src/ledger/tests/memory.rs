@@ -237,7 +237,7 @@ async fn jobs_are_counted_by_lane_and_end() {
         ledger.emit(*job_id, emission).await.unwrap();
     }
     ledger.start_attempt(ids[2]).await.unwrap();
-    let counted = ledger.job_statistics("audio", 0).await.unwrap();
+    let counted = ledger.job_statistics(["other", "audio"], 0).await.unwrap();
     assert_eq!(
         (
             counted.done,
@@ -247,8 +247,14 @@ async fn jobs_are_counted_by_lane_and_end() {
         ),
         (1, 1, 1, 1)
     );
-    let counted = ledger.job_statistics("audio", i64::MAX).await.unwrap();
+    let counted = ledger
+        .job_statistics(["audio", "other"], i64::MAX)
+        .await
+        .unwrap();
     assert_eq!((counted.done, counted.failed), (0, 0));
-    let counted = ledger.job_statistics("text_fast", 0).await.unwrap();
+    let counted = ledger
+        .job_statistics(["text_fast", "other"], 0)
+        .await
+        .unwrap();
     assert_eq!((counted.running, counted.waiting), (0, 0));
 }

@@ -7,7 +7,7 @@ use crate::engine::EngineStatus;
 use crate::observe::health::DatabaseStatus;
 use crate::observe::process;
 use crate::pipeline::job::Job;
-use crate::pipeline::{AUDIO_LANE, JobFailure, Pipeline};
+use crate::pipeline::{AUDIO_LANES, JobFailure, Pipeline};
 use crate::protocol::{
     AdminMetrics, HealthStatus, LanguageFeatures, LanguageSupport, VoiceApiResult, VoiceHealth,
     VoiceLatency, VoiceServices,
@@ -60,7 +60,7 @@ pub(super) async fn admin_metrics(job: &Job) -> Result<VoiceApiResult, JobFailur
     let midnight = OffsetDateTime::now_utc().replace_time(time::Time::MIDNIGHT);
     let jobs = pipeline
         .ledger
-        .job_statistics(AUDIO_LANE, timestamp::unix_ms(midnight))
+        .job_statistics(AUDIO_LANES, timestamp::unix_ms(midnight))
         .await?;
     let uptime = pipeline.health.uptime_seconds();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

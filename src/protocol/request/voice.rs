@@ -93,7 +93,7 @@ pub struct VoiceTranslateRequest {
 pub struct JobOptions {
     /// Where its event is to be posted too, if that host is allowed.
     pub webhook_url: Option<String>,
-    /// In 0..=3; a hint.
+    /// In 0..=3; 0 may wait behind all other recordings, the others are alike.
     pub priority: u8,
     /// Comes back with the job's event.
     pub callback_metadata: Option<Value>,
