@@ -388,7 +388,12 @@ async fn signs_of_life(outbox: Outbox, sign: SignOfLife, stopping: watch::Receiv
 }
 
 async fn housekeeping(ledger: Ledger, settings: Settings, stopping: watch::Receiver<bool>) {
+    let speech_age = settings
+        .output
+        .retention_days
+        .map(|count| days(count.get()));
     let retention = Retention {
+        speech_ms: speech_age.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
         finished_ms: i64::from(settings.ledger.retention_hours) * 3_600_000,
         quarantined_ms: i64::from(settings.ledger.failed_retention_days) * 86_400_000,
         history_ms: i64::from(settings.ledger.history_retention_days) * 86_400_000,
@@ -397,10 +402,6 @@ async fn housekeeping(ledger: Ledger, settings: Settings, stopping: watch::Recei
             max_entries: settings.cache.max_entries,
         },
     };
-    let speech_age = settings
-        .output
-        .retention_days
-        .map(|count| days(count.get()));
     let mut purge = tokio::time::interval(PURGE_INTERVAL);
     let mut backlog = tokio::time::interval(BACKLOG_INTERVAL);
     let work = async {

@@ -11,6 +11,8 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::domain::digest::{hex, sha256_hex};
+
 /// Name of the manifest in a model directory.
 pub const MANIFEST_FILE: &str = "manifest.toml";
 
@@ -287,8 +289,7 @@ impl Registry {
             .map(|file| file.sha256.as_str())
             .collect();
         hashes.sort_unstable();
-        let digest = Sha256::digest(hashes.join("\n"));
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        sha256_hex(hashes.join("\n").as_bytes())
     }
 
     /// The voice activity detector's graph; `None` where none is installed, which is no error.
@@ -441,11 +442,7 @@ pub fn sha256_of(path: &Path, mut progress: impl FnMut(u64)) -> std::io::Result<
             }
         }
     }
-    Ok(hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hex(&hasher.finalize()))
 }
 
 #[cfg(test)]

@@ -15,11 +15,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::domain::Deadline;
+use crate::domain::timestamp::now_unix_ms;
 use crate::engine::error_chain;
 use crate::ledger::{Finish, JobId, JobRecord, Ledger, LedgerError, MAX_ATTEMPTS};
 use crate::observe::metrics::{JOB_DURATION, JOBS_FINISHED, JOBS_RUNNING, QUEUE_DEPTH, QUEUE_WAIT};
 use crate::pipeline::{Attempt, Pipeline};
-use crate::protocol::Timestamp;
 
 pub use lane::Lane;
 use lane::Slots;
@@ -28,9 +28,10 @@ pub use submit::{SubmitError, ended};
 /// Pause before a job that may succeed later is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
-/// Recordings that are measured at once: each takes a core for a moment.
+/// Recordings that are measured at once: each takes a core for a moment, and some are spoken again
+/// as previews.
 const MAX_RUNNING_ANALYSES: usize = 2;
-/// Questions that are answered at once.
+/// Questions that are answered at once, and deletions.
 const MAX_RUNNING_QUERIES: usize = 16;
 
 /// Bounds of the scheduler.
@@ -342,8 +343,8 @@ async fn attempt(
                     failure.record(&kind);
                     retry(scheduler, lane, job_id);
                 }
-                // Somebody has cancelled it.
-                Err(LedgerError::AlreadyFinished(_)) => {
+                // Somebody has cancelled it, or even deleted it since.
+                Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => {
                     tracing::info!(job.id = job_id.0, "job was ended from outside");
                 }
                 Err(error) => {
@@ -355,7 +356,7 @@ async fn attempt(
             }
         }
         Ok(None) => {}
-        Err(LedgerError::AlreadyFinished(_)) => {}
+        Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => {}
         Err(error) => {
             tracing::error!(error = %error_chain(&error), "job could not be begun");
             retry(scheduler, lane, job_id);
@@ -405,8 +406,7 @@ fn count_end(kind: &str, received_at_ms: i64, finish: Finish) {
         Finish::Failed(_) => "failed",
         Finish::Quarantined => "quarantined",
     };
-    let now = i64::try_from(Timestamp::now().unix_ms()).unwrap_or(i64::MAX);
-    let seconds = now.saturating_sub(received_at_ms).max(0) as f64 / 1000.0;
+    let seconds = now_unix_ms().saturating_sub(received_at_ms).max(0) as f64 / 1000.0;
     metrics::counter!(JOBS_FINISHED, "kind" => kind.to_owned(), "outcome" => outcome).increment(1);
     metrics::histogram!(JOB_DURATION, "kind" => kind.to_owned()).record(seconds);
     tracing::info!(

@@ -2,6 +2,7 @@
 
 pub mod audio;
 pub mod deadline;
+pub mod digest;
 pub mod language;
 mod language_names;
 pub mod measures;

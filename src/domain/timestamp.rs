@@ -28,6 +28,16 @@ pub fn from_unix_ms(unix_ms: i64) -> OffsetDateTime {
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
+/// Milliseconds from the Unix epoch to now.
+pub fn now_unix_ms() -> i64 {
+    unix_ms(OffsetDateTime::now_utc())
+}
+
+/// A point in time as RFC 3339 text; empty for a year beyond 9999.
+pub fn text(at: OffsetDateTime) -> String {
+    at.format(&Rfc3339).unwrap_or_default()
+}
+
 /// Milliseconds since the Unix epoch.
 pub fn unix_ms(at: OffsetDateTime) -> i64 {
     (at.unix_timestamp_nanos() / 1_000_000) as i64

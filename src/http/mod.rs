@@ -13,8 +13,8 @@ use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+use crate::domain::timestamp;
 use crate::engine::EngineStatus;
 use crate::observe::Health;
 use crate::observe::health::DatabaseStatus;
@@ -152,7 +152,5 @@ async fn render_metrics(State(state): State<AppState>) -> impl IntoResponse {
 }
 
 fn now() -> String {
-    OffsetDateTime::now_utc()
-        .format(&Rfc3339)
-        .unwrap_or_default()
+    timestamp::text(OffsetDateTime::now_utc())
 }

@@ -11,9 +11,9 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::error::ApiError;
+use crate::domain::timestamp;
 use crate::engine::error_chain;
 use crate::error::Reason;
 use crate::ledger::{JobRecord, JobState};
@@ -105,7 +105,7 @@ async fn recalibrate(
     let is_for = |reason: Reason| job.reason.as_deref() == Some(reason.as_str());
     Err(if is_for(Reason::NoAudio) {
         ApiError::new(StatusCode::BAD_REQUEST, "No audio history found")
-    } else if is_for(Reason::InvalidRequest) {
+    } else if is_for(Reason::NotFound) {
         not_found()
     } else if is_for(Reason::ModelUnavailable) {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "Models are not loaded")
@@ -145,8 +145,8 @@ async fn delete(
 async fn finished(state: &VoiceState, task: VoiceTask) -> Result<Option<JobRecord>, ApiError> {
     let lane = match task.kind() {
         VoiceTaskKind::Recalibrate => Lane::Audio,
-        // Nothing is heard for it, and nobody should wait for it behind recordings.
-        VoiceTaskKind::Delete => Lane::TextFast,
+        // Nothing is heard for it, and nobody should wait for it behind recordings or texts.
+        VoiceTaskKind::Delete => Lane::Query,
     };
     let ledger = &state.pipeline.ledger;
     let submitted = state
@@ -199,14 +199,10 @@ fn report(voice: &VoiceMetadata) -> Value {
         "quality_score": quality,
         "audio_count": voice.audio_count,
         "total_duration_ms": voice.total_duration_ms,
-        "created_at": rfc3339(voice.created_at),
-        "updated_at": rfc3339(voice.updated_at),
+        "created_at": timestamp::text(voice.created_at),
+        "updated_at": timestamp::text(voice.updated_at),
         "age_days": age.whole_days().max(0),
         "version": voice.version,
-        "next_recalibration_at": rfc3339(voice.next_recalibration_at),
+        "next_recalibration_at": timestamp::text(voice.next_recalibration_at),
     })
-}
-
-fn rfc3339(at: OffsetDateTime) -> String {
-    at.format(&Rfc3339).unwrap_or_default()
 }

@@ -8,9 +8,9 @@ use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
 use super::LedgerError;
+use crate::domain::digest::sha256_hex;
 
 /// Names the bytes of one payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl BlobStore {
         let mut refs = Vec::with_capacity(payloads.len());
         for payload in payloads {
             let blob = BlobRef {
-                sha256: hex_digest(payload),
+                sha256: sha256_hex(payload),
                 size_bytes: payload.len() as u64,
             };
             let path = self.path(&blob);
@@ -86,7 +86,7 @@ impl BlobStore {
             }
             Err(source) => return Err(at(&path, source)),
         };
-        if bytes.len() as u64 != blob.size_bytes || hex_digest(&bytes) != blob.sha256 {
+        if bytes.len() as u64 != blob.size_bytes || sha256_hex(&bytes) != blob.sha256 {
             return Err(LedgerError::DamagedBlob { path });
         }
         Ok(bytes.into())
@@ -156,17 +156,6 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, LedgerError> {
 /// Makes a rename or a new entry survive a power cut.
 pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
-}
-
-fn hex_digest(payload: &[u8]) -> String {
-    use std::fmt::Write as _;
-
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(payload) {
-        // Writing to a String cannot fail.
-        write!(hex, "{byte:02x}").unwrap_or_default();
-    }
-    hex
 }
 
 fn at(path: &Path, source: io::Error) -> LedgerError {

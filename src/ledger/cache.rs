@@ -128,9 +128,9 @@ pub(super) fn trim(
     limits: CacheLimits,
     now_ms: i64,
 ) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached("DELETE FROM cache WHERE created_at_ms < ?1")?
-        .execute([now_ms.saturating_sub(limits.max_age_ms)])?;
+    let before_ms = now_ms.saturating_sub(limits.max_age_ms);
+    let mut delete_old =
+        connection.prepare_cached("DELETE FROM cache WHERE kind = ?1 AND created_at_ms < ?2")?;
     let mut delete_surplus = connection.prepare_cached(
         "DELETE FROM cache WHERE kind = ?1 AND key IN (
              SELECT key FROM cache WHERE kind = ?1
@@ -138,6 +138,7 @@ pub(super) fn trim(
     )?;
     let kept = i64::try_from(limits.max_entries).unwrap_or(i64::MAX);
     for kind in CacheKind::ALL {
+        delete_old.execute(params![kind.as_str(), before_ms])?;
         delete_surplus.execute(params![kind.as_str(), kept])?;
     }
     Ok(())

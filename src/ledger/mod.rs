@@ -30,13 +30,15 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::Connection;
 
 use blobs::BlobStore;
 use writer::Writer;
+
+use crate::domain::timestamp::now_unix_ms;
 
 pub use blobs::BlobRef;
 pub use cache::{CacheEntry, CacheKind, NewCacheEntry};
@@ -118,7 +120,7 @@ impl Ledger {
     /// # Errors
     /// The job is unknown or has ended, or the database fails.
     pub async fn start_attempt(&self, job_id: JobId) -> Result<u32, LedgerError> {
-        self.write(move |connection| jobs::start_attempt(connection, job_id, now_ms()))
+        self.write(move |connection| jobs::start_attempt(connection, job_id, now_unix_ms()))
             .await
     }
 
@@ -226,7 +228,7 @@ impl Ledger {
                 events::store(connection, job_id, &events)?;
                 documents::store(connection, job_id, &documents)?;
                 match finish {
-                    Some(finish) => jobs::finish(connection, job_id, finish, now_ms()),
+                    Some(finish) => jobs::finish(connection, job_id, finish, now_unix_ms()),
                     None => Ok(()),
                 }
             })
@@ -357,7 +359,7 @@ impl Ledger {
     ) -> Result<Option<CacheEntry>, LedgerError> {
         let key = key.to_owned();
         let max_age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
-        let since_ms = now_ms().saturating_sub(max_age_ms);
+        let since_ms = now_unix_ms().saturating_sub(max_age_ms);
         self.read(move |connection| cache::load(connection, kind, &key, since_ms))
             .await
     }
@@ -369,9 +371,9 @@ impl Ledger {
     pub async fn cache(&self, entry: NewCacheEntry) -> Result<(), LedgerError> {
         self.off_thread(move |store| {
             let blob = store.blobs.put_all(entry.blob.as_slice())?.pop();
-            store
-                .writer
-                .write(move |connection| cache::store(connection, &entry, blob.as_ref(), now_ms()))
+            store.writer.write(move |connection| {
+                cache::store(connection, &entry, blob.as_ref(), now_unix_ms())
+            })
         })
         .await
     }
@@ -393,7 +395,7 @@ impl Ledger {
     /// # Errors
     /// The disk or the database fails; what was deleted before stays deleted.
     pub async fn purge(&self, retention: Retention) -> Result<Purged, LedgerError> {
-        self.off_thread(move |store| retention::purge(store, retention, now_ms()))
+        self.off_thread(move |store| retention::purge(store, retention, now_unix_ms()))
             .await
     }
 
@@ -441,7 +443,7 @@ impl Store {
             });
         }
         self.writer
-            .write(move |connection| jobs::accept(connection, &stored, now_ms()))
+            .write(move |connection| jobs::accept(connection, &stored, now_unix_ms()))
     }
 
     /// Stores the binary frames of events; the events themselves are the caller's to store.
@@ -462,12 +464,6 @@ impl Store {
     ) -> Result<T, LedgerError> {
         query(&self.reader.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    since_epoch.map_or(0, |since| since.as_millis() as i64)
 }
 
 /// Creates a directory that only its owner enters: it holds voices and texts.

@@ -365,6 +365,8 @@ pub struct Retention {
     pub quarantined_ms: i64,
     /// The voice API's history and feedback.
     pub history_ms: i64,
+    /// Files of speech; `None` where they are kept for ever.
+    pub speech_ms: Option<i64>,
     /// Results that may be given out again.
     pub cache: CacheLimits,
 }

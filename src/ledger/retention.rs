@@ -30,7 +30,13 @@ pub(super) fn purge(
     }
     store.writer.write(move |connection| {
         super::cache::trim(connection, retention.cache, now_ms)?;
-        super::voice_api::delete_older(connection, now_ms.saturating_sub(retention.history_ms))
+        super::voice_api::delete_older(connection, now_ms.saturating_sub(retention.history_ms))?;
+        match retention.speech_ms {
+            Some(age_ms) => {
+                super::users::forget_older_speech_files(connection, now_ms.saturating_sub(age_ms))
+            }
+            None => Ok(()),
+        }
     })?;
     purged.blobs = store.blobs.sweep(BLOB_GRACE, |sha256| {
         store.read(|connection| is_referenced(connection, sha256))

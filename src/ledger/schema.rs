@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/001_jobs_outbox_documents.sql"),
     include_str!("schema/002_users_cache_voice_api.sql"),
     include_str!("schema/003_job_items.sql"),
+    include_str!("schema/004_speech_files.sql"),
 ];
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -23,6 +23,7 @@ fn job(key: &str) -> NewJob {
 
 fn retention(age_ms: i64) -> Retention {
     Retention {
+        speech_ms: Some(age_ms),
         finished_ms: age_ms,
         quarantined_ms: age_ms,
         history_ms: age_ms,

@@ -327,30 +327,34 @@ fn job_statistics(
     lanes: [&str; 2],
     since_ms: i64,
 ) -> Result<JobStatistics, LedgerError> {
-    let statistics = connection
+    // Two questions, each of which an index answers.
+    let (running, waiting) = connection
         .prepare_cached(
             "SELECT count(*) FILTER (WHERE state = 'running'),
-                    count(*) FILTER (WHERE state = 'accepted'),
-                    count(*) FILTER (WHERE state = 'done' AND finished_at_ms >= ?2),
-                    count(*) FILTER (WHERE state IN ('failed', 'quarantined')
-                                       AND finished_at_ms >= ?2),
-                    coalesce(avg(finished_at_ms - received_at_ms)
-                             FILTER (WHERE state = 'done' AND finished_at_ms >= ?2), 0.0)
-             FROM jobs WHERE lane IN (?1, ?3)",
+                    count(*) FILTER (WHERE state = 'accepted')
+             FROM jobs WHERE state IN ('accepted', 'running') AND lane IN (?1, ?2)",
         )?
-        .query_row(params![lanes[0], since_ms, lanes[1]], |row| {
-            let count = |column: usize| -> rusqlite::Result<u64> {
-                Ok(row.get::<_, i64>(column)?.unsigned_abs())
-            };
-            Ok(JobStatistics {
-                running: count(0)?,
-                waiting: count(1)?,
-                done: count(2)?,
-                failed: count(3)?,
-                mean_processing_time_ms: row.get(4)?,
-            })
+        .query_row(lanes, |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
         })?;
-    Ok(statistics)
+    let (done, failed, mean_processing_time_ms) = connection
+        .prepare_cached(
+            "SELECT count(*) FILTER (WHERE state = 'done'),
+                    count(*) FILTER (WHERE state IN ('failed', 'quarantined')),
+                    coalesce(avg(finished_at_ms - received_at_ms)
+                             FILTER (WHERE state = 'done'), 0.0)
+             FROM jobs WHERE finished_at_ms >= ?3 AND lane IN (?1, ?2)",
+        )?
+        .query_row(params![lanes[0], lanes[1], since_ms], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get(2)?))
+        })?;
+    Ok(JobStatistics {
+        running: running.unsigned_abs(),
+        waiting: waiting.unsigned_abs(),
+        done: done.unsigned_abs(),
+        failed: failed.unsigned_abs(),
+        mean_processing_time_ms,
+    })
 }
 
 /// Deletes history and feedback from before a time.

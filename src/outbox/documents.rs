@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::domain::timestamp::now_unix_ms;
 use crate::engine::error_chain;
 use crate::ledger::{DocumentOutcome, Ledger, LedgerError, PendingDocument};
 use crate::observe::Health;
@@ -78,7 +79,7 @@ async fn drain(
     health: &Health,
 ) -> Result<Drained, LedgerError> {
     loop {
-        let pending = ledger.pending_documents(BATCH, now_ms()).await?;
+        let pending = ledger.pending_documents(BATCH, now_unix_ms()).await?;
         if pending.is_empty() {
             return Ok(Drained::All);
         }
@@ -137,7 +138,7 @@ fn after_refusal(document: &PendingDocument, error: &StoreError) -> DocumentOutc
     }
     tracing::warn!(collection, error = %error_text, "mongodb refuses a document");
     DocumentOutcome::RetryAt {
-        at_ms: now_ms() + retry_pause_ms(document.attempts),
+        at_ms: now_unix_ms() + retry_pause_ms(document.attempts),
     }
 }
 
@@ -174,8 +175,4 @@ fn count(outcome: DocumentOutcome) {
         DocumentOutcome::RetryAt { .. } => "retried",
     };
     metrics::counter!(DOCUMENTS_WRITTEN, "outcome" => outcome).increment(1);
-}
-
-fn now_ms() -> i64 {
-    crate::domain::timestamp::unix_ms(time::OffsetDateTime::now_utc())
 }

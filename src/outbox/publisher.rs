@@ -9,8 +9,9 @@ use bytes::Bytes;
 
 use super::Shared;
 use super::replay::Replay;
+use crate::domain::timestamp::now_unix_ms;
 use crate::engine::error_chain;
-use crate::ledger::{EventRef, Ledger, LedgerError, now_ms};
+use crate::ledger::{EventRef, Ledger, LedgerError};
 use crate::observe::metrics::EVENTS_PUBLISHED;
 use crate::transport::zmq::{
     PublishSocket, SendOutcome, Subscription, TransportError, WakeReceiver,
@@ -169,7 +170,7 @@ impl Publisher {
     /// Lists the events that a subscriber who came at `subscribed_at_ms` may have missed.
     fn begin_replay(&mut self, subscribed_at_ms: i64) -> Result<(), PublishError> {
         self.mark_sent()?;
-        let since_ms = now_ms() - REPLAY_WINDOW_MS;
+        let since_ms = now_unix_ms() - REPLAY_WINDOW_MS;
         let events = self.ledger.unsettled_blocking(since_ms, subscribed_at_ms)?;
         if !events.is_empty() {
             tracing::info!(events = events.len(), "replaying to a new subscriber");
@@ -181,7 +182,7 @@ impl Publisher {
     /// The time in milliseconds since 1970, later at every call: what was published before a
     /// subscription has an earlier stamp than it, also when the clock is set back.
     fn stamp_ms(&mut self) -> i64 {
-        self.last_stamp_ms = now_ms().max(self.last_stamp_ms + 1);
+        self.last_stamp_ms = now_unix_ms().max(self.last_stamp_ms + 1);
         self.last_stamp_ms
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::job::Job;
 use super::message::{Outcome, Speaking, Targets, VoiceMessage};
-use super::speech::file_safe;
 use super::{JobFailure, conversation, documents, voice};
+use crate::domain::digest::file_name;
 use crate::domain::{Language, Transcript};
 use crate::ledger::Finish;
 use crate::protocol::{
@@ -42,8 +42,8 @@ fn message(request: &mut AudioProcessRequest) -> VoiceMessage {
     VoiceMessage {
         file_stem: Some(format!(
             "{}_{}",
-            file_safe(&request.message_id),
-            file_safe(&request.attachment_id)
+            file_name(&request.message_id),
+            file_name(&request.attachment_id)
         )),
         audio: std::mem::take(&mut request.audio),
         mobile_transcription: request.mobile_transcription.take(),

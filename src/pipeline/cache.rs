@@ -16,6 +16,7 @@ use super::job::Job;
 use super::message::VoiceMessage;
 use super::recording::Hints;
 use super::voice;
+use crate::domain::digest::hex;
 use crate::domain::{Language, Recording};
 use crate::engine::error_chain;
 use crate::ledger::{CacheKind, LedgerError, NewCacheEntry};
@@ -219,8 +220,7 @@ fn key(parts: &[&[u8]]) -> String {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
-    let digest = hasher.finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hasher.finalize())
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The documents that jobs leave in MongoDB.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use super::job::Job;
+use super::voice;
 use crate::domain::Transcript;
 use crate::ledger;
 use crate::protocol::{AudioProcessRequest, TranslatedAudio};
@@ -79,8 +80,7 @@ pub(super) fn of_no_voice(job: &Job, user_id: &str) -> Option<ledger::DocumentWr
 
 /// The time of acceptance: a job that goes on after a crash writes the same documents.
 fn accepted_at(job: &Job) -> SystemTime {
-    let received_ms = u64::try_from(job.record.received_at_ms).unwrap_or_default();
-    UNIX_EPOCH + Duration::from_millis(received_ms)
+    voice::accepted_at(job).into()
 }
 
 fn translated(audio: &TranslatedAudio) -> TranslatedAudioRecord<'_> {

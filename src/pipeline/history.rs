@@ -10,6 +10,8 @@ use time::OffsetDateTime;
 use super::Pipeline;
 use super::job::Job;
 use super::recording::{self, RecordingOptions};
+use crate::domain::digest::sha256_hex;
+use crate::domain::timestamp::from_unix_ms;
 use crate::domain::voice::SpeakerEmbedding;
 use crate::domain::{Deadline, Recording};
 use crate::engine::error_chain;
@@ -143,7 +145,7 @@ impl<'a> Found<'a> {
         let kind = RequestKind::AudioProcess.as_str();
         let before = self.wanted.at_hand.map(|(job_id, _)| job_id);
         let jobs = ledger
-            .jobs_of_user(self.wanted.user_id, Some(kind), before, MAX_JOBS)
+            .jobs_of_user(self.wanted.user_id, kind, before, MAX_JOBS)
             .await?;
         for job_id in jobs {
             if self.is_enough() {
@@ -152,9 +154,7 @@ impl<'a> Found<'a> {
             let Some(record) = ledger.load(job_id).await? else {
                 continue;
             };
-            if OffsetDateTime::from_unix_timestamp(record.received_at_ms / 1000)
-                .is_ok_and(|received_at| received_at < self.wanted.since)
-            {
+            if from_unix_ms(record.received_at_ms) < self.wanted.since {
                 break;
             }
             let Ok(Request::AudioProcess(request)) = self.pipeline.request_of(&record).await?
@@ -183,7 +183,7 @@ impl<'a> Found<'a> {
         let since = self.wanted.since;
         let read = move || {
             let bytes = local_bytes(&sources, &options, max_bytes, since)?;
-            let sha256 = recording::sha256_hex(&bytes);
+            let sha256 = sha256_hex(&bytes);
             Some((bytes, sha256))
         };
         let Some((bytes, sha256)) = off_thread(read).await else {

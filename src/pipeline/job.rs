@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::progress::{Progress, Step};
 use super::{JobFailure, Pipeline, RecentTimes};
+use crate::domain::timestamp::now_unix_ms;
 use crate::domain::{Deadline, Language};
 use crate::engine::{EngineError, EngineHandle};
 use crate::error::{ErrorCode, Stage};
@@ -20,7 +21,7 @@ use crate::ledger::{
     OutgoingEvent,
 };
 use crate::observe::metrics::STAGE_DURATION;
-use crate::protocol::{Event, Timestamp};
+use crate::protocol::Event;
 use crate::stages::Engine;
 
 /// Characters that one translate budget is meant for.
@@ -71,8 +72,7 @@ impl Job {
 
     /// Milliseconds since the job was accepted.
     pub(super) fn processing_time_ms(&self) -> u64 {
-        let now = i64::try_from(Timestamp::now().unix_ms()).unwrap_or(i64::MAX);
-        u64::try_from(now.saturating_sub(self.record.received_at_ms)).unwrap_or_default()
+        u64::try_from(now_unix_ms().saturating_sub(self.record.received_at_ms)).unwrap_or_default()
     }
 
     /// True when an earlier attempt has stored the event of that key.

@@ -276,22 +276,30 @@ impl Pipeline {
         finish: Finish,
     ) -> Result<(), LedgerError> {
         failure.record(job.kind());
-        let event = if VoiceTask::of(&job.record).is_some() {
-            None
+        let (event, post) = if VoiceTask::of(&job.record).is_some() {
+            (None, None)
         } else {
             match self.request_of(&job.record).await? {
                 Ok(Request::VoiceApi(request)) if job.record.public_id.is_some() => {
-                    Some(voice_api::failed(&job.record, &request, failure))
+                    let (event, post) = voice_api::failed(&job.record, &request, failure);
+                    (Some(event), post)
                 }
-                Ok(request) => failure.event(&request, &job.record.task_id, Timestamp::now()),
-                Err(error) => error.answer(Timestamp::now()),
+                Ok(request) => {
+                    let event = failure.event(&request, &job.record.task_id, Timestamp::now());
+                    (event, None)
+                }
+                Err(error) => (error.answer(Timestamp::now()), None),
             }
         };
         let events: Vec<(String, Event)> = event
             .into_iter()
             .map(|event| ("error".to_owned(), event))
             .collect();
-        job.finish(events, Vec::new(), finish).await
+        job.finish(events, Vec::new(), finish).await?;
+        if let Some(post) = post {
+            post.send(self);
+        }
+        Ok(())
     }
 
     /// Stores what a job hands over, and lets its events be published.

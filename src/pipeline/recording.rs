@@ -5,12 +5,12 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use super::JobFailure;
 use super::cache::Slot;
 use super::job::Job;
+use crate::domain::digest::sha256_hex;
 use crate::domain::{Language, Pcm, Recording, Transcript, TranscriptSource};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::observe::metrics::AUDIO_DECODED;
@@ -87,12 +87,6 @@ pub(super) async fn decoded(job: &Job, sources: &[AudioSource]) -> Result<Record
         Ok(recording)
     })
     .await
-}
-
-/// What names a recording: the SHA-256 of its bytes, as hexadecimal digits.
-pub(super) fn sha256_hex(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Runs a codec or file access on the blocking pool.

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use time::OffsetDateTime;
 
 use super::cache::Slot;
 use super::job::Job;
 use super::message::{Voice, VoiceMessage};
 use super::recording::off_thread;
 use super::translation::{SourceText, translate_cached};
-use super::{JobFailure, UnspokenLanguage};
+use super::{JobFailure, UnspokenLanguage, voice};
+use crate::domain::timestamp::from_unix_ms;
 use crate::domain::{Language, Segment, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
+use crate::ledger::LedgerError;
 use crate::observe::metrics::AUDIO_SYNTHESIZED;
 use crate::protocol::{AUDIO_MP3, TranslatedAudio};
 use crate::stages::encode::mp3;
@@ -247,7 +248,7 @@ async fn publishable(
     audio: Bytes,
 ) -> Result<TranslatedAudio, JobFailure> {
     let (audio_path, audio_url) = match &message.file_stem {
-        Some(stem) => written_file(job, stem, language, audio.clone()).await,
+        Some(stem) => written_file(job, stem, language, audio.clone()).await?,
         None => Default::default(),
     };
     Ok(TranslatedAudio {
@@ -264,9 +265,27 @@ async fn publishable(
     })
 }
 
-/// Writes a speech file; gives its path and its URL, both empty when it could not be written.
-async fn written_file(job: &Job, stem: &str, language: Language, audio: Bytes) -> (String, String) {
+/// Writes a speech file; gives its path and its URL, both empty when it could not be written, or when
+/// everything of the user was deleted since the job came.
+async fn written_file(
+    job: &Job,
+    stem: &str,
+    language: Language,
+    audio: Bytes,
+) -> Result<(String, String), LedgerError> {
     let file = relative_file(job.record.received_at_ms, stem, language);
+    // A deletion waits until the file is where it will find it.
+    let _held = match &job.record.user_id {
+        Some(user_id) => {
+            let Some(held) = voice::hold(job, user_id).await else {
+                return Ok(Default::default());
+            };
+            let ledger = &job.pipeline.ledger;
+            ledger.note_speech_file(user_id, &file).await?;
+            Some(held)
+        }
+        None => None,
+    };
     let root = job.pipeline.options.output_directory.clone();
     let path = root.join(&file);
     let written = tokio::task::spawn_blocking(move || write_file(&path, &audio)).await;
@@ -274,34 +293,20 @@ async fn written_file(job: &Job, stem: &str, language: Language, audio: Bytes) -
         tracing::error!(%error, "speech file could not be written");
     }
     if !matches!(written, Ok(Ok(()))) {
-        return Default::default();
+        return Ok(Default::default());
     }
     let url = format!("/outputs/audio/{}", file.display());
-    (root.join(&file).display().to_string(), url)
+    Ok((root.join(&file).display().to_string(), url))
 }
 
 /// `translated/YYYY/mm/<stem>_<language>.mp3`
 fn relative_file(received_at_ms: i64, stem: &str, language: Language) -> PathBuf {
-    let received = OffsetDateTime::from_unix_timestamp(received_at_ms / 1000)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let received = from_unix_ms(received_at_ms);
     let name = format!("{stem}_{language}.mp3");
     Path::new("translated")
         .join(format!("{:04}", received.year()))
         .join(format!("{:02}", u8::from(received.month())))
         .join(name)
-}
-
-/// An id as part of a file name: ids come from peers and may hold anything.
-pub(super) fn file_safe(id: &str) -> String {
-    let is_plain = (1..=64).contains(&id.len())
-        && id
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if is_plain {
-        return id.to_owned();
-    }
-    let digest = Sha256::digest(id.as_bytes());
-    digest.iter().take(12).map(|b| format!("{b:02x}")).collect()
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -319,19 +324,6 @@ fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_in_file_names_cannot_leave_the_folder() {
-        for id in ["../../x", "a/b", "", "post:1", "é", &"x".repeat(65)] {
-            let safe = file_safe(id);
-            assert!(
-                safe.bytes().all(|b| b.is_ascii_alphanumeric()),
-                "{id} → {safe}"
-            );
-        }
-        assert_eq!(file_safe("66b1f0a4_c-2"), "66b1f0a4_c-2");
-        assert_ne!(file_safe("a/b"), file_safe("a:b"));
-    }
 
     #[test]
     fn seeds_differ_by_recording_and_language_only() {

@@ -1,4 +1,4 @@
-//! The voice that a job speaks in.
+//! The voice that a job speaks in, or makes.
 
 use std::sync::Arc;
 
@@ -8,13 +8,15 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::job::Job;
 use super::message::{Voice, VoiceMessage};
-use super::{JobFailure, history};
+use super::{JobFailure, documents, history};
 use crate::domain::Recording;
+use crate::domain::timestamp::from_unix_ms;
 use crate::domain::voice::SpeakerEmbedding;
 use crate::engine::error_chain;
-use crate::error::{ErrorCode, Stage};
+use crate::error::{ErrorCode, Reason, Stage};
 use crate::voices::{
-    ChosenVoice, Occasion, StoredVoice, SuppliedVoice, VoiceError, VoicePrint, VoiceRequest,
+    ChosenVoice, Occasion, Registration, StoredVoice, SuppliedVoice, VoiceError, VoicePrint,
+    VoiceRequest,
 };
 
 /// What is kept of a voice that the job made or improved: once is enough.
@@ -76,6 +78,60 @@ pub(super) async fn choose(job: &Job, message: &VoiceMessage, recording: &Record
     }
 }
 
+/// Makes or improves the user's voice from a recording, and hands over its document. Repeating it for
+/// the same job changes nothing more.
+///
+/// # Errors
+/// As [`Voices::register`](crate::voices::Voices::register).
+pub(super) async fn register(
+    job: &Job,
+    user_id: &str,
+    recording: &Recording,
+    is_update: bool,
+) -> Result<StoredVoice, JobFailure> {
+    let voices = &job.pipeline.voices;
+    let made = job.stage(Stage::Embed, None, ErrorCode::VoiceCloneFailed, async {
+        let registration = Registration {
+            occasion: Occasion {
+                requested_by: user_id,
+                task_id: &job.record.task_id,
+            },
+            user_id,
+            accepted_at: accepted_at(job),
+            is_update,
+            recording,
+            deadline: job.deadline.clone(),
+        };
+        let made = voices.register(&registration).await;
+        made.map_err(|error| failure(&error))
+    });
+    let made = made.await?;
+    // While this is held the voice is not deleted: its document must not come after the deletion's.
+    let held = voices.hold(user_id, accepted_at(job)).await;
+    let Some(_held) = held.map_err(|error| failure(&error))? else {
+        return Err(failure(&VoiceError::NoVoice));
+    };
+    let documents = documents::of_voice(job, &made).into_iter().collect();
+    job.hand_over_documents(documents).await?;
+    Ok(made)
+}
+
+/// # Errors
+/// The recording is too short to be registered as a voice, or compared with one.
+pub(super) fn require_length(job: &Job, recording: &Recording) -> Result<(), JobFailure> {
+    let found = recording.pcm.duration_ms();
+    let needed = job.pipeline.voices.min_duration_ms();
+    if found >= needed {
+        return Ok(());
+    }
+    Err(JobFailure::new(
+        Stage::Embed,
+        ErrorCode::VoiceCloneFailed,
+        Reason::AudioTooShort,
+        format!("audio too short: {found} ms, at least {needed} ms required"),
+    ))
+}
+
 /// Who a user is of whom no voice is kept here.
 async fn known_identity(job: &Job, user_id: &str) -> Option<SpeakerEmbedding> {
     match job.pipeline.voices.metadata(user_id).await {
@@ -106,8 +162,7 @@ pub(super) async fn hold(job: &Job, user_id: &str) -> Option<OwnedMutexGuard<()>
 
 /// When the job was accepted.
 pub(super) fn accepted_at(job: &Job) -> OffsetDateTime {
-    let nanoseconds = i128::from(job.record.received_at_ms) * 1_000_000;
-    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    from_unix_ms(job.record.received_at_ms)
 }
 
 /// A failure of voices as one of a job.

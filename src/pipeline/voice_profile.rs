@@ -8,24 +8,23 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 
+use super::JobFailure;
 use super::job::Job;
 use super::message::{Outcome, Speaking, Targets, VoiceMessage};
 use super::recording::{self, Hints};
-use super::voice_api::{measured, register, require_length};
-use super::{JobFailure, voice};
-use crate::domain::{Recording, Transcript, TranscriptSource, timestamp};
+use super::voice::{self, register, require_length};
+use super::voice_api::measured;
+use crate::domain::{Recording, Transcript, TranscriptSource, VoiceMeasures};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::Finish;
 use crate::protocol::{
-    AudioSource, Event, Fingerprint, ModelType, ProfileAnalysis, ProfileTranscription,
-    TargetLanguages, TranslatedAudio, VoiceCloneHints, VoicePreview, VoiceProfileAnalyzed,
-    VoiceProfileCall, VoiceProfileCompared, VoiceProfileRequest, VoiceProfileVerified,
+    AudioSource, Event, Fingerprint, MAX_PREVIEW_CHARACTERS, ModelType, ProfileAnalysis,
+    ProfileTranscription, TargetLanguages, TranslatedAudio, VoiceCloneHints, VoicePreview,
+    VoiceProfileAnalyzed, VoiceProfileCall, VoiceProfileCompared, VoiceProfileRequest,
+    VoiceProfileVerified,
 };
 use crate::stages::detect::detect_language;
 use crate::voices::{FingerprintSimilarity, StoredVoice, VoiceFingerprint};
-
-/// Longest text of a preview, in characters.
-const MAX_PREVIEW_CHARACTERS: usize = 100;
 
 pub(super) async fn run(
     job: &Arc<Job>,
@@ -75,7 +74,7 @@ async fn analyze(
     let fingerprint = VoiceFingerprint::new(
         &stored.profile.speaker_embedding,
         &measures,
-        timestamp::from_unix_ms(job.record.received_at_ms),
+        voice::accepted_at(job),
         stored.metadata.total_duration_ms,
         stored.metadata.audio_count,
     );
@@ -173,7 +172,7 @@ fn beginning(text: &str) -> String {
     }
 }
 
-/// The voice in other languages; those that fail are left out.
+/// The voice in other languages; those that fail for good are left out.
 async fn previews(
     job: &Arc<Job>,
     user_id: &str,
@@ -208,6 +207,7 @@ async fn previews(
         outcome.note(job, ended)?;
     }
     outcome.sort(&spoken);
+    job.check_retry(&mut outcome.failures)?;
     let preview = |audio: TranslatedAudio| preview(&text.text, audio);
     Ok(outcome.spoken.into_iter().map(preview).collect())
 }
@@ -250,7 +250,7 @@ async fn verify(
 async fn fingerprint_of(
     job: &Job,
     recording: &Recording,
-    measures: &crate::domain::VoiceMeasures,
+    measures: &VoiceMeasures,
 ) -> Result<VoiceFingerprint, JobFailure> {
     let speaker = job
         .pipeline
@@ -261,7 +261,7 @@ async fn fingerprint_of(
     Ok(VoiceFingerprint::new(
         &speaker,
         measures,
-        timestamp::from_unix_ms(job.record.received_at_ms),
+        voice::accepted_at(job),
         recording.pcm.duration_ms(),
         1,
     ))

@@ -3,24 +3,21 @@
 //! They are jobs like others, so that what was accepted is done even if the daemon is killed, and so
 //! that what they write to MongoDB waits in the ledger while it is away.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::history::{self, Wanted};
 use super::job::Job;
 use super::{JobFailure, documents, recording, voice};
+use crate::domain::digest::sha256_hex;
+use crate::domain::timestamp;
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{DocumentWrite, Finish, JobId, JobRecord, Ledger, LedgerError, NewJob};
 use crate::voices::{Occasion, VoiceMetadata};
-
-/// Jobs of a user that are looked through for files when everything of theirs is deleted.
-const MAX_JOBS: u32 = 100_000;
 
 /// Name of the checkpoint that tells what was deleted.
 const DELETED: &str = "deleted";
@@ -74,11 +71,10 @@ impl VoiceTask {
     /// made anew once for the same time.
     pub fn scheduled(voice: &VoiceMetadata, since: OffsetDateTime) -> Self {
         let kind = VoiceTaskKind::Recalibrate;
-        let user = Sha256::digest(voice.user_id.as_bytes());
-        let user: String = user.iter().map(|byte| format!("{byte:02x}")).collect();
+        let user = sha256_hex(voice.user_id.as_bytes());
         let due_at = voice.next_recalibration_at.unix_timestamp();
         Self {
-            since_ms: crate::domain::timestamp::unix_ms(since),
+            since_ms: timestamp::unix_ms(since),
             key: format!("{}:{user}:{}:{due_at}", kind.as_str(), voice.version),
             ..Self::new(kind, &voice.user_id, "schedule")
         }
@@ -174,11 +170,9 @@ pub(super) async fn run(job: &Arc<Job>, task: &VoiceTask) -> Result<Finish, JobF
 
 async fn recalibrate(job: &Job, task: &VoiceTask) -> Result<Finish, JobFailure> {
     let voices = &job.pipeline.voices;
-    let since = i128::from(task.since_ms) * 1_000_000;
     let wanted = Wanted {
         user_id: &task.user_id,
-        since: OffsetDateTime::from_unix_timestamp_nanos(since)
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH),
+        since: timestamp::from_unix_ms(task.since_ms),
         at_hand: None,
     };
     let recordings = history::recordings(&job.pipeline, &wanted, &job.deadline).await;
@@ -225,15 +219,14 @@ async fn delete(job: &Job, task: &VoiceTask) -> Result<Finish, JobFailure> {
     Ok(Finish::Done)
 }
 
-/// True when an earlier attempt at the job has deleted what it is to delete.
-pub(super) async fn has_forgotten(job: &Job) -> bool {
-    let deleted = job.restored::<Deleted>(Stage::Embed, DELETED).await;
-    deleted.is_some()
-}
-
 /// Deletes everything that is kept of a user, here and, once it can be reached, in MongoDB.
 pub(super) async fn forget(job: &Job, user_id: &str, requested_by: &str) -> Result<(), JobFailure> {
-    if !has_forgotten(job).await {
+    // An earlier attempt has told already what there was.
+    if job
+        .restored::<Deleted>(Stage::Embed, DELETED)
+        .await
+        .is_none()
+    {
         let occasion = Occasion {
             requested_by,
             task_id: &job.record.task_id,
@@ -266,77 +259,36 @@ fn occasion<'a>(job: &'a Job, task: &'a VoiceTask) -> Occasion<'a> {
     }
 }
 
-/// Deletes the speech files that events of a user's jobs name.
+/// Deletes the speech that was written for a user; gives the number of files. What cannot be deleted
+/// stays known, for another try.
 async fn delete_speech(job: &Job, user_id: &str) -> Result<u64, JobFailure> {
     let ledger = &job.pipeline.ledger;
-    let mut files = Vec::new();
-    for job_id in ledger.jobs_of_user(user_id, None, None, MAX_JOBS).await? {
-        for body in ledger.event_bodies(job_id).await? {
-            if let Ok(event) = serde_json::from_slice(&body) {
-                audio_paths(&event, &mut files);
-            }
-        }
-    }
-    files.sort();
-    files.dedup();
+    let files = ledger.speech_files_of_user(user_id).await?;
     let root = job.pipeline.options.output_directory.clone();
     let work = move || {
         let mut deleted = 0;
-        for file in files.iter().filter(|file| is_below(file, &root)) {
-            match std::fs::remove_file(file) {
-                Ok(()) => deleted += 1,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => tracing::warn!(%error, "speech file could not be deleted"),
+        let is_gone = |file: &PathBuf| match std::fs::remove_file(root.join(file)) {
+            Ok(()) => {
+                deleted += 1;
+                true
             }
-        }
-        Ok(deleted)
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+            Err(error) => {
+                tracing::error!(%error, "speech file could not be deleted");
+                false
+            }
+        };
+        let gone: Vec<PathBuf> = files.into_iter().filter(is_gone).collect();
+        Ok((gone, deleted))
     };
-    recording::off_thread(Stage::Embed, work).await
-}
-
-/// Every `audioPath` in an event.
-fn audio_paths(event: &Value, files: &mut Vec<PathBuf>) {
-    match event {
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                match value.as_str() {
-                    Some(path) if key == "audioPath" => files.push(PathBuf::from(path)),
-                    _ => audio_paths(value, files),
-                }
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| audio_paths(item, files)),
-        _ => {}
-    }
-}
-
-fn is_below(file: &Path, root: &Path) -> bool {
-    file.starts_with(root) && !file.components().any(|part| part == Component::ParentDir)
+    let (gone, deleted) = recording::off_thread(Stage::Embed, work).await?;
+    ledger.forget_speech_files(gone).await?;
+    Ok(deleted)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn speech_files_are_those_that_events_name_below_the_output_folder() {
-        let event = json!({
-            "translatedAudio": {"audioPath": "out/a.mp3", "audioUrl": "/out/x.mp3"},
-            "translatedAudios": [{"audioPath": "out/b.mp3"}, {"audioPath": 7}],
-            "audioPath": "",
-        });
-        let mut files = Vec::new();
-        audio_paths(&event, &mut files);
-        files.sort();
-        let root = Path::new("out");
-        let below: Vec<&PathBuf> = files.iter().filter(|file| is_below(file, root)).collect();
-        assert_eq!(below, [Path::new("out/a.mp3"), Path::new("out/b.mp3")]);
-        for outside in ["output/a.mp3", "out/../etc/passwd", "/etc/passwd", ""] {
-            assert!(!is_below(Path::new(outside), root), "{outside}");
-        }
-    }
 
     #[test]
     fn a_task_is_read_from_its_own_job_only() {

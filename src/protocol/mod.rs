@@ -30,10 +30,11 @@ pub use event::{
 pub use frames::Frames;
 pub use request::{
     AudioProcessRequest, AudioSource, AudioSourceError, ExistingVoice, FeedbackKind,
-    FeedbackRequest, Fingerprint, HistoryRequest, JobOptions, MobileTranscription, ModelType, Page,
-    Problem, ProfileAnalysis, ProfileRequest, Rejection, Request, RequestError, RequestIds,
-    RequestKind, RequestedLanguage, StatsPeriod, StoryTextRequest, TargetLanguages,
-    TranscriptionRequest, TranslationRequest, VoiceApiRequest, VoiceCall, VoiceCloneHints,
-    VoiceProfileCall, VoiceProfileRequest, VoiceTranslateRequest, parse,
+    FeedbackRequest, Fingerprint, HistoryRequest, JobOptions, MAX_PREVIEW_CHARACTERS,
+    MobileTranscription, ModelType, Page, Problem, ProfileAnalysis, ProfileRequest, Rejection,
+    Request, RequestError, RequestIds, RequestKind, RequestedLanguage, StatsPeriod,
+    StoryTextRequest, TargetLanguages, TranscriptionRequest, TranslationRequest, VoiceApiRequest,
+    VoiceCall, VoiceCloneHints, VoiceProfileCall, VoiceProfileRequest, VoiceTranslateRequest,
+    parse,
 };
 pub use timestamp::Timestamp;

@@ -24,7 +24,9 @@ pub use voice::{
     FeedbackKind, FeedbackRequest, HistoryRequest, JobOptions, Page, ProfileRequest, StatsPeriod,
     VoiceApiRequest, VoiceCall, VoiceTranslateRequest,
 };
-pub use voice_profile::{Fingerprint, ProfileAnalysis, VoiceProfileCall, VoiceProfileRequest};
+pub use voice_profile::{
+    Fingerprint, MAX_PREVIEW_CHARACTERS, ProfileAnalysis, VoiceProfileCall, VoiceProfileRequest,
+};
 
 use super::fields::Fields;
 use super::frames::MAX_FRAMES;

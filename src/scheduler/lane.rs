@@ -16,9 +16,9 @@ pub enum Lane {
     Audio,
     /// The same of jobs that may wait.
     AudioLow,
-    /// Recordings that are only measured.
+    /// Recordings from which a voice is measured, compared or registered.
     Analysis,
-    /// Questions that are answered from what is known.
+    /// What takes no model: questions that are answered from what is known, and deletions.
     Query,
 }
 

@@ -5,8 +5,8 @@ use time::OffsetDateTime;
 use super::blocking;
 use super::clone_log::CloneAction;
 use super::profile::{self, VoiceProfile};
-use super::store::digest;
 use super::{DEFAULT_VOICE_QUALITY, Occasion, StoredVoice, VoiceError, VoiceMetadata, Voices};
+use crate::domain::digest::short_digest;
 use crate::domain::voice::{Conditioning, SpeakerEmbedding};
 use crate::domain::{Deadline, Recording};
 use crate::engine::error_chain;
@@ -120,7 +120,7 @@ impl Voices {
         request: &VoiceRequest<'_>,
         supplied: &SuppliedVoice,
     ) -> Result<ChosenVoice, VoiceError> {
-        let digest = digest(&supplied.profile.to_bytes());
+        let digest = short_digest(&supplied.profile.to_bytes());
         let (action, references) = (CloneAction::Used, vec![digest.clone()]);
         self.log(action, request.user_id, &request.occasion, None, references)
             .await?;

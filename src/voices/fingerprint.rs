@@ -34,6 +34,7 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use crate::domain::VoiceMeasures;
+use crate::domain::digest;
 use crate::domain::voice::SpeakerEmbedding;
 
 const VERSION: &str = "1.0";
@@ -461,9 +462,9 @@ impl Hasher {
 
     /// The first so many hex digits.
     fn hex(self, digits: usize) -> String {
-        let digest = self.0.finalize();
-        let digest = digest.iter().take(digits / 2);
-        digest.map(|byte| format!("{byte:02x}")).collect()
+        let mut hex = digest::hex(&self.0.finalize());
+        hex.truncate(digits);
+        hex
     }
 }
 

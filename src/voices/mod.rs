@@ -40,6 +40,7 @@ use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
 use crate::domain::Deadline;
+use crate::domain::digest::short_digest;
 use crate::domain::voice::SpeakerEmbedding;
 use crate::engine::{EngineError, EngineHandle};
 use crate::error::Reason;
@@ -148,8 +149,9 @@ impl VoiceError {
         match self {
             Self::Embed(error) => error.reason(),
             Self::Condition(error) => error.reason(),
-            Self::OtherSpeaker => Reason::NoAudio,
-            Self::NoVoice => Reason::InvalidRequest,
+            // Not the recording is wrong but whose it is said to be.
+            Self::OtherSpeaker => Reason::BadOutput,
+            Self::NoVoice => Reason::NotFound,
             Self::Store(_) | Self::Panicked | Self::CloneLog { .. } => Reason::Internal,
             Self::DefaultVoice { .. } | Self::Decode(_) => Reason::ModelUnavailable,
         }
@@ -222,7 +224,7 @@ impl Voices {
         let recording = tokio::fs::read(&path)
             .await
             .map_err(|source| VoiceError::DefaultVoice { path, source })?;
-        let key = format!("default:{}", store::digest(&recording));
+        let key = format!("default:{}", short_digest(&recording));
         let decoded = {
             let deadline = deadline.clone();
             blocking(move || decode(&recording, &DecodeLimits::default(), &deadline)).await?

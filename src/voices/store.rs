@@ -13,12 +13,13 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::foreign::{self, NpyError};
 use super::profile::{ProfileError, VoiceProfile};
+use crate::domain::digest::{file_name, short_digest};
+use crate::domain::timestamp;
 use crate::domain::voice::SpeakerEmbedding;
 
 /// Folder of the notes about deletions. No user's folder begins with a dot.
@@ -100,7 +101,7 @@ impl StoredVoice {
         } = &self.metadata;
         format!(
             "{profile_id}:{version}:{}",
-            digest(&self.profile.to_bytes())
+            short_digest(&self.profile.to_bytes())
         )
     }
 }
@@ -151,7 +152,7 @@ impl VoiceStore {
 
     /// Folder of one user's voice.
     pub fn folder(&self, user_id: &str) -> PathBuf {
-        self.directory.join(folder_name(user_id))
+        self.directory.join(file_name(user_id))
     }
 
     /// Reads a user's voice; `None` when there is none.
@@ -235,10 +236,9 @@ impl VoiceStore {
     /// # Errors
     /// The file system refuses; a part may be deleted.
     pub fn delete(&self, user_id: &str, at: OffsetDateTime) -> Result<(), VoiceStoreError> {
-        let note = self.directory.join(FORGOTTEN).join(folder_name(user_id));
+        let note = self.directory.join(FORGOTTEN).join(file_name(user_id));
         create_private_folder(note.parent().unwrap_or(&self.directory))?;
-        let text = at.format(&Rfc3339).unwrap_or_default();
-        write_atomically(&note, text.as_bytes())?;
+        write_atomically(&note, timestamp::text(at).as_bytes())?;
         let folder = self.folder(user_id);
         match std::fs::remove_dir_all(&folder) {
             Ok(()) => {}
@@ -253,7 +253,7 @@ impl VoiceStore {
     /// # Errors
     /// The note cannot be read.
     pub fn deleted_at(&self, user_id: &str) -> Result<Option<OffsetDateTime>, VoiceStoreError> {
-        let note = self.directory.join(FORGOTTEN).join(folder_name(user_id));
+        let note = self.directory.join(FORGOTTEN).join(file_name(user_id));
         let Some(text) = read_if_there(&note)? else {
             return Ok(None);
         };
@@ -313,25 +313,6 @@ impl VoiceStore {
             Err(source) => Err(VoiceStoreError::Metadata { path, source }),
         }
     }
-}
-
-/// A folder name for any id: ids come from peers and may hold anything.
-fn folder_name(user_id: &str) -> String {
-    let is_plain = (1..=64).contains(&user_id.len())
-        && user_id
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if is_plain {
-        return user_id.to_owned();
-    }
-    // A plain id cannot contain the dot, so the two kinds never meet.
-    format!("id.{}", digest(user_id.as_bytes()))
-}
-
-/// The first 16 bytes of the SHA-256, as hexadecimal digits.
-pub(super) fn digest(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().take(16).map(|b| format!("{b:02x}")).collect()
 }
 
 fn read_metadata(folder: &Path) -> Result<Option<VoiceMetadata>, VoiceStoreError> {

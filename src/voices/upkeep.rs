@@ -136,7 +136,11 @@ impl Voices {
         Ok((!is_deleted).then_some(writing))
     }
 
-    pub(super) async fn is_deleted_since(
+    /// True when a user's voice was deleted at `accepted_at` or later.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn is_deleted_since(
         &self,
         user_id: &str,
         accepted_at: OffsetDateTime,

@@ -9,6 +9,7 @@ use crate::support::daemon::Daemon;
 use crate::support::database::{Database, shared_server};
 use crate::support::gateway::Gateway;
 use crate::support::recordings;
+use crate::support::voice_api::{recording, request, result_of};
 use crate::support::voice_job::{Answer, repeated_recording};
 use crate::support::voices::{FRENCH, clone_actions, message_of, stored_metadata, voice_folder};
 use crate::support::wait_for;
@@ -165,4 +166,41 @@ fn the_voice_is_deleted_in_the_database_too_once_it_is_there() {
     let path = format!("/audio/voice-models/{}", ann.to_hex());
     assert_eq!(daemon.call("DELETE", &path).0, 200);
     wait_for("one model", || (users() == [bob]).then_some(()));
+}
+
+#[test]
+fn what_the_voice_api_has_kept_goes_too_however_old_it_is() {
+    let mut daemon = Daemon::start();
+    let mut gateway = Gateway::connect_subscribed(daemon.ports);
+    let wanted = json!({"audioBase64": recording(), "targetLanguages": ["fr"]});
+    let translated = result_of(&mut gateway, &request("voice_translate", "ann", wanted));
+    let url = translated["translations"][0]["audioUrl"].as_str().unwrap();
+    let file = daemon.folder().join(url.strip_prefix('/').unwrap());
+    assert!(file.exists());
+    let rate = json!({"translationId": translated["translationId"], "rating": 4});
+    result_of(&mut gateway, &request("voice_feedback", "ann", rate));
+
+    // The ledger has no job of hers any more, as after its retention.
+    daemon.terminate();
+    let ledger = daemon.folder().join("data/ledger.sqlite3");
+    let ledger = rusqlite::Connection::open(ledger).unwrap();
+    ledger
+        .execute_batch("PRAGMA foreign_keys = ON; DELETE FROM jobs")
+        .unwrap();
+    drop(ledger);
+    daemon.restart();
+
+    let (status, answer) = daemon.call("DELETE", ANN);
+    assert_eq!(status, 200, "{answer}");
+    let deleted = &answer["deleted"];
+    assert_eq!(
+        (&deleted["jobs"], &deleted["speech_files"]),
+        (&json!(0), &json!(1))
+    );
+    assert_eq!(
+        deleted["history"], 2,
+        "a translation and what she thinks of it"
+    );
+    assert!(!file.exists());
+    assert_eq!(daemon.call("DELETE", ANN).0, 404, "nothing is left");
 }

@@ -78,12 +78,12 @@ async fn jobs_of_a_user_are_found_newest_first() {
         };
         ids.push(job_id);
     }
-    let [a, _, c, d] = ids[..] else {
+    let [a, _, _, d] = ids[..] else {
         panic!("{ids:?}");
     };
-    let jobs = ledger.jobs_of_user("ann", None, None, 10).await.unwrap();
-    assert_eq!(jobs, [d, c, a]);
-    let kind = Some("audio_process");
+    let kind = "audio_process";
+    let jobs = ledger.jobs_of_user("ann", kind, None, 10).await.unwrap();
+    assert_eq!(jobs, [d, a]);
     let jobs = ledger.jobs_of_user("ann", kind, None, 1).await.unwrap();
     assert_eq!(jobs, [d]);
     let jobs = ledger.jobs_of_user("ann", kind, Some(d), 10).await.unwrap();
@@ -97,9 +97,36 @@ async fn jobs_of_a_user_are_found_newest_first() {
     };
     ledger.emit(a, emission).await.unwrap();
     assert_eq!(ledger.unfinished_jobs_of_user("ann").await.unwrap(), 2);
-    let bodies = ledger.event_bodies(a).await.unwrap();
-    assert_eq!(bodies, [event("first").body, event("second").body]);
-    assert!(ledger.event_bodies(d).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn speech_files_are_known_by_user_until_they_are_gone() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    for (file, user_id) in [("a", "ann"), ("b", "bob"), ("c", "ann"), ("a", "ann")] {
+        ledger
+            .note_speech_file(user_id, Path::new(file))
+            .await
+            .unwrap();
+    }
+    let files = async |user_id| ledger.speech_files_of_user(user_id).await.unwrap();
+    assert_eq!(files("ann").await, [Path::new("a"), Path::new("c")]);
+    ledger.forget_user("ann").await.unwrap();
+    assert_eq!(files("ann").await.len(), 2, "the files are still there");
+    ledger
+        .forget_speech_files(files("ann").await)
+        .await
+        .unwrap();
+    assert_eq!((files("ann").await.len(), files("bob").await.len()), (0, 1));
+
+    let for_ever = Retention {
+        speech_ms: None,
+        ..retention(-60_000)
+    };
+    ledger.purge(for_ever).await.unwrap();
+    assert_eq!(files("bob").await, [Path::new("b")]);
+    ledger.purge(retention(-60_000)).await.unwrap();
+    assert!(files("bob").await.is_empty());
 }
 
 fn translation(id: &str, user_id: &str, created_at_ms: i64) -> VoiceTranslationRecord {

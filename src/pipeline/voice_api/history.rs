@@ -99,7 +99,10 @@ pub(super) async fn feedback(
         metadata: feedback.metadata.map(|metadata| metadata.to_string()),
         created_at_ms: job.record.received_at_ms,
     };
-    job.pipeline.ledger.remember_feedback(record).await?;
+    // What a user says of deleted things goes with them; a deletion waits until it is kept.
+    if let Some(_held) = voice::hold(job, &record.user_id).await {
+        job.pipeline.ledger.remember_feedback(record).await?;
+    }
     Ok(VoiceApiResult::Feedback(FeedbackKept {
         success: true,
         feedback_id,

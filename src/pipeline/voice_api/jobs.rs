@@ -1,16 +1,16 @@
 //! Jobs of the voice API: their acceptance, how far they are, and their cancellation.
 
 use serde_json::Value;
-use time::OffsetDateTime;
 
-use super::{failed, refusal, short_name, webhook};
+use super::{failed, refusal, short_name};
+use crate::domain::timestamp::from_unix_ms;
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{Emission, JobRecord, JobState, LedgerError};
 use crate::pipeline::JobFailure;
 use crate::pipeline::job::{Job, outgoing_event};
 use crate::protocol::{
     Event, JobAccepted, JobCancelled, JobStatus, JobStatusName, Request, RequestKind, Timestamp,
-    VoiceApiRequest, VoiceApiResult, VoiceApiSuccess, VoiceCall,
+    VoiceApiRequest, VoiceApiResult, VoiceApiSuccess,
 };
 
 /// Key of the event with a job's result.
@@ -65,9 +65,9 @@ pub(super) async fn status(
             _ => advance.percent,
         },
         current_step: advance.step.map(Stage::as_str),
-        created_at: time_of(record.received_at_ms),
-        started_at: record.started_at_ms.map(time_of),
-        completed_at: record.finished_at_ms.map(time_of),
+        created_at: from_unix_ms(record.received_at_ms),
+        started_at: record.started_at_ms.map(from_unix_ms),
+        completed_at: record.finished_at_ms.map(from_unix_ms),
         result,
         error,
     })))
@@ -80,8 +80,13 @@ pub(super) async fn cancel(
     job_id: String,
 ) -> Result<VoiceApiResult, JobFailure> {
     let record = owned(job, user_id, job_id).await?;
-    if record.state.is_finished() {
-        return Ok(cancelled(false, "the job has ended already"));
+    match status_of(&record) {
+        JobStatusName::Pending | JobStatusName::Processing => {}
+        // By an earlier request, or by an earlier attempt at this one.
+        JobStatusName::Cancelled => return Ok(cancelled(true, "the job is cancelled")),
+        JobStatusName::Completed | JobStatusName::Failed => {
+            return Ok(cancelled(false, "the job has ended already"));
+        }
     }
     let Ok(Request::VoiceApi(request)) = job.pipeline.request_of(&record).await? else {
         return Err(JobFailure::unreadable_request());
@@ -92,7 +97,7 @@ pub(super) async fn cancel(
         Reason::Cancelled,
         "the job was cancelled",
     );
-    let event = failed(&record, &request, &failure);
+    let (event, post) = failed(&record, &request, &failure);
     let emission = Emission {
         events: outgoing_event(FAILED.to_owned(), &event)
             .into_iter()
@@ -108,8 +113,8 @@ pub(super) async fn cancel(
         Err(error) => return Err(error.into()),
     }
     job.pipeline.running.cancel(record.id);
-    if let VoiceCall::TranslateAsync(_, options) = request.call {
-        webhook::post(&job.pipeline, webhook::body(options.webhook_url, &event));
+    if let Some(post) = post {
+        post.send(&job.pipeline);
     }
     Ok(cancelled(true, "the job is cancelled"))
 }
@@ -155,8 +160,4 @@ async fn event_field(
     let body = job.pipeline.ledger.event(record.id, key).await?;
     let event: Option<Value> = body.and_then(|body| serde_json::from_slice(&body).ok());
     Ok(event.and_then(|mut event| event.get_mut(field).map(Value::take)))
-}
-
-fn time_of(unix_ms: i64) -> OffsetDateTime {
-    crate::domain::timestamp::from_unix_ms(unix_ms)
 }

@@ -31,7 +31,7 @@ use crate::protocol::{
 
 pub(super) use analysis::measured;
 pub use jobs::{accepted, job_id};
-pub(super) use profiles::{register, require_length};
+use webhook::Post;
 pub use webhook::WebhookOptions;
 
 /// Key of the one reply to a request.
@@ -74,14 +74,19 @@ pub(super) async fn run(job: &Arc<Job>, request: VoiceApiRequest) -> Result<Fini
     Ok(Finish::Done)
 }
 
-/// The event that tells the end of a job that has failed.
-pub(super) fn failed(record: &JobRecord, request: &VoiceApiRequest, failure: &JobFailure) -> Event {
-    let callback_metadata = match &request.call {
-        VoiceCall::TranslateAsync(_, options) => options.callback_metadata.clone(),
+/// The event that tells the end of a job that has failed, and its post to where the request asked
+/// for it.
+pub(super) fn failed(
+    record: &JobRecord,
+    request: &VoiceApiRequest,
+    failure: &JobFailure,
+) -> (Event, Option<Post>) {
+    let options = match &request.call {
+        VoiceCall::TranslateAsync(_, options) => Some(options),
         _ => None,
     };
     let failure = failure.on_the_wire();
-    Event::VoiceTranslationFailed(Box::new(VoiceTranslationFailed {
+    let event = Event::VoiceTranslationFailed(Box::new(VoiceTranslationFailed {
         job_id: record.public_id.clone().unwrap_or_default(),
         status: JobStatusName::Failed,
         user_id: request.user_id.clone(),
@@ -89,8 +94,10 @@ pub(super) fn failed(record: &JobRecord, request: &VoiceApiRequest, failure: &Jo
         error: failure.message,
         error_code: VoiceErrorCode::of(failure.code, failure.reason),
         reason: failure.reason,
-        callback_metadata,
-    }))
+        callback_metadata: options.and_then(|options| options.callback_metadata.clone()),
+    }));
+    let post = options.and_then(|options| Post::of(options, &event));
+    (event, post)
 }
 
 /// A request that cannot be served as it is; no stage has failed.

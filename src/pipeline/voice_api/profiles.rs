@@ -4,15 +4,15 @@ use serde_json::Value;
 
 use super::analysis::measured;
 use super::refusal;
-use crate::domain::{Recording, VoiceMeasures};
-use crate::error::{ErrorCode, Reason, Stage};
+use crate::domain::VoiceMeasures;
+use crate::error::Reason;
 use crate::pipeline::job::Job;
-use crate::pipeline::{JobFailure, documents, recording, voice, voice_task};
+use crate::pipeline::{JobFailure, recording, voice, voice_task};
 use crate::protocol::{
     AudioSource, Page, ProfileDeleted, ProfileRequest, VoiceApiResult, VoiceProfileSummary,
     VoiceProfiles,
 };
-use crate::voices::{Occasion, Registration, StoredVoice, VoiceError, VoiceMetadata, VoiceNotes};
+use crate::voices::{VoiceMetadata, VoiceNotes};
 
 pub(super) async fn get(
     job: &Job,
@@ -50,7 +50,7 @@ pub(super) async fn create(
     user_id: &str,
     request: ProfileRequest,
 ) -> Result<VoiceApiResult, JobFailure> {
-    let (_, measures) = register_audio(job, user_id, &request.audio, false).await?;
+    let measures = register(job, user_id, &request.audio, false).await?;
     note(job, user_id, request, Some(&measures)).await
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn update(
     let measures = if request.audio.is_empty() {
         None
     } else {
-        let (_, measures) = register_audio(job, user_id, &request.audio, true).await?;
+        let measures = register(job, user_id, &request.audio, true).await?;
         Some(measures)
     };
     note(job, user_id, request, measures.as_ref()).await
@@ -74,8 +74,10 @@ pub(super) async fn delete(
     user_id: &str,
     profile_id: Option<String>,
 ) -> Result<VoiceApiResult, JobFailure> {
-    // A later attempt finds no voice any more.
-    if !voice_task::has_forgotten(job).await {
+    // A later attempt finds no voice any more, even if the first was killed half-way.
+    let voices = &job.pipeline.voices;
+    let deleted = voices.is_deleted_since(user_id, voice::accepted_at(job));
+    if !deleted.await.map_err(|error| voice::failure(&error))? {
         existing(job, user_id, profile_id.as_deref()).await?;
     }
     voice_task::forget(job, user_id, user_id).await?;
@@ -98,76 +100,20 @@ async fn existing(
         .ok_or_else(|| refusal(Reason::NotFound, "the user has no such voice profile"))
 }
 
-async fn register_audio(
+/// Makes or improves the user's voice from a recording that is long enough; gives what was measured
+/// in it.
+async fn register(
     job: &Job,
     user_id: &str,
     audio: &[AudioSource],
     is_update: bool,
-) -> Result<(StoredVoice, VoiceMeasures), JobFailure> {
+) -> Result<VoiceMeasures, JobFailure> {
     let recording = recording::decoded(job, audio).await?;
-    let voice = register(job, user_id, &recording, is_update).await?;
+    voice::require_length(job, &recording)?;
+    // What may fail comes first, so that who is told of a failure has no new voice.
     let measures = measured(job, &recording.pcm, None).await?;
-    Ok((voice, measures))
-}
-
-/// Makes or improves the user's voice from a recording that is long enough, and hands over its document.
-pub(in crate::pipeline) async fn register(
-    job: &Job,
-    user_id: &str,
-    recording: &Recording,
-    is_update: bool,
-) -> Result<StoredVoice, JobFailure> {
-    let voices = &job.pipeline.voices;
-    let code = ErrorCode::VoiceCloneFailed;
-    require_length(job, recording)?;
-    let made = job.stage(Stage::Embed, None, code, async {
-        let registration = Registration {
-            occasion: Occasion {
-                requested_by: user_id,
-                task_id: &job.record.task_id,
-            },
-            user_id,
-            accepted_at: voice::accepted_at(job),
-            is_update,
-            recording,
-            deadline: job.deadline.clone(),
-        };
-        voices
-            .register(&registration)
-            .await
-            .map_err(|error| match error {
-                // Not the recording is wrong but whose it is said to be.
-                VoiceError::OtherSpeaker => {
-                    JobFailure::new(Stage::Embed, code, Reason::BadOutput, error.to_string())
-                }
-                error => voice::failure(&error),
-            })
-    });
-    let made = made.await?;
-    let documents = documents::of_voice(job, &made).into_iter().collect();
-    job.hand_over_documents(documents).await?;
-    Ok(made)
-}
-
-/// # Errors
-/// The recording is too short for a voice.
-pub(in crate::pipeline) fn require_length(
-    job: &Job,
-    recording: &Recording,
-) -> Result<(), JobFailure> {
-    let (found, needed) = (
-        recording.pcm.duration_ms(),
-        job.pipeline.voices.min_duration_ms(),
-    );
-    if found >= needed {
-        return Ok(());
-    }
-    Err(JobFailure::new(
-        Stage::Embed,
-        ErrorCode::VoiceCloneFailed,
-        Reason::AudioTooShort,
-        format!("audio too short: {found} ms, at least {needed} ms required"),
-    ))
+    voice::register(job, user_id, &recording, is_update).await?;
+    Ok(measures)
 }
 
 /// Notes what the request says about the voice, and gives it back.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{jobs, short_name, webhook};
+use super::webhook::Post;
+use super::{jobs, short_name};
 use crate::domain::Transcript;
 use crate::error::Stage;
 use crate::ledger::{Finish, VoiceTranslationRecord};
@@ -47,16 +48,18 @@ pub(super) async fn run_async(
         user_id,
         timestamp: Timestamp::now(),
         result: Box::new(translation),
-        callback_metadata: options.callback_metadata,
+        callback_metadata: options.callback_metadata.clone(),
     }));
-    let post = webhook::body(options.webhook_url, &completed);
+    let post = Post::of(&options, &completed);
     job.finish(
         vec![(jobs::COMPLETED.to_owned(), completed)],
         Vec::new(),
         Finish::Done,
     )
     .await?;
-    webhook::post(&job.pipeline, post);
+    if let Some(post) = post {
+        post.send(&job.pipeline);
+    }
     Ok(Finish::Done)
 }
 
@@ -144,7 +147,7 @@ async fn advance(job: &Job, percent: u8, step: Stage) -> Result<(), JobFailure> 
     Ok(())
 }
 
-/// Keeps the translation for the user's history.
+/// Keeps the translation for the user's history, unless everything of the user was deleted meanwhile.
 async fn remember(
     job: &Job,
     user_id: Option<&str>,
@@ -153,6 +156,10 @@ async fn remember(
     spoken: &[TranslatedAudio],
 ) -> Result<(), JobFailure> {
     let Some(user_id) = user_id else {
+        return Ok(());
+    };
+    // A deletion waits until the entry is where it will find it.
+    let Some(_held) = voice::hold(job, user_id).await else {
         return Ok(());
     };
     let texts: serde_json::Map<String, serde_json::Value> = spoken

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::engine::error_chain;
 use crate::pipeline::Pipeline;
-use crate::protocol::Event;
+use crate::protocol::{Event, JobOptions};
 
 /// Where events may be posted.
 #[derive(Debug, Clone, Default)]
@@ -16,28 +16,30 @@ pub struct WebhookOptions {
 }
 
 /// An event on its way to a webhook.
-pub(super) struct Post {
+pub(in crate::pipeline) struct Post {
     url: String,
     body: Vec<u8>,
 }
 
-/// The event as the webhook gets it; `None` when none is wanted.
-pub(super) fn body(url: Option<String>, event: &Event) -> Option<Post> {
-    let body = serde_json::to_vec(event).ok()?;
-    Some(Post { url: url?, body })
-}
+impl Post {
+    /// The event of a job for the address that its request names; `None` where it names none.
+    pub(super) fn of(options: &JobOptions, event: &Event) -> Option<Self> {
+        let url = options.webhook_url.clone()?;
+        // Plain data with string keys always has a JSON form.
+        let body = serde_json::to_vec(event).ok()?;
+        Some(Self { url, body })
+    }
 
-/// Posts in the background, once: nobody waits for it, and it is not repeated.
-pub(super) fn post(pipeline: &Pipeline, post: Option<Post>) {
-    let Some(Post { url, body }) = post else {
-        return;
-    };
-    let options = pipeline.options.webhook.clone();
-    tokio::task::spawn_blocking(move || match send(&url, body, &options) {
-        Ok(()) => tracing::info!("webhook called"),
-        // The address may hold a secret: it is not told.
-        Err(error) => tracing::warn!(error = %error_chain(&error), "webhook not called"),
-    });
+    /// Posts in the background, once: nobody waits for it, and it is not repeated. To be called when
+    /// the event is stored: what may still fail is not told.
+    pub(in crate::pipeline) fn send(self, pipeline: &Pipeline) {
+        let options = pipeline.options.webhook.clone();
+        tokio::task::spawn_blocking(move || match post(&self.url, self.body, &options) {
+            Ok(()) => tracing::info!("webhook called"),
+            // The address may hold a secret: it is not told.
+            Err(error) => tracing::warn!(error = %error_chain(&error), "webhook not called"),
+        });
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +50,7 @@ enum WebhookError {
     Request(#[source] Box<ureq::Error>),
 }
 
-fn send(url: &str, body: Vec<u8>, options: &WebhookOptions) -> Result<(), WebhookError> {
+fn post(url: &str, body: Vec<u8>, options: &WebhookOptions) -> Result<(), WebhookError> {
     let uri = crate::pipeline::recording::allowed_uri(url, &options.allowed_hosts)
         .ok_or(WebhookError::HostNotAllowed)?;
     let agent: ureq::Agent = ureq::Agent::config_builder()

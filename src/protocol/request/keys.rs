@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use super::{AudioProcessRequest, AudioSource, MobileTranscription, Request, TargetLanguages};
 use crate::domain::Language;
+use crate::domain::digest::hex;
 
 /// SHA-256 over parts that cannot run into each other: each is preceded by its length.
 struct Hasher(Sha256);
@@ -51,11 +52,7 @@ impl Hasher {
     }
 
     fn hex(self) -> String {
-        self.0
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex(&self.0.finalize())
     }
 }
 

@@ -9,7 +9,7 @@ use super::{AudioSource, Problem, RequestError, RequestKind, TargetLanguages};
 use crate::protocol::fields::Fields;
 
 /// Longest text of a preview, in characters.
-const MAX_PREVIEW_CHARACTERS: usize = 100;
+pub const MAX_PREVIEW_CHARACTERS: usize = 100;
 /// Languages of the previews when the request names none.
 const DEFAULT_PREVIEW_LANGUAGES: [&str; 3] = ["en", "fr", "es"];
 

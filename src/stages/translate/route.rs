@@ -12,6 +12,7 @@ use super::error::{ModelError, TranslateError};
 use super::marian::metadata::read_json;
 use super::tokenizer::{is_target_token, read_vocabulary};
 use crate::domain::Language;
+use crate::domain::digest::hex;
 
 /// An installed checkpoint and the languages it covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -267,8 +268,7 @@ fn fingerprint(directory: &Path) -> Result<String, ModelError> {
     for (name, bytes, modified) in files {
         hasher.update(format!("{}\0{bytes} {modified}\0", name.display()));
     }
-    let digest = hasher.finalize();
-    Ok(digest.iter().take(16).map(|b| format!("{b:02x}")).collect())
+    Ok(hex(&hasher.finalize()[..16]))
 }
 
 fn parsed(codes: &[String]) -> Vec<Language> {
