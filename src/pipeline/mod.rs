@@ -17,6 +17,7 @@
 //! voice_task.rs   jobs of the daemon's own: a voice is made anew, or deleted
 //! documents.rs    what a job leaves in MongoDB
 //! job.rs          what every path shares: checkpoints, events, stages under a clock
+//! end.rs          what is counted of a job that has ended
 //! running.rs      how far jobs are, and a way to stop them
 //! ```
 //! Each step that costs something is checkpointed in the ledger, so a job that was interrupted goes
@@ -26,6 +27,7 @@ mod audio;
 mod cache;
 mod conversation;
 mod documents;
+mod end;
 mod failure;
 mod history;
 mod job;
@@ -66,6 +68,7 @@ use crate::voices::Voices;
 
 pub use cache::{CacheOptions, Fingerprint};
 pub use conversation::Conversations;
+pub use end::count_end;
 pub use failure::JobFailure;
 use job::Job;
 pub use job::outgoing_event;

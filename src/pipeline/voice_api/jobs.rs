@@ -6,8 +6,8 @@ use super::{failed, refusal, short_name};
 use crate::domain::timestamp::from_unix_ms;
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{Emission, JobRecord, JobState, LedgerError};
-use crate::pipeline::JobFailure;
 use crate::pipeline::job::{Job, outgoing_event};
+use crate::pipeline::{JobFailure, count_end};
 use crate::protocol::{
     Event, JobAccepted, JobCancelled, JobStatus, JobStatusName, Request, RequestKind, Timestamp,
     VoiceApiRequest, VoiceApiResult, VoiceApiSuccess,
@@ -112,6 +112,7 @@ pub(super) async fn cancel(
         }
         Err(error) => return Err(error.into()),
     }
+    count_end(&record.kind, record.received_at_ms, failure.finish());
     job.pipeline.running.cancel(record.id);
     if let Some(post) = post {
         post.send(&job.pipeline);
