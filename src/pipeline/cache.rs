@@ -28,17 +28,17 @@ pub struct CacheOptions {
     /// Life of a result; zero keeps nothing.
     pub max_age: Duration,
     /// Of the engine that hears.
-    pub transcriber: Fingerprint,
+    pub transcriber: EngineFingerprint,
     /// Of the engine that speaks.
-    pub synthesizer: Fingerprint,
+    pub synthesizer: EngineFingerprint,
 }
 
 /// Tells an engine, by its models and settings, from any other that gives other results; known once
 /// the models are loaded. Until then nothing is kept. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Fingerprint(Arc<Mutex<Option<String>>>);
+pub struct EngineFingerprint(Arc<Mutex<Option<String>>>);
 
-impl Fingerprint {
+impl EngineFingerprint {
     /// Tells what was loaded.
     pub fn set(&self, fingerprint: String) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(fingerprint);

@@ -64,7 +64,7 @@ use crate::stages::translate::{Routes, TranslateEngine};
 use crate::store::{IdPolicy, MongoStore};
 use crate::voices::Voices;
 
-pub use cache::{CacheOptions, Fingerprint};
+pub use cache::{CacheOptions, EngineFingerprint};
 pub use conversation::Conversations;
 pub use failure::JobFailure;
 use job::Job;
