@@ -42,7 +42,7 @@ pub(super) struct SubmitArgs {
     /// Translate this text instead of a recording
     #[arg(long, conflicts_with = "mobile_text")]
     text: Option<String>,
-    /// Language of the text; the daemon finds it out otherwise
+    /// Language of the text; detected otherwise, where the text is long enough
     #[arg(long, value_name = "LANGUAGE", requires = "text", value_parser = parse_language)]
     from: Option<Language>,
     #[command(flatten)]

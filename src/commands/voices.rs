@@ -41,13 +41,13 @@ pub(super) enum VoicesCommand {
     Show(OfUser),
     /// Make a voice anew from the user's last recordings
     Recalibrate(OfUser),
-    /// Delete everything that is kept of a user: voice, finished jobs, cached results, speech
+    /// Delete everything that is kept of a user: voice, ended jobs, cached results, history, speech
     Delete(OfUser),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Output {
-    /// Where the daemon is
+    /// Where the daemon is, such as http://translator:8000; on this machine if not said
     #[arg(long)]
     url: Option<String>,
     /// Print JSON

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::daemon::{Daemon, fixture_models};
+use crate::support::daemon::Daemon;
 use crate::support::gateway::Gateway;
 use crate::support::recordings;
 use crate::support::voice_job::{Answer, Expected, repeated_recording};
@@ -81,7 +81,7 @@ fn another_persons_recording_does_not_change_a_voice() {
     let message = message_of("cid", "first");
     Answer::to(&mut gateway, &daemon, &message, &[&recording], FRENCH);
     let before = stored_metadata(&daemon, "cid");
-    let other = std::fs::read(fixture_models().join("audio/second_speaker.ogg")).unwrap();
+    let other = recordings::second_speaker();
     let message = message_of("cid", "other");
     let answer = Answer::to(&mut gateway, &daemon, &message, &[&other], FRENCH);
     assert_eq!(answer.completed().json.get("newVoiceProfile"), None);

@@ -14,7 +14,7 @@
 
 mod architecture;
 mod audio_cache;
-mod audio_contract;
+mod audio_containers;
 mod audio_failures;
 mod audio_formats;
 mod audio_languages;
@@ -24,6 +24,7 @@ mod audio_transcripts;
 mod audio_voices;
 mod bad_input;
 mod commands;
+mod contract;
 mod conversations;
 mod durability;
 mod isolation;

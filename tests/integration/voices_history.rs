@@ -5,7 +5,7 @@ use std::path::Path;
 use mongodb::bson::{DateTime, doc, oid::ObjectId, spec::BinarySubtype};
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Daemon, fixture_models};
+use crate::support::daemon::Daemon;
 use crate::support::database::{Database, shared_server};
 use crate::support::gateway::Gateway;
 use crate::support::recordings;
@@ -46,7 +46,7 @@ fn a_short_recording_makes_a_voice_together_with_those_of_earlier_messages() {
     let mut gateway = Gateway::connect(daemon.ports);
     let ogg = recordings::bundled();
     let wav = repeated_recording(1);
-    let other = std::fs::read(fixture_models().join("audio/second_speaker.ogg")).unwrap();
+    let other = recordings::second_speaker();
     // While no voice can be made, messages come in.
     let mut heard_ms = 0;
     for (name, recording) in [("one", &ogg), ("two", &wav), ("two-again", &wav)] {

@@ -12,7 +12,6 @@ use serde_json::{Map, Value};
 const OPTIONAL: &[&str] = &[
     "attachmentId",
     "averageFeedbackRating",
-    "completedAt",
     "conversationId",
     "currentStep",
     "error",
@@ -24,6 +23,7 @@ const OPTIONAL: &[&str] = &[
     "newVoiceProfile",
     "newVoiceProfile.fingerprint",
     "newVoiceProfile.voiceCharacteristics",
+    "originalAudio.segments",
     "postId",
     "postMediaId",
     "primarySpeakerId",
@@ -78,6 +78,9 @@ const EXTRA: &[&str] = &[
 
 /// Objects whose keys are data.
 const MAPS: &[&str] = &["binaryFrames", "translatedTexts", "translations"];
+
+/// Numbers that may have a fraction although the example's has none.
+const FRACTIONS: &[&str] = &["feedbackRating"];
 
 /// Numbers that are a probability or a quality.
 const UNIT_INTERVAL: &[&str] = &[
@@ -176,7 +179,8 @@ fn is_listed(list: &[&str], path: &str) -> bool {
     })
 }
 
-/// Compares `actual` with several examples of the same place: a key is required if all have it.
+/// Compares `actual` with several examples of the same place: a key is required if all have a value
+/// for it.
 fn compare(examples: &[&Value], actual: &Value, path: &str, problems: &mut Vec<String>) {
     let Some(example) = examples.first() else {
         return;
@@ -209,6 +213,7 @@ fn compare(examples: &[&Value], actual: &Value, path: &str, problems: &mut Vec<S
         // An example that is null says nothing about what may be there.
         (Value::Null, _) => {}
         _ if is_same_type(example, actual) => {}
+        (Value::Number(_), Value::Number(_)) if is_listed(FRACTIONS, path) => {}
         _ => problems.push(format!(
             "{path}: {} instead of {}",
             type_name(actual),
@@ -241,7 +246,10 @@ fn compare_objects(
         compare(&of_key, value, &join(key), problems);
     }
     for key in examples.iter().flat_map(|example| example.keys()) {
-        let in_all = examples.iter().all(|example| example.contains_key(key));
+        let is_filled = |value: &Value| !value.is_null();
+        let in_all = examples
+            .iter()
+            .all(|example| example.get(key).is_some_and(is_filled));
         if in_all && !actual.contains_key(key) && !is_listed(OPTIONAL, &join(key)) {
             problems.push(format!("{}: missing", join(key)));
         }

@@ -1,76 +1,93 @@
 //! The contract's requests and events: the examples beside the repository, else the committed ones.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
 use super::contract;
 
-/// A request with its name, for messages.
+/// A file of the examples.
 pub struct Example {
     pub name: String,
-    pub request: Value,
+    pub json: Value,
 }
 
-/// Every example request of one of these types.
-pub fn requests(kinds: &[&str]) -> Vec<Example> {
-    let folder = contract::examples_folder().unwrap_or_else(|| committed("requests"));
-    let mut names: Vec<String> = std::fs::read_dir(folder.as_path())
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
-        .filter(|name| name.ends_with(".json"))
-        .collect();
-    names.sort();
-    let examples: Vec<Example> = names
-        .into_iter()
-        .map(|name| Example {
-            request: read(&folder.join(&name)),
-            name,
-        })
-        // The oldest requests have no type.
-        .filter(|example| {
-            kinds.contains(&example.request["type"].as_str().unwrap_or("translation"))
-        })
-        .collect();
-    assert!(!examples.is_empty(), "no example of {kinds:?}");
+impl Example {
+    /// The type of the request or event; the oldest requests have none.
+    pub fn kind(&self) -> &str {
+        self.json["type"].as_str().unwrap_or("translation")
+    }
+}
+
+/// Every example, requests and events alike, in the order of their names.
+pub fn all() -> Vec<Example> {
+    let folders = match contract_folder() {
+        Some(folder) => vec![folder.clone()],
+        None => vec![committed("requests"), committed("events")],
+    };
+    let mut examples: Vec<Example> = folders.iter().flat_map(|folder| files(folder)).collect();
+    examples.sort_by(|one, other| one.name.cmp(&other.name));
     examples
 }
 
-/// The example of an event's shape; posts have examples of their own.
+/// The committed examples of events.
+pub fn committed_events() -> Vec<Example> {
+    files(&committed("events"))
+}
+
+/// The example of an event's shape: results of the voice API have one each, and posts their own.
 pub fn event(event: &Value) -> Value {
-    let kind = event["type"].as_str().unwrap_or_default();
-    let names = match event.get("postId") {
-        Some(_) => vec![format!("{kind}.post.json"), format!("{kind}.json")],
-        None => vec![format!("{kind}.json")],
-    };
-    let folders = [contract::examples_folder(), Some(committed("events"))];
+    let names = event_files(event);
+    let committed = committed("events");
+    let folders = contract_folder().into_iter().chain([&committed]);
     folders
-        .iter()
-        .flatten()
         .flat_map(|folder| names.iter().map(|name| folder.join(name)))
         .find(|path| path.exists())
         .map(|path| read(&path))
-        .unwrap_or_else(|| panic!("no example of the event {kind:?}"))
+        .unwrap_or_else(|| panic!("no example of the event: {names:?}"))
 }
 
-/// The example of an event of the voice API; its results have an example each.
-pub fn voice_event(event: &Value) -> Value {
+/// The example of that event beside the repository, if there is any.
+pub fn of_contract(event: &Value) -> Option<Value> {
+    let folder = contract_folder()?;
+    let paths = event_files(event).into_iter().map(|name| folder.join(name));
+    let path = paths.into_iter().find(|path| path.exists())?;
+    Some(read(&path))
+}
+
+/// The folder beside the repository; looked for, and missed, once.
+fn contract_folder() -> Option<&'static PathBuf> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOLDER.get_or_init(contract::examples_folder).as_ref()
+}
+
+/// Files in which an event's example may be, the best first.
+fn event_files(event: &Value) -> Vec<String> {
     let kind = event["type"].as_str().unwrap_or_default();
-    let name = match (kind, event["requestType"].as_str()) {
+    match (kind, event["requestType"].as_str()) {
         // The first of the results is the example without a name.
-        ("voice_api_success", Some("voice_translate")) => kind.to_owned(),
-        ("voice_api_success", Some(request)) => format!("{kind}.{request}"),
-        _ => kind.to_owned(),
-    };
-    let name = format!("{name}.json");
-    let folders = [contract::examples_folder(), Some(committed("events"))];
-    folders
-        .iter()
-        .flatten()
-        .map(|folder| folder.join(&name))
-        .find(|path| path.exists())
-        .map(|path| read(&path))
-        .unwrap_or_else(|| panic!("no example of the event {name:?}"))
+        ("voice_api_success", Some(request)) if request != "voice_translate" => {
+            vec![format!("{kind}.{request}.json")]
+        }
+        _ if event.get("postId").is_some() => {
+            vec![format!("{kind}.post.json"), format!("{kind}.json")]
+        }
+        _ => vec![format!("{kind}.json")],
+    }
+}
+
+fn files(folder: &Path) -> Vec<Example> {
+    let names = std::fs::read_dir(folder)
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
+        .filter(|name| name.ends_with(".json"));
+    names
+        .map(|name| Example {
+            json: read(&folder.join(&name)),
+            name,
+        })
+        .collect()
 }
 
 fn committed(folder: &str) -> PathBuf {

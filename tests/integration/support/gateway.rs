@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use super::PATIENCE;
 use super::daemon::Ports;
 
+/// Longest text that a message about a failure shows.
+const MAX_SHOWN_BYTES: usize = 100;
+
 /// An event as it arrived.
 #[derive(Clone)]
 pub struct Event {
@@ -34,10 +37,24 @@ impl Event {
     }
 }
 
+/// Shows long texts, such as audio in base64, by their length only.
 impl std::fmt::Debug for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let sizes: Vec<usize> = self.frames.iter().map(Vec::len).collect();
-        write!(f, "{} {sizes:?}", self.json)
+        let mut json = self.json.clone();
+        shorten(&mut json);
+        write!(f, "{json} {sizes:?}")
+    }
+}
+
+fn shorten(json: &mut Value) {
+    match json {
+        Value::String(text) if text.len() > MAX_SHOWN_BYTES => {
+            *text = format!("({} bytes)", text.len());
+        }
+        Value::Array(items) => items.iter_mut().for_each(shorten),
+        Value::Object(fields) => fields.values_mut().for_each(shorten),
+        _ => {}
     }
 }
 

@@ -11,6 +11,12 @@ pub fn bundled() -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
+/// The bundled recording of another made-up voice.
+pub fn second_speaker() -> Vec<u8> {
+    let path = super::daemon::fixture_models().join("audio/second_speaker.ogg");
+    std::fs::read(path).unwrap()
+}
+
 /// The optional folder of test data (`TRANSLATOR_SHARED_DIR`, else `../shared`), if it has recordings.
 pub fn shared_folder() -> Option<PathBuf> {
     let folder = std::env::var_os("TRANSLATOR_SHARED_DIR").map_or_else(

@@ -84,7 +84,7 @@ pub fn error_of(gateway: &mut Gateway, request: &Value) -> String {
 
 /// Checks an event against the example of its shape.
 pub fn check_shape(event: &Event) {
-    let example = examples::voice_event(&event.json);
+    let example = examples::event(&event.json);
     let problems = contract::event_problems(&example, &event.json);
     assert_eq!(problems, Vec::<String>::new(), "{}", event.kind());
     assert!(event.frames.is_empty(), "the voice API has one frame");
