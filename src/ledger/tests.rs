@@ -458,7 +458,7 @@ fn a_database_that_cannot_be_trusted_is_named() {
         reopen(),
         LedgerError::NewerSchema {
             found: 7,
-            supported: 3,
+            supported: 4,
             ..
         }
     ));
