@@ -235,11 +235,8 @@ pub async fn serve(
             stopping.clone(),
         ));
     }
-    tasks.spawn(housekeeping(
-        ledger.clone(),
-        settings.clone(),
-        stopping.clone(),
-    ));
+    let housekeeping = housekeeping(ledger.clone(), settings.clone());
+    tasks.spawn(until_stopped(housekeeping, stopping.clone()));
 
     scheduler.restore(&ledger).await?;
     let mut jobs = tokio::spawn(Arc::clone(&scheduler).run(
@@ -276,11 +273,8 @@ pub async fn serve(
         stopping: Arc::clone(&intake_stopping),
     };
     let intake = Intake::start(intake, move |batch| receiver.receive(batch))?;
-    tasks.spawn(signs_of_life(
-        outbox.clone(),
-        sign_of_life,
-        stopping.clone(),
-    ));
+    let signs_of_life = signs_of_life(outbox.clone(), sign_of_life);
+    tasks.spawn(until_stopped(signs_of_life, stopping.clone()));
     core.health.set_sockets_bound();
     tracing::info!(
         requests = intake.endpoint(),
@@ -367,27 +361,21 @@ async fn serve_http(
     }
 }
 
-async fn signs_of_life(outbox: Outbox, sign: SignOfLife, stopping: watch::Receiver<bool>) {
-    let publish = async {
-        loop {
-            tokio::time::sleep(PONG_CHECK_INTERVAL).await;
-            if outbox.idle_for() < PONG_INTERVAL {
-                continue;
-            }
-            if let Ok(frames) = sign.pong().frames()
-                && outbox.publish_now(frames).is_err()
-            {
-                tracing::debug!("no sign of life, the publisher is busy");
-            }
+async fn signs_of_life(outbox: Outbox, sign: SignOfLife) {
+    loop {
+        tokio::time::sleep(PONG_CHECK_INTERVAL).await;
+        if outbox.idle_for() < PONG_INTERVAL {
+            continue;
         }
-    };
-    tokio::select! {
-        () = publish => {}
-        () = stopped(stopping) => {}
+        if let Ok(frames) = sign.pong().frames()
+            && outbox.publish_now(frames).is_err()
+        {
+            tracing::debug!("no sign of life, the publisher is busy");
+        }
     }
 }
 
-async fn housekeeping(ledger: Ledger, settings: Settings, stopping: watch::Receiver<bool>) {
+async fn housekeeping(ledger: Ledger, settings: Settings) {
     let speech_age = settings
         .output
         .retention_days
@@ -404,35 +392,29 @@ async fn housekeeping(ledger: Ledger, settings: Settings, stopping: watch::Recei
     };
     let mut purge = tokio::time::interval(PURGE_INTERVAL);
     let mut backlog = tokio::time::interval(BACKLOG_INTERVAL);
-    let work = async {
-        loop {
-            tokio::select! {
-                _ = purge.tick() => {
-                    if let Some(age) = speech_age {
-                        let folder = settings.output.path.join("translated");
-                        blocking(move || delete_older(&folder, age)).await;
+    loop {
+        tokio::select! {
+            _ = purge.tick() => {
+                if let Some(age) = speech_age {
+                    let folder = settings.output.path.join("translated");
+                    blocking(move || delete_older(&folder, age)).await;
+                }
+                match ledger.purge(retention).await {
+                    Ok(purged) if purged.jobs > 0 => {
+                        tracing::info!(jobs = purged.jobs, blobs = purged.blobs, "old jobs deleted");
                     }
-                    match ledger.purge(retention).await {
-                        Ok(purged) if purged.jobs > 0 => {
-                            tracing::info!(jobs = purged.jobs, blobs = purged.blobs, "old jobs deleted");
-                        }
-                        Ok(_) => {}
-                        Err(error) => tracing::warn!(error = %error_chain(&error), "old jobs could not be deleted"),
-                    }
-                },
-                _ = backlog.tick() => match ledger.counts().await {
-                    Ok(counts) => {
-                        metrics::gauge!(OUTBOX_PENDING).set(counts.pending_events as f64);
-                        metrics::gauge!(DOCUMENTS_PENDING).set(counts.pending_documents as f64);
-                    }
-                    Err(error) => tracing::warn!(error = %error_chain(&error), "backlog is not known"),
-                },
-            }
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(error = %error_chain(&error), "old jobs could not be deleted"),
+                }
+            },
+            _ = backlog.tick() => match ledger.counts().await {
+                Ok(counts) => {
+                    metrics::gauge!(OUTBOX_PENDING).set(counts.pending_events as f64);
+                    metrics::gauge!(DOCUMENTS_PENDING).set(counts.pending_documents as f64);
+                }
+                Err(error) => tracing::warn!(error = %error_chain(&error), "backlog is not known"),
+            },
         }
-    };
-    tokio::select! {
-        () = work => {}
-        () = stopped(stopping) => {}
     }
 }
 

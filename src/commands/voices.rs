@@ -14,6 +14,7 @@ use super::healthcheck::local_url;
 use super::models::say_json;
 use super::{CommandError, say};
 use crate::config::Settings;
+use crate::pipeline::Deleted;
 
 /// Voices that are asked for at once.
 const PAGE: usize = 1000;
@@ -85,16 +86,6 @@ struct Voice {
 #[derive(Deserialize)]
 struct DeletedUser {
     deleted: Deleted,
-}
-
-#[derive(Deserialize)]
-struct Deleted {
-    voice: bool,
-    jobs: u64,
-    cached: u64,
-    history: u64,
-    speech_files: u64,
-    jobs_in_progress: u64,
 }
 
 pub(super) fn run(settings: &Settings, command: VoicesCommand) -> Result<ExitCode, CommandError> {

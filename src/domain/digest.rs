@@ -27,6 +27,23 @@ pub fn short_digest(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes)[..16])
 }
 
+/// SHA-256 over parts that cannot run into each other: each is preceded by its length.
+#[derive(Default)]
+pub struct Parts(Sha256);
+
+impl Parts {
+    /// Adds a part.
+    pub fn add(&mut self, part: &[u8]) {
+        self.0.update((part.len() as u64).to_le_bytes());
+        self.0.update(part);
+    }
+
+    /// The digest of all of them, as 64 hexadecimal digits.
+    pub fn sha256_hex(self) -> String {
+        hex(&self.0.finalize())
+    }
+}
+
 /// An id as a file name, or as a part of one: ids come from peers and may hold anything. Ids of
 /// letters, digits, `_` and `-` stay as they are; others become `id.` and a digest. Unlike ids have
 /// unlike names, since no plain one holds a dot.
@@ -51,6 +68,18 @@ mod tests {
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(sha256_hex(b""), empty);
         assert_eq!(short_digest(b""), empty[..32]);
+    }
+
+    #[test]
+    fn parts_cannot_run_into_each_other() {
+        let digest = |parts: &[&[u8]]| {
+            let mut all = Parts::default();
+            parts.iter().for_each(|part| all.add(part));
+            all.sha256_hex()
+        };
+        assert_ne!(digest(&[b"ab", b"c"]), digest(&[b"a", b"bc"]));
+        assert_ne!(digest(&[b"a", b""]), digest(&[b"a"]));
+        assert_eq!(digest(&[b"a"]), sha256_hex(b"\x01\0\0\0\0\0\0\0a"));
     }
 
     #[test]

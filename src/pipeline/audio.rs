@@ -30,7 +30,14 @@ pub(super) async fn run(
     }
     let transcript = Arc::new(transcript);
     let targets = Targets::of(job, request.target_languages.as_ref(), &transcript);
-    let mut speaking = Speaking::start(job, &message, &transcript, &recording, &targets.spoken);
+    let mut speaking = Speaking::start(
+        job,
+        &message,
+        &transcript,
+        &recording,
+        &targets.spoken,
+        None,
+    );
     let mut outcome = publish_all(job, &request, &targets.spoken, &mut speaking).await?;
     job.check_retry(&mut outcome.failures)?;
     let voice = speaking.voice();

@@ -10,13 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
 
 use super::job::Job;
 use super::message::VoiceMessage;
 use super::recording::Hints;
 use super::voice;
-use crate::domain::digest::hex;
+use crate::domain::digest::Parts;
 use crate::domain::{Language, Recording};
 use crate::engine::error_chain;
 use crate::ledger::{CacheKind, LedgerError, NewCacheEntry};
@@ -28,17 +27,17 @@ pub struct CacheOptions {
     /// Life of a result; zero keeps nothing.
     pub max_age: Duration,
     /// Of the engine that hears.
-    pub transcriber: Fingerprint,
+    pub transcriber: EngineFingerprint,
     /// Of the engine that speaks.
-    pub synthesizer: Fingerprint,
+    pub synthesizer: EngineFingerprint,
 }
 
 /// Tells an engine, by its models and settings, from any other that gives other results; known once
 /// the models are loaded. Until then nothing is kept. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Fingerprint(Arc<Mutex<Option<String>>>);
+pub struct EngineFingerprint(Arc<Mutex<Option<String>>>);
 
-impl Fingerprint {
+impl EngineFingerprint {
     /// Tells what was loaded.
     pub fn set(&self, fingerprint: String) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(fingerprint);
@@ -212,25 +211,11 @@ impl<'a> Slot<'a> {
     }
 }
 
-/// SHA-256 over parts that cannot run into each other: each is preceded by its length. The version of
-/// the daemon is one of them: another may make something else of the rest.
+/// A digest of the parts. The version of the daemon is one of them: another may make something else of
+/// the rest.
 fn key(parts: &[&[u8]]) -> String {
-    let mut hasher = Sha256::new();
-    for part in [env!("CARGO_PKG_VERSION").as_bytes()].iter().chain(parts) {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    hex(&hasher.finalize())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_of_a_key_cannot_run_into_each_other() {
-        assert_ne!(key(&[b"ab", b"c"]), key(&[b"a", b"bc"]));
-        assert_ne!(key(&[b"a", b""]), key(&[b"a"]));
-        assert_eq!(key(&[b"a"]).len(), 64);
-    }
+    let mut all = Parts::default();
+    all.add(env!("CARGO_PKG_VERSION").as_bytes());
+    parts.iter().for_each(|part| all.add(part));
+    all.sha256_hex()
 }

@@ -7,10 +7,10 @@ use super::voice;
 use crate::domain::Transcript;
 use crate::ledger;
 use crate::protocol::{AudioProcessRequest, TranslatedAudio};
-use crate::store::IdPolicy;
 use crate::store::documents::{
-    self, DocumentWrite, Recording, TranslatedAudioRecord, VoiceModelRecord,
+    self, Collection, DocumentWrite, Recording, TranslatedAudioRecord, VoiceModelRecord,
 };
+use crate::store::{IdPolicy, StoreError};
 use crate::voices::StoredVoice;
 
 /// Name of the synthesizer in `message_translated_audios`.
@@ -52,30 +52,22 @@ pub(super) fn of_audio(
             "ids are no object ids, nothing is written"
         );
     }
-    kept.into_iter().flatten().filter_map(stored_form).collect()
+    kept.into_iter()
+        .flatten()
+        .filter_map(stored_write)
+        .collect()
 }
 
 /// The upsert of a voice that was made anew; none without a database, or where the user's id is none
 /// that is written there.
 pub(super) fn of_voice(job: &Job, voice: &StoredVoice) -> Option<ledger::DocumentWrite> {
-    stored_form(voice_model(job, voice, job.pipeline.documents?)?)
+    stored_write(voice_model(job, voice, job.pipeline.documents?)?)
 }
 
 /// The deletion of what is written of a user's voice; none as for [`of_voice`].
 pub(super) fn of_no_voice(job: &Job, user_id: &str) -> Option<ledger::DocumentWrite> {
     let delete = documents::no_voice_model(user_id, job.pipeline.documents?)?;
-    match delete.to_json() {
-        Ok((filter, document)) => Some(ledger::DocumentWrite {
-            order_key: delete.order_key(),
-            collection: delete.collection.as_str().to_owned(),
-            filter,
-            document,
-        }),
-        Err(error) => {
-            tracing::error!(%error, "document key could not be written as json");
-            None
-        }
-    }
+    stored_form(delete.collection, delete.order_key(), delete.to_json())
 }
 
 /// The time of acceptance: a job that goes on after a crash writes the same documents.
@@ -111,11 +103,20 @@ fn voice_model(job: &Job, voice: &StoredVoice, policy: IdPolicy) -> Option<Docum
     documents::voice_model(&record, accepted_at(job), policy)
 }
 
-fn stored_form(write: DocumentWrite) -> Option<ledger::DocumentWrite> {
-    match write.to_json() {
+fn stored_write(write: DocumentWrite) -> Option<ledger::DocumentWrite> {
+    stored_form(write.collection, write.order_key(), write.to_json())
+}
+
+/// A write or a deletion as the ledger keeps it.
+fn stored_form(
+    collection: Collection,
+    order_key: String,
+    json: Result<(String, String), StoreError>,
+) -> Option<ledger::DocumentWrite> {
+    match json {
         Ok((filter, document)) => Some(ledger::DocumentWrite {
-            order_key: write.order_key(),
-            collection: write.collection.as_str().to_owned(),
+            order_key,
+            collection: collection.as_str().to_owned(),
             filter,
             document,
         }),

@@ -170,40 +170,16 @@ pub(super) struct Speaking {
 }
 
 impl Speaking {
-    /// Speaks in the voice that the message and its recording give.
+    /// Speaks in the voice that is `given`, else in the one that the message and its recording give.
     pub(super) fn start(
         job: &Arc<Job>,
         message: &Arc<VoiceMessage>,
         transcript: &Arc<Transcript>,
         recording: &Recording,
         languages: &[Language],
+        given: Option<ChosenVoice>,
     ) -> Self {
-        let voice = OnceCell::new();
-        Self::with(voice, job, message, transcript, recording, languages)
-    }
-
-    /// Speaks in a voice that is there.
-    pub(super) fn start_in(
-        voice: ChosenVoice,
-        job: &Arc<Job>,
-        message: &Arc<VoiceMessage>,
-        transcript: &Arc<Transcript>,
-        recording: &Recording,
-        languages: &[Language],
-    ) -> Self {
-        let voice = OnceCell::from(Ok(voice));
-        Self::with(voice, job, message, transcript, recording, languages)
-    }
-
-    fn with(
-        voice: OnceCell<Voice>,
-        job: &Arc<Job>,
-        message: &Arc<VoiceMessage>,
-        transcript: &Arc<Transcript>,
-        recording: &Recording,
-        languages: &[Language],
-    ) -> Self {
-        let voice = Arc::new(voice);
+        let voice: Arc<OnceCell<Voice>> = Arc::new(OnceCell::new_with(given.map(Ok)));
         let chosen = {
             let (job, message) = (Arc::clone(job), Arc::clone(message));
             let (recording, voice) = (recording.clone(), Arc::clone(&voice));

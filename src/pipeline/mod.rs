@@ -12,7 +12,7 @@
 //! conversation.rs which languages, when the request does not say
 //! recording.rs    where audio comes from, and its transcript
 //! cache.rs        texts, transcripts and speech that are given out again
-//! voice.rs        the voice that a job speaks in
+//! voice.rs        the voice that a job speaks in, or makes
 //! history.rs      earlier recordings of a user, for a voice
 //! voice_task.rs   jobs of the daemon's own: a voice is made anew, or deleted
 //! documents.rs    what a job leaves in MongoDB
@@ -66,7 +66,7 @@ use crate::stages::translate::{Routes, TranslateEngine};
 use crate::store::{IdPolicy, MongoStore};
 use crate::voices::Voices;
 
-pub use cache::{CacheOptions, Fingerprint};
+pub use cache::{CacheOptions, EngineFingerprint};
 pub use conversation::Conversations;
 pub use end::count_end;
 pub use failure::JobFailure;

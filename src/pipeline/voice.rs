@@ -9,9 +9,9 @@ use tokio::sync::OwnedMutexGuard;
 use super::job::Job;
 use super::message::{Voice, VoiceMessage};
 use super::{JobFailure, documents, history};
-use crate::domain::Recording;
 use crate::domain::timestamp::from_unix_ms;
 use crate::domain::voice::SpeakerEmbedding;
+use crate::domain::{Pcm, Recording};
 use crate::engine::error_chain;
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::voices::{
@@ -114,6 +114,18 @@ pub(super) async fn register(
     let documents = documents::of_voice(job, &made).into_iter().collect();
     job.hand_over_documents(documents).await?;
     Ok(made)
+}
+
+/// Who speaks in a recording.
+///
+/// # Errors
+/// As [`Voices::identify`](crate::voices::Voices::identify).
+pub(super) async fn identify(job: &Job, pcm: &Pcm) -> Result<SpeakerEmbedding, JobFailure> {
+    job.stage(Stage::Embed, None, ErrorCode::VoiceCloneFailed, async {
+        let speaker = job.pipeline.voices.identify(pcm, &job.deadline).await;
+        speaker.map_err(|error| failure(&error))
+    })
+    .await
 }
 
 /// # Errors

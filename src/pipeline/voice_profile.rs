@@ -82,6 +82,7 @@ async fn analyze(
             Some(previews(job, &user_id, &recording, &stored, text, languages).await?)
         }
     };
+    let voice_file = job.pipeline.voices.voice_file(&user_id);
     Ok(Event::VoiceProfileAnalyzed(Box::new(
         VoiceProfileAnalyzed {
             request_id,
@@ -97,13 +98,7 @@ async fn analyze(
             fingerprint_id: fingerprint.id().to_owned(),
             signature_short: fingerprint.signature_short().to_owned(),
             fingerprint: fingerprint.to_json(),
-            embedding_path: job
-                .pipeline
-                .voices
-                .folder(&user_id)
-                .join("voice.bin")
-                .display()
-                .to_string(),
+            embedding_path: voice_file.display().to_string(),
             embedding_data: stored.profile.to_bytes(),
             embedding_dimension: stored.profile.speaker_embedding.0.len(),
             transcription: transcription.filter(|_| wanted.include_transcription),
@@ -205,8 +200,8 @@ async fn previews(
     });
     let spoken = Targets::with_voice(job, languages.distinct());
     let text = Arc::new(text);
-    let voice = stored.chosen();
-    let mut speaking = Speaking::start_in(voice, job, &message, &text, recording, &spoken);
+    let voice = Some(stored.chosen());
+    let mut speaking = Speaking::start(job, &message, &text, recording, &spoken, voice);
     let mut outcome = Outcome::default();
     while let Some((_, ended)) = speaking.next().await {
         outcome.note(job, ended)?;
@@ -257,12 +252,7 @@ async fn fingerprint_of(
     recording: &Recording,
     measures: &VoiceMeasures,
 ) -> Result<VoiceFingerprint, JobFailure> {
-    let speaker = job
-        .pipeline
-        .voices
-        .identify(&recording.pcm, &job.deadline)
-        .await;
-    let speaker = speaker.map_err(|error| voice::failure(&error))?;
+    let speaker = voice::identify(job, &recording.pcm).await?;
     Ok(VoiceFingerprint::new(
         &speaker,
         measures,

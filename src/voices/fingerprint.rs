@@ -30,11 +30,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use half::f16;
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use crate::domain::VoiceMeasures;
-use crate::domain::digest;
+use crate::domain::digest::Parts;
 use crate::domain::voice::SpeakerEmbedding;
 
 const VERSION: &str = "1.0";
@@ -430,20 +429,19 @@ impl EmbeddingBytes {
     }
 }
 
-/// SHA-256 over parts that cannot run into each other: each is preceded by its length.
-struct Hasher(Sha256);
+/// Digests of what a fingerprint holds, piece by piece.
+struct Hasher(Parts);
 
 impl Hasher {
     fn new(purpose: &str) -> Self {
-        Self(Sha256::new())
+        Self(Parts::default())
             .part(b"voice fingerprint")
             .part(VERSION.as_bytes())
             .part(purpose.as_bytes())
     }
 
     fn part(mut self, bytes: &[u8]) -> Self {
-        self.0.update((bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
+        self.0.add(bytes);
         self
     }
 
@@ -462,7 +460,7 @@ impl Hasher {
 
     /// The first so many hex digits.
     fn hex(self, digits: usize) -> String {
-        let mut hex = digest::hex(&self.0.finalize());
+        let mut hex = self.0.sha256_hex();
         hex.truncate(digits);
         hex
     }

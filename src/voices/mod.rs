@@ -211,6 +211,11 @@ impl Voices {
         self.store.folder(user_id)
     }
 
+    /// The file of a user's voice.
+    pub fn voice_file(&self, user_id: &str) -> PathBuf {
+        self.store.voice_file(user_id)
+    }
+
     /// The voice of nobody in particular.
     ///
     /// # Errors

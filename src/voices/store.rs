@@ -155,6 +155,11 @@ impl VoiceStore {
         self.directory.join(file_name(user_id))
     }
 
+    /// The file of one user's voice; what is known about it lies beside it.
+    pub fn voice_file(&self, user_id: &str) -> PathBuf {
+        self.folder(user_id).join("voice.bin")
+    }
+
     /// Reads a user's voice; `None` when there is none.
     ///
     /// # Errors
@@ -163,7 +168,7 @@ impl VoiceStore {
         let Some(metadata) = self.metadata(user_id)? else {
             return Ok(None);
         };
-        let voice_path = self.folder(user_id).join("voice.bin");
+        let voice_path = self.voice_file(user_id);
         let Some(bytes) = read_if_there(&voice_path)? else {
             return Ok(None);
         };
@@ -296,9 +301,9 @@ impl VoiceStore {
     /// # Errors
     /// The file system refuses.
     pub fn save(&self, voice: &StoredVoice) -> Result<(), VoiceStoreError> {
-        let folder = self.folder(&voice.metadata.user_id);
-        create_private_folder(&folder)?;
-        write_atomically(&folder.join("voice.bin"), &voice.profile.to_bytes())?;
+        let user_id = &voice.metadata.user_id;
+        create_private_folder(&self.folder(user_id))?;
+        write_atomically(&self.voice_file(user_id), &voice.profile.to_bytes())?;
         self.save_metadata(&voice.metadata)
     }
 

@@ -2,11 +2,10 @@
 
 use crate::domain::voice::SpeakerEmbedding;
 use crate::domain::{Pcm, VoiceMeasures};
-use crate::engine::error_chain;
 use crate::error::{ErrorCode, Stage};
-use crate::pipeline::JobFailure;
 use crate::pipeline::job::Job;
 use crate::pipeline::recording::{self, off_thread};
+use crate::pipeline::{JobFailure, voice};
 use crate::protocol::{AudioSource, VoiceApiResult};
 use crate::stages::measure::{compare, measure};
 
@@ -55,10 +54,10 @@ pub(in crate::pipeline) async fn measured(
 
 /// Who speaks, where that can be told: without it the measures alone are compared.
 async fn speaker(job: &Job, pcm: &Pcm) -> Option<SpeakerEmbedding> {
-    match job.pipeline.voices.identify(pcm, &job.deadline).await {
+    match voice::identify(job, pcm).await {
         Ok(embedding) => Some(embedding),
-        Err(error) => {
-            tracing::info!(error = %error_chain(&error), "voices are compared by their measures");
+        Err(failure) => {
+            failure.record(job.kind());
             None
         }
     }

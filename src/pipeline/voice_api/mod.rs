@@ -111,10 +111,14 @@ fn owner(user: Option<&str>) -> Result<String, JobFailure> {
         .ok_or_else(|| refusal(Reason::Unauthorized, "the user's id is missing"))
 }
 
+/// Digits of a short name. Peers choose the ids that go into it, and two jobs of one name could not
+/// both be kept, so it must not be possible to find two that are alike.
+const SHORT_NAME_DIGITS: usize = 32;
+
 /// The short name of a job, which a repeat of the request has too: the beginning of its key's hash.
 fn short_name(key: &str) -> &str {
     let hash = key.rsplit(':').next().unwrap_or(key);
-    hash.get(..12).unwrap_or(hash)
+    hash.get(..SHORT_NAME_DIGITS).unwrap_or(hash)
 }
 
 #[cfg(test)]
@@ -123,10 +127,8 @@ mod tests {
 
     #[test]
     fn names_come_from_the_hash_of_the_key() {
-        assert_eq!(
-            short_name("voice_translate:0123456789abcdef"),
-            "0123456789ab"
-        );
+        let key = format!("voice_translate:{}", "0123456789abcdef".repeat(4));
+        assert_eq!(short_name(&key), "0123456789abcdef".repeat(2));
         assert_eq!(short_name("short"), "short");
     }
 }

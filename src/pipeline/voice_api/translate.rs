@@ -75,7 +75,14 @@ async fn translate(
     advance(job, HEARD_PERCENT, Stage::Translate).await?;
     let transcript = Arc::new(transcript);
     let targets = Targets::of(job, Some(&targets), &transcript);
-    let mut speaking = Speaking::start(job, &message, &transcript, &recording, &targets.spoken);
+    let mut speaking = Speaking::start(
+        job,
+        &message,
+        &transcript,
+        &recording,
+        &targets.spoken,
+        None,
+    );
     let mut outcome = Outcome::default();
     let mut ended = 0;
     while let Some((_, spoken)) = speaking.next().await {

@@ -1,24 +1,21 @@
 //! Keys by which repeats of a request are recognised.
 
-use sha2::{Digest, Sha256};
-
 use super::{AudioProcessRequest, AudioSource, MobileTranscription, Request, TargetLanguages};
 use crate::domain::Language;
-use crate::domain::digest::hex;
+use crate::domain::digest::Parts;
 
-/// SHA-256 over parts that cannot run into each other: each is preceded by its length.
-struct Hasher(Sha256);
+/// What makes a request the same as another, piece by piece.
+struct Hasher(Parts);
 
 impl Hasher {
     fn new(domain: &str) -> Self {
-        let mut hasher = Self(Sha256::new());
+        let mut hasher = Self(Parts::default());
         hasher.part(domain.as_bytes());
         hasher
     }
 
     fn part(&mut self, bytes: &[u8]) {
-        self.0.update((bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
+        self.0.add(bytes);
     }
 
     fn text(&mut self, text: &str) {
@@ -52,7 +49,7 @@ impl Hasher {
     }
 
     fn hex(self) -> String {
-        hex(&self.0.finalize())
+        self.0.sha256_hex()
     }
 }
 
