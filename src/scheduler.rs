@@ -453,6 +453,8 @@ async fn attempt(
                     failure.record(&kind);
                     retry(scheduler, lane, job_id);
                 }
+                // Cancelled meanwhile, or deleted with its user.
+                Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => {}
                 Err(error) => {
                     tracing::error!(error = %error_chain(&error), "job stopped at the ledger");
                     // A full disk is not the job's fault: it must not use up the attempts.
@@ -461,7 +463,7 @@ async fn attempt(
                 }
             }
         }
-        Ok(None) => {}
+        Ok(None) | Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => {}
         Err(error) => {
             tracing::error!(error = %error_chain(&error), "job could not be begun");
             retry(scheduler, lane, job_id);
