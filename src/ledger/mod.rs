@@ -379,11 +379,18 @@ impl Ledger {
     /// Deletes what is kept of a user: jobs that have ended with everything that belongs to them, cache
     /// entries, history and feedback. Payloads that nothing refers to any more go with the next purge.
     ///
+    /// `keep_unpublished` leaves the jobs with events that wait to be published: somebody waits for
+    /// them.
+    ///
     /// # Errors
     /// The database fails; then nothing was deleted.
-    pub async fn forget_user(&self, user_id: &str) -> Result<Forgotten, LedgerError> {
+    pub async fn forget_user(
+        &self,
+        user_id: &str,
+        keep_unpublished: bool,
+    ) -> Result<Forgotten, LedgerError> {
         let user_id = user_id.to_owned();
-        self.write(move |connection| retention::forget_user(connection, &user_id))
+        self.write(move |connection| retention::forget_user(connection, &user_id, keep_unpublished))
             .await
     }
 

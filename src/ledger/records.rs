@@ -383,6 +383,8 @@ pub struct CacheLimits {
 pub struct Forgotten {
     /// Jobs that had ended, with everything that belongs to them.
     pub jobs: u64,
+    /// Jobs that have ended too and are still there, since an event of theirs waits to be published.
+    pub unpublished: u64,
     /// Cache entries.
     pub cached: u64,
     /// Entries of the history, and feedback.

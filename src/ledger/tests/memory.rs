@@ -48,7 +48,7 @@ async fn cache_entries_live_as_long_as_age_number_and_user_allow() {
     );
     assert!(is_cached(&ledger, "b", hour).await);
 
-    let forgotten = ledger.forget_user("user").await.unwrap();
+    let forgotten = ledger.forget_user("user", false).await.unwrap();
     assert_eq!((forgotten.cached, forgotten.jobs), (1, 0));
     assert!(!is_cached(&ledger, "b", hour).await);
     assert!(is_cached(&ledger, "c", hour).await);
@@ -181,7 +181,7 @@ async fn history_and_figures_are_those_of_the_user() {
     let nobody = ledger.user_statistics("nobody".into(), 0).await.unwrap();
     assert_eq!((nobody.translations, nobody.mean_rating), (0, None));
 
-    assert_eq!(ledger.forget_user("a").await.unwrap().history, 4);
+    assert_eq!(ledger.forget_user("a", false).await.unwrap().history, 4);
     let all = HistoryRange {
         from_ms: 0,
         until_ms: i64::MAX,
@@ -224,4 +224,32 @@ async fn jobs_are_counted_by_lane_and_end() {
     assert_eq!((counted.done, counted.failed), (0, 0));
     let counted = ledger.job_statistics("text_fast", 0).await.unwrap();
     assert_eq!((counted.running, counted.waiting), (0, 0));
+}
+
+#[tokio::test]
+async fn what_waits_to_be_published_of_a_user_can_be_kept() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let of_user = NewJob {
+        user_id: Some("user".into()),
+        events: vec![event("reply")],
+        ..job("a")
+    };
+    let Accepted::New(job_id) = ledger.accept(of_user).await.unwrap() else {
+        panic!("the job is new");
+    };
+    let end = Emission {
+        finish: Some(Finish::Done),
+        ..Emission::default()
+    };
+    ledger.emit(job_id, end).await.unwrap();
+    let kept = ledger.forget_user("user", true).await.unwrap();
+    assert_eq!((kept.jobs, kept.unpublished), (0, 1));
+    let events = ledger.pending_events_blocking(10).unwrap();
+    ledger
+        .mark_published_blocking(&[(events[0].id, 1)])
+        .unwrap();
+    let gone = ledger.forget_user("user", true).await.unwrap();
+    assert_eq!((gone.jobs, gone.unpublished), (1, 0));
+    assert!(ledger.load(job_id).await.unwrap().is_none());
 }
