@@ -73,7 +73,7 @@ pub use progress::Progress;
 pub use recording::RecordingOptions;
 pub use running::{Advance, RunningJob, RunningJobs};
 pub use text::items;
-use voice_api::WebhookOptions;
+use voice_api::Webhooks;
 pub use voice_task::{Deleted, VoiceTask, VoiceTaskKind};
 
 /// Lane of jobs with recordings that are heard or spoken, by its name in the ledger.
@@ -134,8 +134,6 @@ pub struct PipelineOptions {
     pub cache: CacheOptions,
     /// Time that a job waits for a model to be loaded.
     pub model_patience: Duration,
-    /// Where events of voice API jobs may be posted.
-    pub webhook: WebhookOptions,
 }
 
 /// Everything that a job may touch, built once.
@@ -160,6 +158,8 @@ pub struct Pipeline {
     pub documents: Option<IdPolicy>,
     /// How jobs are done.
     pub options: PipelineOptions,
+    /// Posts the events of voice API jobs.
+    pub webhooks: Webhooks,
     /// Tells who listens how far jobs are; nobody has to.
     pub progress: broadcast::Sender<Progress>,
     /// The jobs that are being worked on.
@@ -280,7 +280,11 @@ impl Pipeline {
         } else {
             match self.request_of(&job.record).await? {
                 Ok(Request::VoiceApi(request)) if job.record.public_id.is_some() => {
-                    Some(voice_api::failed(&job.record, &request, failure))
+                    let event = voice_api::failed(&job.record, &request, failure);
+                    let events = vec![("error".to_owned(), event.clone())];
+                    job.finish(events, Vec::new(), finish).await?;
+                    voice_api::post(self, *request, &event);
+                    return Ok(());
                 }
                 Ok(request) => failure.event(&request, &job.record.task_id, Timestamp::now()),
                 Err(error) => error.answer(Timestamp::now()),

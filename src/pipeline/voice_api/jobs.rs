@@ -3,14 +3,14 @@
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::{failed, refusal, short_name, webhook};
+use super::{failed, post, refusal, short_name};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{Emission, JobRecord, JobState, LedgerError};
 use crate::pipeline::JobFailure;
 use crate::pipeline::job::{Job, outgoing_event};
 use crate::protocol::{
     Event, JobAccepted, JobCancelled, JobStatus, JobStatusName, Request, RequestKind, Timestamp,
-    VoiceApiRequest, VoiceApiResult, VoiceApiSuccess, VoiceCall,
+    VoiceApiRequest, VoiceApiResult, VoiceApiSuccess,
 };
 
 /// Key of the event with a job's result.
@@ -108,9 +108,7 @@ pub(super) async fn cancel(
         Err(error) => return Err(error.into()),
     }
     job.pipeline.running.cancel(record.id);
-    if let VoiceCall::TranslateAsync(_, options) = request.call {
-        webhook::post(&job.pipeline, webhook::body(options.webhook_url, &event));
-    }
+    post(&job.pipeline, *request, &event);
     Ok(cancelled(true, "the job is cancelled"))
 }
 

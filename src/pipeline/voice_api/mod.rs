@@ -20,8 +20,8 @@ mod webhook;
 
 use std::sync::Arc;
 
-use super::JobFailure;
 use super::job::Job;
+use super::{JobFailure, Pipeline};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{Finish, JobRecord};
 use crate::protocol::{
@@ -32,7 +32,7 @@ use crate::protocol::{
 pub(super) use analysis::measured;
 pub use jobs::{accepted, job_id};
 pub(super) use profiles::{register, require_length};
-pub use webhook::WebhookOptions;
+pub use webhook::{WebhookOptions, Webhooks};
 
 /// Key of the one reply to a request.
 const REPLY: &str = "reply";
@@ -91,6 +91,15 @@ pub(super) fn failed(record: &JobRecord, request: &VoiceApiRequest, failure: &Jo
         reason: failure.reason,
         callback_metadata,
     }))
+}
+
+/// Tells the address that a job's request named of the job's end, where it named one.
+pub(super) fn post(pipeline: &Pipeline, request: VoiceApiRequest, end: &Event) {
+    if let VoiceCall::TranslateAsync(_, options) = request.call
+        && let Some(url) = options.webhook_url
+    {
+        pipeline.webhooks.post(url, end);
+    }
 }
 
 /// A request that cannot be served as it is; no stage has failed.

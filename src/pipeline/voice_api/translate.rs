@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{jobs, short_name, webhook};
+use super::{jobs, short_name};
 use crate::domain::Transcript;
 use crate::error::Stage;
 use crate::ledger::{Finish, VoiceTranslationRecord};
@@ -49,14 +49,12 @@ pub(super) async fn run_async(
         result: Box::new(translation),
         callback_metadata: options.callback_metadata,
     }));
-    let post = webhook::body(options.webhook_url, &completed);
-    job.finish(
-        vec![(jobs::COMPLETED.to_owned(), completed)],
-        Vec::new(),
-        Finish::Done,
-    )
-    .await?;
-    webhook::post(&job.pipeline, post);
+    let post = options.webhook_url.map(|url| (url, completed.clone()));
+    let events = vec![(jobs::COMPLETED.to_owned(), completed)];
+    job.finish(events, Vec::new(), Finish::Done).await?;
+    if let Some((url, event)) = post {
+        job.pipeline.webhooks.post(url, &event);
+    }
     Ok(Finish::Done)
 }
 
