@@ -36,6 +36,7 @@ mod text_cache;
 mod text_lanes;
 mod text_repeats;
 mod voice_api;
+mod voice_attacks;
 mod voice_profiles;
 mod voices_deletion;
 mod voices_history;

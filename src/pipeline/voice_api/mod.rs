@@ -113,10 +113,11 @@ fn owner(user: Option<&str>) -> Result<String, JobFailure> {
         .ok_or_else(|| refusal(Reason::Unauthorized, "the user's id is missing"))
 }
 
-/// The short name of a job, which a repeat of the request has too: the beginning of its key's hash.
+/// The short name of a job, which a repeat of the request has too: the first 128 bits of its key's
+/// hash. Peers choose what is hashed, so with fewer they could find two requests with one name.
 fn short_name(key: &str) -> &str {
     let hash = key.rsplit(':').next().unwrap_or(key);
-    hash.get(..12).unwrap_or(hash)
+    hash.get(..32).unwrap_or(hash)
 }
 
 #[cfg(test)]
@@ -125,10 +126,9 @@ mod tests {
 
     #[test]
     fn names_come_from_the_hash_of_the_key() {
-        assert_eq!(
-            short_name("voice_translate:0123456789abcdef"),
-            "0123456789ab"
-        );
+        let hash = "0123456789abcdef".repeat(4);
+        let name = "0123456789abcdef".repeat(2);
+        assert_eq!(short_name(&format!("voice_translate:{hash}")), name);
         assert_eq!(short_name("short"), "short");
     }
 }
