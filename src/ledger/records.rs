@@ -157,7 +157,7 @@ pub struct JobRecord {
     /// When the job ended.
     pub finished_at_ms: Option<i64>,
     /// See [`NewJob::request`].
-    pub request: String,
+    pub request: Bytes,
     /// Those of [`NewJob::items`] that this job answers.
     pub items: Vec<String>,
     /// See [`NewJob::user_id`].

@@ -133,7 +133,7 @@ impl VoiceTask {
         kinds
             .into_iter()
             .find(|kind| kind.as_str() == record.kind)?;
-        serde_json::from_str(&record.request).ok()
+        serde_json::from_slice(&record.request).ok()
     }
 }
 

@@ -253,3 +253,47 @@ async fn what_waits_to_be_published_of_a_user_can_be_kept() {
     assert_eq!((gone.jobs, gone.unpublished), (1, 0));
     assert!(ledger.load(job_id).await.unwrap().is_none());
 }
+
+fn large_payloads(data_dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = |folder: &Path| {
+        let entries = fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().path())
+    };
+    entries(&data_dir.join("blobs"))
+        .flat_map(|shard| entries(&shard).collect::<Vec<_>>())
+        .filter(|path| fs::metadata(path).unwrap().len() >= 100_000)
+        .collect()
+}
+
+#[tokio::test]
+async fn a_large_request_lies_beside_the_database() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let large = |key: &str, filling: &str, is_surplus| NewJob {
+        request: filling.repeat(100_000),
+        public_id: Some(format!("job_{key}")),
+        is_surplus,
+        ..job(key)
+    };
+    let Accepted::New(job_id) = ledger.accept(large("a", "x", false)).await.unwrap() else {
+        panic!("the job is new");
+    };
+    let record = ledger.load(job_id).await.unwrap().unwrap();
+    assert_eq!(record.request, "x".repeat(100_000));
+    assert_eq!(ledger.frames(job_id).await.unwrap(), job("a").frames);
+    let public = ledger.load_public("job_a".into()).await.unwrap().unwrap();
+    assert_eq!((public.id, public.request.len()), (job_id, 0));
+
+    let payloads = large_payloads(directory.path()).len();
+    let repeated = ledger.accept(large("a", "y", false)).await.unwrap();
+    assert!(matches!(repeated, Accepted::Duplicate { .. }));
+    let refused = ledger.accept(large("c", "z", true)).await.unwrap();
+    assert_eq!(refused, Accepted::Refused);
+    assert_eq!(large_payloads(directory.path()).len(), payloads);
+
+    for path in large_payloads(directory.path()) {
+        fs::write(path, "damaged").unwrap();
+    }
+    let damaged = ledger.load(job_id).await.unwrap().unwrap();
+    assert_eq!((payloads, damaged.request.len()), (1, 0));
+}

@@ -83,6 +83,10 @@ pub(super) async fn cancel(
     if record.state.is_finished() {
         return Ok(cancelled(false, "the job has ended already"));
     }
+    // With its request, however large.
+    let Some(record) = job.pipeline.ledger.load(record.id).await? else {
+        return Err(refusal(Reason::NotFound, "no job has that id"));
+    };
     let Ok(Request::VoiceApi(request)) = job.pipeline.request_of(&record).await? else {
         return Err(JobFailure::unreadable_request());
     };
