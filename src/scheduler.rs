@@ -354,8 +354,7 @@ async fn attempt(
                 }
             }
         }
-        Ok(None) => {}
-        Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => {}
+        Ok(None) | Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => {}
         Err(error) => {
             tracing::error!(error = %error_chain(&error), "job could not be begun");
             retry(scheduler, lane, job_id);

@@ -40,6 +40,7 @@ mod upstream_defects;
 mod voice_analysis;
 mod voice_api;
 mod voice_api_errors;
+mod voice_attacks;
 mod voice_history;
 mod voice_jobs;
 mod voice_profiles;
