@@ -17,6 +17,7 @@ use super::history::{self, Wanted};
 use super::job::Job;
 use super::{JobFailure, documents, recording, voice};
 use crate::error::{ErrorCode, Reason, Stage};
+use crate::fault;
 use crate::ledger::{
     DocumentWrite, Finish, Forgotten, JobId, JobRecord, Ledger, LedgerError, NewJob,
 };
@@ -233,21 +234,19 @@ async fn delete(job: &Job, task: &VoiceTask) -> Result<Finish, JobFailure> {
     Ok(Finish::Done)
 }
 
-/// True when an earlier attempt at the job has deleted what it is to delete.
-pub(super) async fn has_forgotten(job: &Job) -> bool {
-    let deleted = job.restored::<Deleted>(Stage::Embed, DELETED).await;
-    deleted.is_some()
-}
-
 /// Deletes everything that is kept of a user, here and, once it can be reached, in MongoDB.
 pub(super) async fn forget(job: &Job, user_id: &str, requested_by: &str) -> Result<(), JobFailure> {
-    if !has_forgotten(job).await {
+    let deleted = job.restored::<Deleted>(Stage::Embed, DELETED).await;
+    if deleted.is_none() {
         let occasion = Occasion {
             requested_by,
             task_id: &job.record.task_id,
         };
         let existed = job.pipeline.voices.forget(user_id, &occasion).await;
         let voice = existed.map_err(|error| voice::failure(&error))?;
+        fault::point(Stage::Embed, DELETED).await.map_err(|fault| {
+            JobFailure::injected(Stage::Embed, ErrorCode::ProcessingFailed, fault)
+        })?;
         let ledger = &job.pipeline.ledger;
         let (forgotten, speech_files) = forget_records(job, user_id).await?;
         let deleted = Deleted {

@@ -14,6 +14,9 @@ use crate::protocol::{
 };
 use crate::voices::{Occasion, Registration, StoredVoice, VoiceError, VoiceMetadata, VoiceNotes};
 
+/// Name of the checkpoint that tells that there was a profile to be deleted.
+const EXISTED: &str = "existed";
+
 pub(super) async fn get(
     job: &Job,
     user_id: &str,
@@ -74,9 +77,10 @@ pub(super) async fn delete(
     user_id: &str,
     profile_id: Option<String>,
 ) -> Result<VoiceApiResult, JobFailure> {
-    // A later attempt finds no voice any more.
-    if !voice_task::has_forgotten(job).await {
+    // A later attempt finds no voice any more, and has the rest to delete.
+    if job.restored::<()>(Stage::Intake, EXISTED).await.is_none() {
         existing(job, user_id, profile_id.as_deref()).await?;
+        job.checkpoint(Stage::Intake, EXISTED, &(), None).await?;
     }
     voice_task::forget(job, user_id, user_id).await?;
     Ok(VoiceApiResult::ProfileDeleted(ProfileDeleted {
