@@ -17,6 +17,7 @@ use super::{JobFailure, documents, recording, voice};
 use crate::domain::digest::sha256_hex;
 use crate::domain::timestamp;
 use crate::error::{ErrorCode, Reason, Stage};
+use crate::fault;
 use crate::ledger::{
     DocumentWrite, Finish, Forgotten, JobId, JobRecord, Ledger, LedgerError, NewJob,
 };
@@ -230,17 +231,17 @@ async fn delete(job: &Job, task: &VoiceTask) -> Result<Finish, JobFailure> {
 /// Deletes everything that is kept of a user, here and, once it can be reached, in MongoDB.
 pub(super) async fn forget(job: &Job, user_id: &str, requested_by: &str) -> Result<(), JobFailure> {
     // An earlier attempt has told already what there was.
-    if job
-        .restored::<Deleted>(Stage::Embed, DELETED)
-        .await
-        .is_none()
-    {
+    let deleted = job.restored::<Deleted>(Stage::Embed, DELETED).await;
+    if deleted.is_none() {
         let occasion = Occasion {
             requested_by,
             task_id: &job.record.task_id,
         };
         let existed = job.pipeline.voices.forget(user_id, &occasion).await;
         let voice = existed.map_err(|error| voice::failure(&error))?;
+        fault::point(Stage::Embed, DELETED).await.map_err(|fault| {
+            JobFailure::injected(Stage::Embed, ErrorCode::ProcessingFailed, fault)
+        })?;
         let ledger = &job.pipeline.ledger;
         let (forgotten, speech_files) = forget_records(job, user_id).await?;
         let deleted = Deleted {

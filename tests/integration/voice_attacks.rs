@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::support::daemon::Daemon;
 use crate::support::gateway::{Event, Gateway};
 use crate::support::voice_api::{error_of, recording, request, result_of};
+use crate::support::voices::voice_folder;
 use crate::support::wait_for;
 
 /// Takes posts, and answers those whose path is not `/never`.
@@ -228,6 +229,40 @@ fn a_deletion_takes_no_answer_away() {
         waiting.is_empty()
     });
     daemon.call("DELETE", "/audio/voice-models/awa");
+    let stats = result_of(&mut gateway, &request("voice_stats", "awa", json!({})));
+    assert_eq!(stats["feedbackCount"], 0);
+}
+
+#[test]
+fn a_deletion_that_is_killed_half_way_is_completed() {
+    let mut daemon = Daemon::start_with(&[
+        ("VOICE_MIN_DURATION_MS", "5000"),
+        ("TRANSLATOR_FAULT", "embed.deleted:pause"),
+    ]);
+    let mut gateway = Gateway::connect_subscribed(daemon.ports);
+    for (kind, wanted) in [
+        ("voice_profile_create", json!({"audioBase64": recording()})),
+        (
+            "voice_feedback",
+            json!({"translationId": "vt_1", "rating": 5}),
+        ),
+    ] {
+        gateway.send(&request(kind, "awa", wanted), &[]);
+        let reply = gateway.next("voice_api_success");
+        assert_eq!(reply.text("requestType"), kind);
+    }
+    let delete = request("voice_profile_delete", "awa", json!({}));
+    gateway.send(&delete, &[]);
+    daemon.wait_logged("fault: paused");
+    assert!(!voice_folder(&daemon, "awa").exists());
+    daemon.kill();
+    daemon.restart_with(&[]);
+    let task_id = delete["taskId"].as_str().unwrap();
+    let replies = gateway.events_until("reply to the deletion", |event| {
+        event.text("taskId") == task_id
+    });
+    let reply = replies.last().unwrap();
+    assert_eq!(reply.json["result"]["success"], true, "{reply:?}");
     let stats = result_of(&mut gateway, &request("voice_stats", "awa", json!({})));
     assert_eq!(stats["feedbackCount"], 0);
 }
