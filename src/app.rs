@@ -21,7 +21,7 @@ use crate::observe::health::DatabaseStatus;
 use crate::observe::metrics::{DOCUMENTS_PENDING, OUTBOX_PENDING};
 use crate::onnx::OnnxError;
 use crate::outbox::{self, Outbox};
-use crate::pipeline::voice_api::WebhookOptions;
+use crate::pipeline::voice_api::{WebhookOptions, Webhooks};
 use crate::pipeline::{
     CacheOptions, Conversations, Engines, Pipeline, PipelineOptions, RecentTimes, RecordingOptions,
     UnspokenLanguage,
@@ -155,6 +155,10 @@ pub fn build(
         database: store.clone(),
         documents: (database != DatabaseStatus::Disabled).then_some(id_policy(settings)),
         options: pipeline_options(settings, cache),
+        webhooks: Webhooks::new(WebhookOptions {
+            allowed_hosts: settings.voice_api.allowed_webhook_hosts.clone(),
+            timeout: Duration::from_secs(settings.voice_api.webhook_timeout_secs),
+        }),
         progress: broadcast::Sender::new(PROGRESS_QUEUE_LENGTH),
         running: Arc::default(),
         recent_times: RecentTimes::default(),
@@ -502,9 +506,5 @@ fn pipeline_options(settings: &Settings, cache: CacheOptions) -> PipelineOptions
         synthesize_budget: Duration::from_secs(speech.timeout_secs),
         cache,
         model_patience: Duration::from_secs(settings.jobs.model_wait_secs),
-        webhook: WebhookOptions {
-            allowed_hosts: settings.voice_api.allowed_webhook_hosts.clone(),
-            timeout: Duration::from_secs(settings.voice_api.webhook_timeout_secs),
-        },
     }
 }

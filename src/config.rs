@@ -170,7 +170,9 @@ impl Problems {
             self.require(
                 is_host,
                 key,
-                format!("has {host:?}, which is not a host name"),
+                format!(
+                    "has {host:?}, which is not a plain host name without scheme, port and path"
+                ),
             );
         }
     }

@@ -15,11 +15,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::domain::Deadline;
-use crate::domain::timestamp::now_unix_ms;
 use crate::engine::error_chain;
 use crate::ledger::{Finish, JobId, JobRecord, Ledger, LedgerError, MAX_ATTEMPTS};
-use crate::observe::metrics::{JOB_DURATION, JOBS_FINISHED, JOBS_RUNNING, QUEUE_DEPTH, QUEUE_WAIT};
-use crate::pipeline::{Attempt, Pipeline};
+use crate::observe::metrics::{JOBS_RUNNING, QUEUE_DEPTH, QUEUE_WAIT};
+use crate::pipeline::{Attempt, Pipeline, count_end};
 
 pub use lane::Lane;
 use lane::Slots;
@@ -355,8 +354,7 @@ async fn attempt(
                 }
             }
         }
-        Ok(None) => {}
-        Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => {}
+        Ok(None) | Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => {}
         Err(error) => {
             tracing::error!(error = %error_chain(&error), "job could not be begun");
             retry(scheduler, lane, job_id);
@@ -398,23 +396,6 @@ fn retry(scheduler: Arc<Scheduler>, lane: Lane, job_id: JobId) {
         tokio::time::sleep(RETRY_PAUSE).await;
         scheduler.push(lane, job_id);
     });
-}
-
-fn count_end(kind: &str, received_at_ms: i64, finish: Finish) {
-    let outcome = match finish {
-        Finish::Done => "done",
-        Finish::Failed(_) => "failed",
-        Finish::Quarantined => "quarantined",
-    };
-    let seconds = now_unix_ms().saturating_sub(received_at_ms).max(0) as f64 / 1000.0;
-    metrics::counter!(JOBS_FINISHED, "kind" => kind.to_owned(), "outcome" => outcome).increment(1);
-    metrics::histogram!(JOB_DURATION, "kind" => kind.to_owned()).record(seconds);
-    tracing::info!(
-        job.kind = kind,
-        outcome,
-        duration_ms = (seconds * 1000.0) as u64,
-        "job ended"
-    );
 }
 
 #[cfg(test)]

@@ -34,6 +34,17 @@ pub struct VoiceMeasures {
     pub metadata: MeasureMetadata,
 }
 
+impl VoiceMeasures {
+    /// With the speech rate that follows from the number of words in the recording's transcript.
+    pub fn with_words(mut self, words: usize) -> Self {
+        let seconds = self.metadata.duration_seconds;
+        if seconds > 0.0 {
+            self.prosody.speech_rate_wpm = 60.0 * words as f32 / seconds;
+        }
+        self
+    }
+}
+
 /// Fundamental frequency of the voiced frames; all zero when there are none.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct PitchMeasures {

@@ -9,7 +9,9 @@ use super::JobId;
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// Another process works in the directory.
-    #[error("another daemon uses the data directory {0}")]
+    #[error(
+        "another daemon uses the data directory {0}; give this one its own (TRANSLATOR_DATA_DIR)"
+    )]
     Locked(PathBuf),
     /// The database file is damaged or no database.
     #[error("the ledger {path} is damaged; move it away or restore it from a backup")]

@@ -12,9 +12,14 @@ const COLUMNS: &str = "id, key, kind, lane, task_id, state, attempts, received_a
                        finished_at_ms, request, user_id, public_id, reason, \
                        started_at_ms";
 
+/// Where a request that is too large for its row lies among the frames.
+const REQUEST_POSITION: i64 = -1;
+
 /// A request whose payloads are on disk.
 pub(super) struct StoredJob {
     pub(super) job: NewJob,
+    /// Where the request is, if it is not in the job.
+    pub(super) request: Option<BlobRef>,
     pub(super) frames: Vec<BlobRef>,
     pub(super) events: Vec<StoredEvent>,
 }
@@ -34,6 +39,7 @@ fn accept_one(
     connection: &Connection,
     StoredJob {
         job,
+        request,
         frames,
         events,
     }: &StoredJob,
@@ -77,10 +83,12 @@ fn accept_one(
     let mut insert = connection.prepare_cached(
         "INSERT INTO job_frames (job_id, position, sha256, size_bytes) VALUES (?1, ?2, ?3, ?4)",
     )?;
-    for (position, frame) in frames.iter().enumerate() {
+    let frames = (0..).zip(frames);
+    let request = request.iter().map(|request| (REQUEST_POSITION, request));
+    for (position, frame) in request.chain(frames) {
         insert.execute(params![
             job_id,
-            position as i64,
+            position,
             frame.sha256,
             frame.size_bytes as i64
         ])?;
@@ -223,11 +231,29 @@ pub(super) fn unfinished(connection: &Connection) -> Result<Vec<UnfinishedJob>, 
     Ok(jobs.collect::<Result<_, _>>()?)
 }
 
+/// A job, and where its request is if it is not in the record.
 pub(super) fn load(
     connection: &Connection,
     job_id: JobId,
-) -> Result<Option<JobRecord>, LedgerError> {
-    load_where(connection, "id = ?1", &job_id)
+) -> Result<Option<(JobRecord, Option<BlobRef>)>, LedgerError> {
+    let Some(record) = load_where(connection, "id = ?1", &job_id)? else {
+        return Ok(None);
+    };
+    let request = connection
+        .prepare_cached(
+            "SELECT sha256, size_bytes FROM job_frames WHERE job_id = ?1 AND position = ?2",
+        )?
+        .query_row(params![job_id, REQUEST_POSITION], |row| blob_ref(row, 0))
+        .optional()?;
+    Ok(Some((record, request)))
+}
+
+/// True when there is a job with that key.
+pub(super) fn is_known(connection: &Connection, key: &str) -> Result<bool, LedgerError> {
+    let is_known = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM jobs WHERE key = ?1)")?
+        .query_row([key], |row| row.get(0))?;
+    Ok(is_known)
 }
 
 /// The job that peers call `public_id`.
@@ -269,7 +295,7 @@ fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
         attempts: row.get(6)?,
         received_at_ms: row.get(7)?,
         finished_at_ms: row.get(8)?,
-        request: row.get(9)?,
+        request: row.get::<_, String>(9)?.into(),
         user_id: row.get(10)?,
         public_id: row.get(11)?,
         reason: row.get(12)?,
@@ -279,7 +305,8 @@ fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
 
 pub(super) fn frames(connection: &Connection, job_id: JobId) -> Result<Vec<BlobRef>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT sha256, size_bytes FROM job_frames WHERE job_id = ?1 ORDER BY position",
+        "SELECT sha256, size_bytes FROM job_frames WHERE job_id = ?1 AND position >= 0
+         ORDER BY position",
     )?;
     let frames = statement.query_map([job_id], |row| blob_ref(row, 0))?;
     Ok(frames.collect::<Result<_, _>>()?)

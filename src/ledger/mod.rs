@@ -52,6 +52,9 @@ pub use voice_api::{
     HistoryPage, HistoryRange, JobStatistics, UserStatistics, VoiceFeedback, VoiceTranslationRecord,
 };
 
+/// Longest request that is kept in the database itself; longer ones bring a recording as base64.
+const MAX_INLINE_REQUEST_BYTES: usize = 64 << 10;
+
 /// Attempts of a job after which it is taken for one that kills the process.
 pub const MAX_ATTEMPTS: u32 = 3;
 
@@ -146,11 +149,28 @@ impl Ledger {
     /// # Errors
     /// The database fails.
     pub async fn load(&self, job_id: JobId) -> Result<Option<JobRecord>, LedgerError> {
-        self.read(move |connection| jobs::load(connection, job_id))
-            .await
+        self.off_thread(move |store| {
+            let found = store.read(|connection| jobs::load(connection, job_id))?;
+            let Some((mut record, request)) = found else {
+                return Ok(None);
+            };
+            if let Some(blob) = request {
+                match store.blobs.read(&blob) {
+                    Ok(request) => record.request = request,
+                    // A job that cannot be read can at least end.
+                    Err(error @ LedgerError::DamagedBlob { .. }) => {
+                        tracing::error!(job.id = job_id.0, %error, "a request is lost");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(Some(record))
+        })
+        .await
     }
 
-    /// The job that peers call `public_id`, see [`NewJob::public_id`], or `None`.
+    /// The job that peers call `public_id`, see [`NewJob::public_id`], or `None`. A large request is
+    /// left out: peers ask often.
     ///
     /// # Errors
     /// The database fails.
@@ -381,11 +401,18 @@ impl Ledger {
     /// Deletes what is kept of a user: jobs that have ended with everything that belongs to them, cache
     /// entries, history and feedback. Payloads that nothing refers to any more go with the next purge.
     ///
+    /// `keep_unpublished` leaves the jobs with events that wait to be published: somebody waits for
+    /// them.
+    ///
     /// # Errors
     /// The database fails; then nothing was deleted.
-    pub async fn forget_user(&self, user_id: &str) -> Result<Forgotten, LedgerError> {
+    pub async fn forget_user(
+        &self,
+        user_id: &str,
+        keep_unpublished: bool,
+    ) -> Result<Forgotten, LedgerError> {
         let user_id = user_id.to_owned();
-        self.write(move |connection| retention::forget_user(connection, &user_id))
+        self.write(move |connection| retention::forget_user(connection, &user_id, keep_unpublished))
             .await
     }
 
@@ -437,6 +464,7 @@ impl Store {
         let mut stored = Vec::with_capacity(batch.len());
         for mut job in batch {
             stored.push(jobs::StoredJob {
+                request: self.put_request(&mut job)?,
                 frames: self.blobs.put_all(&job.frames)?,
                 events: self.put_events(std::mem::take(&mut job.events))?,
                 job,
@@ -444,6 +472,19 @@ impl Store {
         }
         self.writer
             .write(move |connection| jobs::accept(connection, &stored, now_unix_ms()))
+    }
+
+    /// Stores a large request, so that the database reads and writes small rows; what would become no job
+    /// leaves nothing on the disk.
+    fn put_request(&self, job: &mut NewJob) -> Result<Option<BlobRef>, LedgerError> {
+        if job.request.len() <= MAX_INLINE_REQUEST_BYTES
+            || job.is_surplus
+            || self.read(|connection| jobs::is_known(connection, &job.key))?
+        {
+            return Ok(None);
+        }
+        let request = Bytes::from(std::mem::take(&mut job.request));
+        Ok(self.blobs.put_all(&[request])?.pop())
     }
 
     /// Stores the binary frames of events; the events themselves are the caller's to store.

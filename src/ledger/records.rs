@@ -157,7 +157,7 @@ pub struct JobRecord {
     /// When the job ended.
     pub finished_at_ms: Option<i64>,
     /// See [`NewJob::request`].
-    pub request: String,
+    pub request: Bytes,
     /// Those of [`NewJob::items`] that this job answers.
     pub items: Vec<String>,
     /// See [`NewJob::user_id`].
@@ -385,6 +385,8 @@ pub struct CacheLimits {
 pub struct Forgotten {
     /// Jobs that had ended, with everything that belongs to them.
     pub jobs: u64,
+    /// Jobs that have ended too and are still there, since an event of theirs waits to be published.
+    pub unpublished: u64,
     /// Cache entries.
     pub cached: u64,
     /// Entries of the history, and feedback.

@@ -87,12 +87,27 @@ fn is_referenced(connection: &Connection, sha256: &str) -> Result<bool, LedgerEr
 pub(super) fn forget_user(
     connection: &Connection,
     user_id: &str,
+    keep_unpublished: bool,
 ) -> Result<Forgotten, LedgerError> {
+    const IS_OVER: &str = "user_id = ?1 AND finished_at_ms IS NOT NULL";
+    const IS_PUBLISHED: &str = "NOT EXISTS (SELECT 1 FROM events
+                                            WHERE job_id = jobs.id AND events.state = 'pending')";
     let delete = |statement: &str| -> Result<u64, LedgerError> {
         Ok(connection.prepare_cached(statement)?.execute([user_id])? as u64)
     };
+    let jobs = if keep_unpublished {
+        delete(&format!(
+            "DELETE FROM jobs WHERE {IS_OVER} AND {IS_PUBLISHED}"
+        ))?
+    } else {
+        delete(&format!("DELETE FROM jobs WHERE {IS_OVER}"))?
+    };
+    let unpublished: i64 = connection
+        .prepare_cached(&format!("SELECT count(*) FROM jobs WHERE {IS_OVER}"))?
+        .query_row([user_id], |row| row.get(0))?;
     Ok(Forgotten {
-        jobs: delete("DELETE FROM jobs WHERE user_id = ?1 AND finished_at_ms IS NOT NULL")?,
+        jobs,
+        unpublished: unpublished.unsigned_abs(),
         cached: delete("DELETE FROM cache WHERE user_id = ?1")?,
         history: delete("DELETE FROM voice_translations WHERE user_id = ?1")?
             + delete("DELETE FROM voice_feedback WHERE user_id = ?1")?,

@@ -452,15 +452,11 @@ fn a_database_that_cannot_be_trusted_is_named() {
     fs::write(&database, intact).unwrap();
     Connection::open(&database)
         .unwrap()
-        .pragma_update(None, "user_version", 7)
+        .pragma_update(None, "user_version", 99)
         .unwrap();
     assert!(matches!(
         reopen(),
-        LedgerError::NewerSchema {
-            found: 7,
-            supported: 4,
-            ..
-        }
+        LedgerError::NewerSchema { found: 99, supported, .. } if supported < 99
     ));
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Ledger, LedgerError};
 
@@ -140,6 +140,23 @@ impl Ledger {
     pub async fn remember_feedback(&self, feedback: VoiceFeedback) -> Result<(), LedgerError> {
         self.write(move |connection| store_feedback(connection, &feedback))
             .await
+    }
+
+    /// Whose translation it is; `None` for what is not in the history.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn translation_owner(
+        &self,
+        translation_id: String,
+    ) -> Result<Option<String>, LedgerError> {
+        self.read(move |connection| {
+            Ok(connection
+                .prepare_cached("SELECT user_id FROM voice_translations WHERE id = ?1")?
+                .query_row([&translation_id], |row| row.get(0))
+                .optional()?)
+        })
+        .await
     }
 
     /// A part of a user's history.

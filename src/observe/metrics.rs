@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 /// Jobs taken in, by `kind`.
 pub const JOBS_ACCEPTED: &str = "translator_jobs_accepted_total";
-/// Jobs that reached their end, by `kind` and `outcome` (`done`, `failed`, `quarantined`).
+/// Jobs that reached their end, by `kind` and `outcome` (`done`, `failed`, `cancelled`, `quarantined`).
 pub const JOBS_FINISHED: &str = "translator_jobs_finished_total";
 /// Requests that became no job, by `reason`.
 pub const REQUESTS_REJECTED: &str = "translator_requests_rejected_total";

@@ -105,6 +105,15 @@ impl JobFailure {
 
     /// Counts and logs the failure; called once, where it is handled.
     pub fn record(&self, kind: &str) {
+        // Somebody wanted it.
+        if self.reason() == Reason::Cancelled {
+            tracing::info!(
+                job.kind = kind,
+                stage = self.stage().as_str(),
+                "stage cancelled"
+            );
+            return;
+        }
         let (stage, reason) = (self.stage().as_str(), self.reason().as_str());
         metrics::counter!(ERRORS, "stage" => stage, "reason" => reason).increment(1);
         tracing::warn!(job.kind = kind, stage, reason, error = %self, "stage failed");

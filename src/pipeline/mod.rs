@@ -17,6 +17,7 @@
 //! voice_task.rs   jobs of the daemon's own: a voice is made anew, or deleted
 //! documents.rs    what a job leaves in MongoDB
 //! job.rs          what every path shares: checkpoints, events, stages under a clock
+//! end.rs          what is counted of a job that has ended
 //! running.rs      how far jobs are, and a way to stop them
 //! ```
 //! Each step that costs something is checkpointed in the ledger, so a job that was interrupted goes
@@ -26,6 +27,7 @@ mod audio;
 mod cache;
 mod conversation;
 mod documents;
+mod end;
 mod failure;
 mod history;
 mod job;
@@ -66,6 +68,7 @@ use crate::voices::Voices;
 
 pub use cache::{CacheOptions, EngineFingerprint};
 pub use conversation::Conversations;
+pub use end::count_end;
 pub use failure::JobFailure;
 use job::Job;
 pub use job::outgoing_event;
@@ -73,7 +76,7 @@ pub use progress::Progress;
 pub use recording::RecordingOptions;
 pub use running::{Advance, RunningJob, RunningJobs};
 pub use text::items;
-use voice_api::WebhookOptions;
+use voice_api::Webhooks;
 pub use voice_task::{Deleted, VoiceTask, VoiceTaskKind};
 
 /// Lanes of jobs with recordings that are heard or spoken, by their names in the ledger: those that
@@ -135,8 +138,6 @@ pub struct PipelineOptions {
     pub cache: CacheOptions,
     /// Time that a job waits for a model to be loaded.
     pub model_patience: Duration,
-    /// Where events of voice API jobs may be posted.
-    pub webhook: WebhookOptions,
 }
 
 /// Everything that a job may touch, built once.
@@ -161,6 +162,8 @@ pub struct Pipeline {
     pub documents: Option<IdPolicy>,
     /// How jobs are done.
     pub options: PipelineOptions,
+    /// Posts the events of voice API jobs.
+    pub webhooks: Webhooks,
     /// Tells who listens how far jobs are; nobody has to.
     pub progress: broadcast::Sender<Progress>,
     /// The jobs that are being worked on.
@@ -276,19 +279,19 @@ impl Pipeline {
         finish: Finish,
     ) -> Result<(), LedgerError> {
         failure.record(job.kind());
-        let (event, post) = if VoiceTask::of(&job.record).is_some() {
-            (None, None)
+        let event = if VoiceTask::of(&job.record).is_some() {
+            None
         } else {
             match self.request_of(&job.record).await? {
                 Ok(Request::VoiceApi(request)) if job.record.public_id.is_some() => {
-                    let (event, post) = voice_api::failed(&job.record, &request, failure);
-                    (Some(event), post)
+                    let event = voice_api::failed(&job.record, &request, failure);
+                    let events = vec![("error".to_owned(), event.clone())];
+                    job.finish(events, Vec::new(), finish).await?;
+                    voice_api::post(self, *request, &event);
+                    return Ok(());
                 }
-                Ok(request) => {
-                    let event = failure.event(&request, &job.record.task_id, Timestamp::now());
-                    (event, None)
-                }
-                Err(error) => (error.answer(Timestamp::now()), None),
+                Ok(request) => failure.event(&request, &job.record.task_id, Timestamp::now()),
+                Err(error) => error.answer(Timestamp::now()),
             }
         };
         let events: Vec<(String, Event)> = event
@@ -296,9 +299,6 @@ impl Pipeline {
             .map(|event| ("error".to_owned(), event))
             .collect();
         job.finish(events, Vec::new(), finish).await?;
-        if let Some(post) = post {
-            post.send(self);
-        }
         Ok(())
     }
 
@@ -314,7 +314,7 @@ impl Pipeline {
         &self,
         record: &JobRecord,
     ) -> Result<Result<Request, RequestError>, LedgerError> {
-        let mut frames = vec![record.request.clone().into()];
+        let mut frames = vec![record.request.clone()];
         match self.ledger.frames(record.id).await {
             Ok(binary) => frames.extend(binary),
             // The JSON names what is missing and whom to tell: better than a job that never ends.

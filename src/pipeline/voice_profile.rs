@@ -57,10 +57,7 @@ async fn analyze(
     } else {
         None
     };
-    let words = transcription
-        .as_ref()
-        .map(|heard| heard.transcript.text.split_whitespace().count());
-    let measures = measured(job, &recording.pcm, words).await?;
+    let measures = measured(job, &recording.pcm).await?;
     if wanted.is_update
         && let Some(expected) = &wanted.existing_fingerprint
     {
@@ -93,7 +90,11 @@ async fn analyze(
             profile_id: stored.metadata.profile_id.clone(),
             quality_score: stored.metadata.quality_score,
             audio_duration_ms: recording.pcm.duration_ms(),
-            voice_characteristics: measures,
+            voice_characteristics: match &transcription {
+                // Not for the fingerprint: it must not depend on what else was asked for.
+                Some(heard) => measures.with_words(words(&heard.transcript)),
+                None => measures,
+            },
             fingerprint_id: fingerprint.id().to_owned(),
             signature_short: fingerprint.signature_short().to_owned(),
             fingerprint: fingerprint.to_json(),
@@ -105,6 +106,10 @@ async fn analyze(
             user_id,
         },
     )))
+}
+
+fn words(transcript: &Transcript) -> usize {
+    transcript.text.split_whitespace().count()
 }
 
 async fn transcribe(
@@ -229,7 +234,7 @@ async fn verify(
     let expected = read(expected)?;
     let recording = recording::decoded(job, audio).await?;
     require_length(job, &recording)?;
-    let measures = measured(job, &recording.pcm, None).await?;
+    let measures = measured(job, &recording.pcm).await?;
     let heard = fingerprint_of(job, &recording, &measures).await?;
     let similarity = heard.compare(&expected);
     Ok(Event::VoiceProfileVerified(VoiceProfileVerified {

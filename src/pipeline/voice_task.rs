@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -16,8 +17,15 @@ use super::{JobFailure, documents, recording, voice};
 use crate::domain::digest::sha256_hex;
 use crate::domain::timestamp;
 use crate::error::{ErrorCode, Reason, Stage};
-use crate::ledger::{DocumentWrite, Finish, JobId, JobRecord, Ledger, LedgerError, NewJob};
+use crate::ledger::{
+    DocumentWrite, Finish, Forgotten, JobId, JobRecord, Ledger, LedgerError, NewJob,
+};
 use crate::voices::{Occasion, VoiceMetadata};
+
+/// How long a deletion waits for events of the user's jobs to be published.
+const PUBLICATION_PATIENCE: Duration = Duration::from_secs(2);
+/// How often it looks.
+const PUBLICATION_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Name of the checkpoint that tells what was deleted.
 const DELETED: &str = "deleted";
@@ -121,7 +129,7 @@ impl VoiceTask {
         kinds
             .into_iter()
             .find(|kind| kind.as_str() == record.kind)?;
-        serde_json::from_str(&record.request).ok()
+        serde_json::from_slice(&record.request).ok()
     }
 }
 
@@ -234,8 +242,7 @@ pub(super) async fn forget(job: &Job, user_id: &str, requested_by: &str) -> Resu
         let existed = job.pipeline.voices.forget(user_id, &occasion).await;
         let voice = existed.map_err(|error| voice::failure(&error))?;
         let ledger = &job.pipeline.ledger;
-        let speech_files = delete_speech(job, user_id).await?;
-        let forgotten = ledger.forget_user(user_id).await?;
+        let (forgotten, speech_files) = forget_records(job, user_id).await?;
         let deleted = Deleted {
             voice,
             jobs: forgotten.jobs,
@@ -250,6 +257,26 @@ pub(super) async fn forget(job: &Job, user_id: &str, requested_by: &str) -> Resu
     let documents: Vec<DocumentWrite> = documents::of_no_voice(job, user_id).into_iter().collect();
     job.hand_over_documents(documents).await?;
     Ok(())
+}
+
+/// Deletes what the ledger keeps of a user, with the speech files that it names, and counts both. What
+/// still waits to be published is published first: whoever asked waits for it.
+async fn forget_records(job: &Job, user_id: &str) -> Result<(Forgotten, u64), JobFailure> {
+    let ledger = &job.pipeline.ledger;
+    let (mut sum, mut speech_files) = (Forgotten::default(), 0);
+    let until = Instant::now() + PUBLICATION_PATIENCE;
+    loop {
+        let keep_unpublished = job.pipeline.outbox.is_some() && Instant::now() < until;
+        speech_files += delete_speech(job, user_id).await?;
+        let forgotten = ledger.forget_user(user_id, keep_unpublished).await?;
+        sum.jobs += forgotten.jobs;
+        sum.cached += forgotten.cached;
+        sum.history += forgotten.history;
+        if forgotten.unpublished == 0 {
+            return Ok((sum, speech_files));
+        }
+        tokio::time::sleep(PUBLICATION_CHECK_INTERVAL).await;
+    }
 }
 
 fn occasion<'a>(job: &'a Job, task: &'a VoiceTask) -> Occasion<'a> {

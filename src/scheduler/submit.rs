@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Lane, LaneFull, Scheduler};
 use crate::ledger::{Accepted, JobId, JobRecord, Ledger, LedgerError, NewJob};
+use crate::observe::metrics::JOBS_ACCEPTED;
 
 /// How often a job that is waited for is looked at.
 const END_CHECK_INTERVAL: Duration = Duration::from_millis(50);
@@ -31,8 +32,10 @@ impl Scheduler {
         job: NewJob,
     ) -> Result<JobId, SubmitError> {
         let place = self.reserve(lane)?;
+        let kind = job.kind.clone();
         match ledger.accept(job).await? {
             Accepted::New(job_id) => {
+                metrics::counter!(JOBS_ACCEPTED, "kind" => kind).increment(1);
                 place.enqueue(job_id);
                 Ok(job_id)
             }

@@ -95,7 +95,7 @@ fn assert_alike(one: &Answer, other: &Answer, languages: &[&str]) {
     let transcription = |answer: &Answer| answer.completed().json["transcription"].clone();
     assert_eq!(transcription(one), transcription(other));
     for language in languages {
-        assert_eq!(one.speech(language), other.speech(language), "{language}");
+        assert!(one.speech(language) == other.speech(language), "{language}");
         let said = |answer: &Answer| {
             let mut audio = answer.translated(language).clone();
             let fields = audio.as_object_mut().unwrap();
@@ -174,14 +174,14 @@ fn wishes_about_sampling_are_heard_in_either_form() {
     let flat = speech("flat", "voiceCloneParams", wishes.clone());
     assert_ne!(usual, flat);
     let nested = json!({"chatterbox": wishes, "performance": {"parallel": true}});
-    assert_eq!(speech("nested", "voiceCloneParams", nested), flat);
-    assert_eq!(speech("older", "cloningParams", wishes), flat);
+    assert!(speech("nested", "voiceCloneParams", nested) == flat);
+    assert!(speech("older", "cloningParams", wishes) == flat);
     assert_eq!(count(&daemon, "speech", "hit"), 2);
     // A single wish counts too, and one that makes no sense does not.
     let greedy = speech("greedy", "voiceCloneParams", json!({"minP": 1.0}));
     assert_ne!(greedy, usual);
     let absurd = json!({"chatterbox": {"temperature": -3, "topP": "high", "minP": 40}});
-    assert_eq!(speech("absurd", "voiceCloneParams", absurd), usual);
+    assert!(speech("absurd", "voiceCloneParams", absurd) == usual);
 }
 
 #[test]

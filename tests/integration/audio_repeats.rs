@@ -22,7 +22,7 @@ fn a_request_that_is_repeated_gets_the_same_events_without_new_work() {
     let again = Answer::to(&mut gateway, &daemon, &request, &[&recording], expected);
     for (first, again) in first.events.iter().zip(&again.events) {
         assert_eq!(first.json, again.json);
-        assert_eq!(first.frames, again.frames);
+        assert!(first.frames == again.frames, "other frames");
     }
     assert_eq!(first.events.len(), again.events.len());
     assert_eq!(daemon.metric(ACCEPTED, &[AUDIO]), 1.0);
@@ -45,7 +45,10 @@ fn a_recording_that_is_sent_anew_is_a_new_job_with_the_same_speech() {
     assert_ne!(task_id(&first), task_id(&again));
     for language in ["fr", "es"] {
         assert_eq!(first.translated(language), again.translated(language));
-        assert_eq!(first.speech(language), again.speech(language), "{language}");
+        assert!(
+            first.speech(language) == again.speech(language),
+            "{language}"
+        );
     }
     assert_eq!(daemon.metric(ACCEPTED, &[AUDIO]), 2.0);
 }

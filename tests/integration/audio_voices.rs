@@ -128,7 +128,7 @@ fn a_voice_that_comes_back_is_used_and_speaks_the_same() {
         json!({"profileId": "vp", "userId": "fay", "embedding": base64});
     let third = Answer::to(&mut gateway, &daemon, &again, &[&recording], FRENCH);
     assert_eq!(third.translated("fr")["voiceQuality"], DEFAULT_QUALITY);
-    assert_eq!(third.speech("fr"), first.speech("fr"));
+    assert!(third.speech("fr") == first.speech("fr"), "another speech");
     assert!(!voice_folder(&daemon, "fay").exists());
 }
 
@@ -213,7 +213,7 @@ fn a_stored_voice_of_another_model_is_made_anew() {
     let message = message_of("ida", "second");
     let answer = Answer::to(&mut gateway, &daemon, &message, &[&recording], FRENCH);
     assert_eq!(answer.translated("fr")["voiceCloned"], true);
-    assert_eq!(answer.embedding(), Some(&std::fs::read(&file).unwrap()[..]));
+    assert!(answer.embedding() == Some(&std::fs::read(&file).unwrap()[..]));
 }
 
 /// A well-formed voice whose arrays have other lengths than the fixture models'.

@@ -103,7 +103,7 @@ fn jobs_at_once_answer_as_each_does_alone() {
             );
             texts.push(together.translated(language)["translatedText"].clone());
         }
-        assert_eq!(together.embedding(), alone.embedding(), "{id}");
+        assert!(together.embedding() == alone.embedding(), "{id}");
         task_ids.push(together.completed().text("taskId").to_owned());
     }
     assert_eq!(

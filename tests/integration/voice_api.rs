@@ -1,10 +1,13 @@
 //! The voice API: translations in the reply and as jobs, and what a user can ask about them.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
 use crate::support::gateway::Gateway;
-use crate::support::voice_api::{ask, check_shape, error_of, recording, request, result_of};
+use crate::support::voice_api::{ask, error_of, recording, request, result_of};
+use crate::support::voices::{clone_actions, voice_folder};
+
+const STAGES: &str = "translator_stage_duration_seconds_count";
 
 #[test]
 fn a_translation_comes_with_its_speech_in_the_reply() {
@@ -37,40 +40,6 @@ fn a_translation_comes_with_its_speech_in_the_reply() {
         &request("voice_stats", "awa", json!({"period": "day"})),
     );
     assert_eq!(stats["totalTranslations"], 1);
-}
-
-#[test]
-fn a_job_is_accepted_at_once_and_ends_with_its_event() {
-    let daemon = Daemon::start();
-    let mut gateway = Gateway::connect_subscribed(daemon.ports);
-    let wanted = json!({
-        "audioBase64": recording(), "targetLanguages": ["fr"], "callbackMetadata": {"k": 1},
-    });
-    let accepted = result_of(
-        &mut gateway,
-        &request("voice_translate_async", "awa", wanted),
-    );
-    let job_id = accepted["jobId"].as_str().unwrap().to_owned();
-    assert_eq!(accepted["status"], "pending");
-    let events = gateway.events_until("end of the job", |event| {
-        event.kind() == "voice_translation_completed" && event.text("jobId") == job_id
-    });
-    events.iter().for_each(check_shape);
-    let completed = &events.last().unwrap().json;
-    assert_eq!(completed["callbackMetadata"], json!({"k": 1}));
-
-    let status = |user: &str| request("voice_job_status", user, json!({"jobId": job_id}));
-    let result = result_of(&mut gateway, &status("awa"));
-    assert_eq!(
-        (&result["status"], &result["progress"]),
-        (&json!("completed"), &json!(100))
-    );
-    assert!(result["result"] == completed["result"], "another result");
-    assert_eq!(error_of(&mut gateway, &status("somebody")), "FORBIDDEN");
-    let unknown = request("voice_job_status", "awa", json!({"jobId": "job_none"}));
-    assert_eq!(error_of(&mut gateway, &unknown), "NOT_FOUND");
-    let late = request("voice_job_cancel", "awa", json!({"jobId": job_id}));
-    assert_eq!(result_of(&mut gateway, &late)["success"], false);
 }
 
 #[test]
@@ -119,4 +88,74 @@ fn a_voice_is_registered_named_improved_and_deleted() {
     let delete = request("voice_profile_delete", "awa", json!({"profileId": id}));
     assert_eq!(result_of(&mut gateway, &delete)["success"], true);
     assert_eq!(error_of(&mut gateway, &get()), "NOT_FOUND");
+}
+
+fn translate(gateway: &mut Gateway, user_id: &str) -> Value {
+    let wanted = json!({"audioBase64": recording(), "targetLanguages": ["fr"]});
+    result_of(gateway, &request("voice_translate", user_id, wanted))
+}
+
+#[test]
+fn a_deleted_voice_leaves_nothing_behind() {
+    let daemon = Daemon::start();
+    let mut gateway = Gateway::connect_subscribed(daemon.ports);
+    let ask = |gateway: &mut Gateway, kind: &str, user: &str| {
+        result_of(gateway, &request(kind, user, json!({})))
+    };
+    let translated = translate(&mut gateway, "awa");
+    let others = translate(&mut gateway, "ben");
+    let feedback = json!({"translationId": translated["translationId"], "rating": 3});
+    result_of(&mut gateway, &request("voice_feedback", "awa", feedback));
+    let speech = |translated: &Value| {
+        let url = translated["translations"][0]["audioUrl"].as_str().unwrap();
+        daemon.folder().join(url.trim_start_matches('/'))
+    };
+    assert!(speech(&translated).exists() && speech(&others).exists());
+    assert!(voice_folder(&daemon, "awa").exists());
+    let heard = daemon.metric(STAGES, &["stage=\"transcribe\""]);
+
+    // Not the profile of that user.
+    let wrong = request(
+        "voice_profile_delete",
+        "awa",
+        json!({"profileId": "vp_other"}),
+    );
+    assert_eq!(error_of(&mut gateway, &wrong), "NOT_FOUND");
+    assert!(voice_folder(&daemon, "awa").exists());
+
+    let profile = ask(&mut gateway, "voice_profile_get", "awa");
+    let delete = request(
+        "voice_profile_delete",
+        "awa",
+        json!({"profileId": profile["id"]}),
+    );
+    let deleted = result_of(&mut gateway, &delete);
+    assert_eq!(
+        deleted,
+        json!({"success": true, "profileId": profile["id"]})
+    );
+    // A repeat is answered alike.
+    assert_eq!(result_of(&mut gateway, &delete), deleted);
+
+    assert!(!voice_folder(&daemon, "awa").exists());
+    assert!(!speech(&translated).exists(), "the speech is kept");
+    let get = request("voice_profile_get", "awa", json!({}));
+    assert_eq!(error_of(&mut gateway, &get), "NOT_FOUND");
+    assert_eq!(ask(&mut gateway, "voice_history", "awa")["total"], 0);
+    let stats = ask(&mut gateway, "voice_stats", "awa");
+    assert_eq!(
+        (&stats["feedbackCount"], &stats["profileCount"]),
+        (&json!(0), &json!(0))
+    );
+    assert_eq!(clone_actions(&daemon, "awa").last().unwrap(), "deleted");
+
+    // Others keep theirs.
+    assert!(voice_folder(&daemon, "ben").exists() && speech(&others).exists());
+    assert_eq!(ask(&mut gateway, "voice_history", "ben")["total"], 1);
+
+    // Nothing that was kept of the user is used when the same recording comes again.
+    let again = translate(&mut gateway, "awa");
+    assert_eq!(again["voiceProfile"]["isNew"], true);
+    let heard_again = daemon.metric(STAGES, &["stage=\"transcribe\""]) - heard;
+    assert_eq!(heard_again, 1.0);
 }

@@ -48,7 +48,7 @@ async fn cache_entries_live_as_long_as_age_number_and_user_allow() {
     );
     assert!(is_cached(&ledger, "b", hour).await);
 
-    let forgotten = ledger.forget_user("user").await.unwrap();
+    let forgotten = ledger.forget_user("user", false).await.unwrap();
     assert_eq!((forgotten.cached, forgotten.jobs), (1, 0));
     assert!(!is_cached(&ledger, "b", hour).await);
     assert!(is_cached(&ledger, "c", hour).await);
@@ -111,7 +111,7 @@ async fn speech_files_are_known_by_user_until_they_are_gone() {
     }
     let files = async |user_id| ledger.speech_files_of_user(user_id).await.unwrap();
     assert_eq!(files("ann").await, [Path::new("a"), Path::new("c")]);
-    ledger.forget_user("ann").await.unwrap();
+    ledger.forget_user("ann", false).await.unwrap();
     assert_eq!(files("ann").await.len(), 2, "the files are still there");
     ledger
         .forget_speech_files(files("ann").await)
@@ -208,7 +208,7 @@ async fn history_and_figures_are_those_of_the_user() {
     let nobody = ledger.user_statistics("nobody".into(), 0).await.unwrap();
     assert_eq!((nobody.translations, nobody.mean_rating), (0, None));
 
-    assert_eq!(ledger.forget_user("a").await.unwrap().history, 4);
+    assert_eq!(ledger.forget_user("a", false).await.unwrap().history, 4);
     let all = HistoryRange {
         from_ms: 0,
         until_ms: i64::MAX,
@@ -257,4 +257,76 @@ async fn jobs_are_counted_by_lane_and_end() {
         .await
         .unwrap();
     assert_eq!((counted.running, counted.waiting), (0, 0));
+}
+
+#[tokio::test]
+async fn what_waits_to_be_published_of_a_user_can_be_kept() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let of_user = NewJob {
+        user_id: Some("user".into()),
+        events: vec![event("reply")],
+        ..job("a")
+    };
+    let Accepted::New(job_id) = ledger.accept(of_user).await.unwrap() else {
+        panic!("the job is new");
+    };
+    let end = Emission {
+        finish: Some(Finish::Done),
+        ..Emission::default()
+    };
+    ledger.emit(job_id, end).await.unwrap();
+    let kept = ledger.forget_user("user", true).await.unwrap();
+    assert_eq!((kept.jobs, kept.unpublished), (0, 1));
+    let events = ledger.pending_events_blocking(10).unwrap();
+    ledger
+        .mark_published_blocking(&[(events[0].id, 1)])
+        .unwrap();
+    let gone = ledger.forget_user("user", true).await.unwrap();
+    assert_eq!((gone.jobs, gone.unpublished), (1, 0));
+    assert!(ledger.load(job_id).await.unwrap().is_none());
+}
+
+fn large_payloads(data_dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = |folder: &Path| {
+        let entries = fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().path())
+    };
+    entries(&data_dir.join("blobs"))
+        .flat_map(|shard| entries(&shard).collect::<Vec<_>>())
+        .filter(|path| fs::metadata(path).unwrap().len() >= 100_000)
+        .collect()
+}
+
+#[tokio::test]
+async fn a_large_request_lies_beside_the_database() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let large = |key: &str, filling: &str, is_surplus| NewJob {
+        request: filling.repeat(100_000),
+        public_id: Some(format!("job_{key}")),
+        is_surplus,
+        ..job(key)
+    };
+    let Accepted::New(job_id) = ledger.accept(large("a", "x", false)).await.unwrap() else {
+        panic!("the job is new");
+    };
+    let record = ledger.load(job_id).await.unwrap().unwrap();
+    assert_eq!(record.request, "x".repeat(100_000));
+    assert_eq!(ledger.frames(job_id).await.unwrap(), job("a").frames);
+    let public = ledger.load_public("job_a".into()).await.unwrap().unwrap();
+    assert_eq!((public.id, public.request.len()), (job_id, 0));
+
+    let payloads = large_payloads(directory.path()).len();
+    let repeated = ledger.accept(large("a", "y", false)).await.unwrap();
+    assert!(matches!(repeated, Accepted::Duplicate { .. }));
+    let refused = ledger.accept(large("c", "z", true)).await.unwrap();
+    assert_eq!(refused, Accepted::Refused);
+    assert_eq!(large_payloads(directory.path()).len(), payloads);
+
+    for path in large_payloads(directory.path()) {
+        fs::write(path, "damaged").unwrap();
+    }
+    let damaged = ledger.load(job_id).await.unwrap().unwrap();
+    assert_eq!((payloads, damaged.request.len()), (1, 0));
 }

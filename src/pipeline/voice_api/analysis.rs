@@ -14,7 +14,7 @@ pub(super) async fn analyze(
     audio: &[AudioSource],
 ) -> Result<VoiceApiResult, JobFailure> {
     let recording = recording::decoded(job, audio).await?;
-    let measures = measured(job, &recording.pcm, None).await?;
+    let measures = measured(job, &recording.pcm).await?;
     Ok(VoiceApiResult::Analysis(Box::new(measures)))
 }
 
@@ -25,10 +25,7 @@ pub(super) async fn compare_two(
 ) -> Result<VoiceApiResult, JobFailure> {
     let first = recording::decoded(job, first).await?.pcm;
     let second = recording::decoded(job, second).await?.pcm;
-    let measures = (
-        measured(job, &first, None).await?,
-        measured(job, &second, None).await?,
-    );
+    let measures = (measured(job, &first).await?, measured(job, &second).await?);
     let speakers = tokio::join!(speaker(job, &first), speaker(job, &second));
     let similarity = match speakers {
         (Some(first), Some(second)) => Some(first.cosine_similarity(&second)),
@@ -38,17 +35,16 @@ pub(super) async fn compare_two(
     Ok(VoiceApiResult::Comparison(comparison))
 }
 
-/// Measures a recording; `words` is the number of words in its transcript, where there is one.
+/// Measures a recording.
 pub(in crate::pipeline) async fn measured(
     job: &Job,
     pcm: &Pcm,
-    words: Option<usize>,
 ) -> Result<VoiceMeasures, JobFailure> {
     let code = ErrorCode::ProcessingFailed;
     job.stage(Stage::Measure, None, code, async {
         let (pcm, deadline) = (pcm.clone(), job.deadline.clone());
         off_thread(Stage::Measure, move || {
-            measure(&pcm, words, &deadline)
+            measure(&pcm, &deadline)
                 .map_err(|error| JobFailure::of_stage(Stage::Measure, code, &error))
         })
         .await

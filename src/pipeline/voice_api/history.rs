@@ -3,8 +3,9 @@
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
-use super::short_name;
+use super::{refusal, short_name};
 use crate::domain::timestamp::{from_unix_ms, unix_ms};
+use crate::error::Reason;
 use crate::ledger::{HistoryRange, VoiceFeedback, VoiceTranslationRecord};
 use crate::pipeline::job::Job;
 use crate::pipeline::{JobFailure, voice};
@@ -87,6 +88,18 @@ pub(super) async fn feedback(
     user_id: String,
     feedback: FeedbackRequest,
 ) -> Result<VoiceApiResult, JobFailure> {
+    let owner = job
+        .pipeline
+        .ledger
+        .translation_owner(feedback.translation_id.clone())
+        .await?;
+    // Translations of voice messages are not in the history: the gateway knows whose they are.
+    if owner.is_some_and(|owner| owner != user_id) {
+        return Err(refusal(
+            Reason::Forbidden,
+            "the translation is another user's",
+        ));
+    }
     // The same for a repeat of the request, which then keeps it once.
     let feedback_id = format!("fb_{}", short_name(&job.record.key));
     let record = VoiceFeedback {

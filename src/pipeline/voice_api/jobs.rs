@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::{failed, refusal, short_name};
+use super::{failed, post, refusal, short_name};
 use crate::domain::timestamp::from_unix_ms;
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{Emission, JobRecord, JobState, LedgerError};
-use crate::pipeline::JobFailure;
 use crate::pipeline::job::{Job, outgoing_event};
+use crate::pipeline::{JobFailure, count_end};
 use crate::protocol::{
     Event, JobAccepted, JobCancelled, JobStatus, JobStatusName, Request, RequestKind, Timestamp,
     VoiceApiRequest, VoiceApiResult, VoiceApiSuccess,
@@ -88,6 +88,10 @@ pub(super) async fn cancel(
             return Ok(cancelled(false, "the job has ended already"));
         }
     }
+    // With its request, however large.
+    let Some(record) = job.pipeline.ledger.load(record.id).await? else {
+        return Err(refusal(Reason::NotFound, "no job has that id"));
+    };
     let Ok(Request::VoiceApi(request)) = job.pipeline.request_of(&record).await? else {
         return Err(JobFailure::unreadable_request());
     };
@@ -97,7 +101,7 @@ pub(super) async fn cancel(
         Reason::Cancelled,
         "the job was cancelled",
     );
-    let (event, post) = failed(&record, &request, &failure);
+    let event = failed(&record, &request, &failure);
     let emission = Emission {
         events: outgoing_event(FAILED.to_owned(), &event)
             .into_iter()
@@ -112,10 +116,9 @@ pub(super) async fn cancel(
         }
         Err(error) => return Err(error.into()),
     }
+    count_end(&record.kind, record.received_at_ms, failure.finish());
     job.pipeline.running.cancel(record.id);
-    if let Some(post) = post {
-        post.send(&job.pipeline);
-    }
+    post(&job.pipeline, *request, &event);
     Ok(cancelled(true, "the job is cancelled"))
 }
 

@@ -20,8 +20,8 @@ mod webhook;
 
 use std::sync::Arc;
 
-use super::JobFailure;
 use super::job::Job;
+use super::{JobFailure, Pipeline};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{Finish, JobRecord};
 use crate::protocol::{
@@ -31,8 +31,7 @@ use crate::protocol::{
 
 pub(super) use analysis::measured;
 pub use jobs::{accepted, job_id};
-use webhook::Post;
-pub use webhook::WebhookOptions;
+pub use webhook::{WebhookOptions, Webhooks};
 
 /// Key of the one reply to a request.
 const REPLY: &str = "reply";
@@ -74,19 +73,14 @@ pub(super) async fn run(job: &Arc<Job>, request: VoiceApiRequest) -> Result<Fini
     Ok(Finish::Done)
 }
 
-/// The event that tells the end of a job that has failed, and its post to where the request asked
-/// for it.
-pub(super) fn failed(
-    record: &JobRecord,
-    request: &VoiceApiRequest,
-    failure: &JobFailure,
-) -> (Event, Option<Post>) {
+/// The event that tells the end of a job that has failed.
+pub(super) fn failed(record: &JobRecord, request: &VoiceApiRequest, failure: &JobFailure) -> Event {
     let options = match &request.call {
         VoiceCall::TranslateAsync(_, options) => Some(options),
         _ => None,
     };
     let failure = failure.on_the_wire();
-    let event = Event::VoiceTranslationFailed(Box::new(VoiceTranslationFailed {
+    Event::VoiceTranslationFailed(Box::new(VoiceTranslationFailed {
         job_id: record.public_id.clone().unwrap_or_default(),
         status: JobStatusName::Failed,
         user_id: request.user_id.clone(),
@@ -95,9 +89,16 @@ pub(super) fn failed(
         error_code: VoiceErrorCode::of(failure.code, failure.reason),
         reason: failure.reason,
         callback_metadata: options.and_then(|options| options.callback_metadata.clone()),
-    }));
-    let post = options.and_then(|options| Post::of(options, &event));
-    (event, post)
+    }))
+}
+
+/// Tells the address that a job's request named of the job's end, where it named one.
+pub(super) fn post(pipeline: &Pipeline, request: VoiceApiRequest, end: &Event) {
+    if let VoiceCall::TranslateAsync(_, options) = request.call
+        && let Some(url) = options.webhook_url
+    {
+        pipeline.webhooks.post(url, end);
+    }
 }
 
 /// A request that cannot be served as it is; no stage has failed.

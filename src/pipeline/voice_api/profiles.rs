@@ -111,7 +111,7 @@ async fn register(
     let recording = recording::decoded(job, audio).await?;
     voice::require_length(job, &recording)?;
     // What may fail comes first, so that who is told of a failure has no new voice.
-    let measures = measured(job, &recording.pcm, None).await?;
+    let measures = measured(job, &recording.pcm).await?;
     voice::register(job, user_id, &recording, is_update).await?;
     Ok(measures)
 }

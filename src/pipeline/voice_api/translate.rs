@@ -5,7 +5,6 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::webhook::Post;
 use super::{jobs, short_name};
 use crate::domain::Transcript;
 use crate::error::Stage;
@@ -50,15 +49,11 @@ pub(super) async fn run_async(
         result: Box::new(translation),
         callback_metadata: options.callback_metadata.clone(),
     }));
-    let post = Post::of(&options, &completed);
-    job.finish(
-        vec![(jobs::COMPLETED.to_owned(), completed)],
-        Vec::new(),
-        Finish::Done,
-    )
-    .await?;
-    if let Some(post) = post {
-        post.send(&job.pipeline);
+    let post = options.webhook_url.map(|url| (url, completed.clone()));
+    let events = vec![(jobs::COMPLETED.to_owned(), completed)];
+    job.finish(events, Vec::new(), Finish::Done).await?;
+    if let Some((url, event)) = post {
+        job.pipeline.webhooks.post(url, &event);
     }
     Ok(Finish::Done)
 }

@@ -1,10 +1,13 @@
 //! The post of a job's event to the address that its request named: once, and best effort.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::engine::error_chain;
-use crate::pipeline::Pipeline;
-use crate::protocol::{Event, JobOptions};
+use crate::pipeline::recording::allowed_uri;
+use crate::protocol::Event;
 
 /// Where events may be posted.
 #[derive(Debug, Clone, Default)]
@@ -15,30 +18,59 @@ pub struct WebhookOptions {
     pub timeout: Duration,
 }
 
-/// An event on its way to a webhook.
-pub(in crate::pipeline) struct Post {
-    url: String,
-    body: Vec<u8>,
+/// Posts that are under way at once. Each takes a thread of the pool that files and codecs need too,
+/// and a server may let it wait.
+const MAX_UNDER_WAY: usize = 8;
+/// Posts that wait for their turn, or are under way; beyond it they are dropped, for they hold events.
+const MAX_PENDING: usize = 128;
+
+/// What posts events.
+pub struct Webhooks {
+    options: WebhookOptions,
+    under_way: Arc<Semaphore>,
+    pending: Arc<Semaphore>,
 }
 
-impl Post {
-    /// The event of a job for the address that its request names; `None` where it names none.
-    pub(super) fn of(options: &JobOptions, event: &Event) -> Option<Self> {
-        let url = options.webhook_url.clone()?;
-        // Plain data with string keys always has a JSON form.
-        let body = serde_json::to_vec(event).ok()?;
-        Some(Self { url, body })
+impl Webhooks {
+    /// Posts nothing yet.
+    pub fn new(options: WebhookOptions) -> Self {
+        Self {
+            options,
+            under_way: Arc::new(Semaphore::new(MAX_UNDER_WAY)),
+            pending: Arc::new(Semaphore::new(MAX_PENDING)),
+        }
     }
 
-    /// Posts in the background, once: nobody waits for it, and it is not repeated. To be called when
-    /// the event is stored: what may still fail is not told.
-    pub(in crate::pipeline) fn send(self, pipeline: &Pipeline) {
-        let options = pipeline.options.webhook.clone();
-        tokio::task::spawn_blocking(move || match post(&self.url, self.body, &options) {
-            Ok(()) => tracing::info!("webhook called"),
+    /// Posts an event in the background, once: nobody waits for it, and it is not repeated.
+    pub(super) fn post(&self, url: String, event: &Event) {
+        if let Err(error) = self.try_post(url, event) {
             // The address may hold a secret: it is not told.
-            Err(error) => tracing::warn!(error = %error_chain(&error), "webhook not called"),
+            tracing::warn!(error = %error_chain(&error), "webhook not called");
+        }
+    }
+
+    fn try_post(&self, url: String, event: &Event) -> Result<(), WebhookError> {
+        let uri =
+            allowed_uri(&url, &self.options.allowed_hosts).ok_or(WebhookError::HostNotAllowed)?;
+        let pending = Arc::clone(&self.pending).try_acquire_owned();
+        let pending = pending.map_err(|_| WebhookError::TooMany)?;
+        let body = serde_json::to_vec(event).map_err(WebhookError::Body)?;
+        let (under_way, timeout) = (Arc::clone(&self.under_way), self.options.timeout);
+        tokio::spawn(async move {
+            let _pending = pending;
+            // Never closed.
+            let Ok(_turn) = under_way.acquire().await else {
+                return;
+            };
+            match tokio::task::spawn_blocking(move || send(uri, &body, timeout)).await {
+                Ok(Ok(())) => tracing::info!("webhook called"),
+                Ok(Err(error)) => {
+                    tracing::warn!(error = %error_chain(&error), "webhook not called");
+                }
+                Err(_) => tracing::error!("the call of a webhook panicked"),
+            }
         });
+        Ok(())
     }
 }
 
@@ -46,22 +78,24 @@ impl Post {
 enum WebhookError {
     #[error("its host is not in voice_api.allowed_webhook_hosts")]
     HostNotAllowed,
+    #[error("too many are to be called")]
+    TooMany,
+    #[error("the event could not be written as json")]
+    Body(#[source] serde_json::Error),
     #[error("the request failed")]
     Request(#[source] Box<ureq::Error>),
 }
 
-fn post(url: &str, body: Vec<u8>, options: &WebhookOptions) -> Result<(), WebhookError> {
-    let uri = crate::pipeline::recording::allowed_uri(url, &options.allowed_hosts)
-        .ok_or(WebhookError::HostNotAllowed)?;
+fn send(uri: ureq::http::Uri, body: &[u8], timeout: Duration) -> Result<(), WebhookError> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(options.timeout))
+        .timeout_global(Some(timeout))
         .max_redirects(0)
         .build()
         .into();
     agent
         .post(uri)
         .content_type("application/json")
-        .send(&body)
+        .send(body)
         .map_err(|error| WebhookError::Request(Box::new(error)))?;
     Ok(())
 }

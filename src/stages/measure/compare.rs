@@ -164,7 +164,7 @@ mod tests {
                 0.1 * (9.0 * t).sin().abs() * (1..12).map(harmonic).sum::<f32>()
             })
             .collect();
-        measure(&Pcm::new(samples, 16_000), None, &Deadline::none()).unwrap()
+        measure(&Pcm::new(samples, 16_000), &Deadline::none()).unwrap()
     }
 
     fn near(a: f32, b: f32) -> bool {
@@ -228,11 +228,7 @@ mod tests {
 
     #[test]
     fn a_recording_without_a_voice_is_unlike_any_voice() {
-        let silence = measure(
-            &Pcm::new(vec![0.0; 16_000], 16_000),
-            None,
-            &Deadline::none(),
-        );
+        let silence = measure(&Pcm::new(vec![0.0; 16_000], 16_000), &Deadline::none());
         let silence = silence.unwrap();
         let comparison = compare(&voice(120.0, 1.0), &silence, None);
         assert_eq!(comparison.components.pitch_similarity, 0.0);

@@ -100,8 +100,8 @@ fn centre(frame: usize) -> usize {
 /// on the caller's thread; `deadline` is looked at with every frame. What lies above half the rate is
 /// missing in the spectrum, so recordings of unlike rates differ in it.
 ///
-/// `words` is the number of words in the recording's transcript, for the speech rate; without it the
-/// rate is estimated from the syllables that can be heard.
+/// The speech rate is estimated from the syllables that can be heard; who has a transcript knows better,
+/// see [`VoiceMeasures::with_words`].
 ///
 /// `metadata.confidence` is (1 − exp(−v / 3 s)) · min(1, SNR / 20 dB), v being the length of the voiced
 /// frames. The SNR is the larger of two estimates, since each falls short in its own way: the dynamic
@@ -109,11 +109,7 @@ fn centre(frame: usize) -> usize {
 ///
 /// # Errors
 /// Samples that are not finite, or the deadline.
-pub fn measure(
-    pcm: &Pcm,
-    words: Option<usize>,
-    deadline: &Deadline,
-) -> Result<VoiceMeasures, MeasureError> {
+pub fn measure(pcm: &Pcm, deadline: &Deadline) -> Result<VoiceMeasures, MeasureError> {
     let begun_at = Instant::now();
     let levels = Levels::of(pcm, deadline)?;
     let energy = levels.measures();
@@ -142,10 +138,7 @@ pub fn measure(
         f64::from(energy.dynamic_range_db).max(harmonics_to_noise),
     );
     let pitch = pitch_measures(&mut voiced);
-    let speech_rate = match words {
-        Some(words) => rhythm::per_minute(words as f64, duration_s),
-        None => rhythm::per_minute(syllables.words(), analysed_s),
-    };
+    let speech_rate = rhythm::per_minute(syllables.words(), analysed_s);
     Ok(VoiceMeasures {
         classification: classify::classify(&pitch, confidence),
         pitch,

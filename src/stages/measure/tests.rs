@@ -72,7 +72,7 @@ fn struck_resonance(count: usize) -> Vec<f64> {
 }
 
 fn measured(pcm: &Pcm) -> VoiceMeasures {
-    measure(pcm, None, &Deadline::none()).unwrap()
+    measure(pcm, &Deadline::none()).unwrap()
 }
 
 fn cases() -> serde_json::Map<String, Value> {
@@ -282,7 +282,7 @@ fn words_or_syllables_give_the_speech_rate() {
     let by_ear = measured(&syllables).prosody.speech_rate_wpm;
     let expected = 4.0 * 60.0 / 1.35;
     assert!((by_ear - expected).abs() < 1.0, "{by_ear}");
-    let by_words = measure(&syllables, Some(7), &Deadline::none()).unwrap();
+    let by_words = measured(&syllables).with_words(7);
     assert_eq!(by_words.prosody.speech_rate_wpm, 210.0);
     assert_eq!(measured(&signal("stack")).prosody.speech_rate_wpm, {
         // One swell that never falls is one syllable.
@@ -312,7 +312,7 @@ fn what_is_beyond_full_scale_is_clipped() {
 fn samples_that_are_no_numbers_are_refused() {
     for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let pcm = Pcm::new(vec![0.1, broken, 0.1], RATE_HZ);
-        let error = measure(&pcm, None, &Deadline::none()).unwrap_err();
+        let error = measure(&pcm, &Deadline::none()).unwrap_err();
         assert_eq!(error.reason().as_str(), "malformed_audio");
     }
 }
@@ -321,7 +321,7 @@ fn samples_that_are_no_numbers_are_refused() {
 fn the_deadline_ends_the_work() {
     let deadline = Deadline::none();
     deadline.cancel();
-    let error = measure(&signal("tone"), None, &deadline).unwrap_err();
+    let error = measure(&signal("tone"), &deadline).unwrap_err();
     assert!(matches!(error, MeasureError::Stopped(Stop::Cancelled)));
     assert_eq!(error.reason().as_str(), "cancelled");
 }

@@ -20,7 +20,9 @@ pub use xpub::{PublishOptions, PublishSocket, SendOutcome, Subscription};
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// The endpoint cannot be bound.
-    #[error("cannot bind {endpoint}")]
+    #[error(
+        "cannot bind {endpoint}; give this daemon ports of its own (TRANSLATOR_ZMQ_PULL_PORT, TRANSLATOR_ZMQ_PUB_PORT)"
+    )]
     Bind {
         /// What was asked for.
         endpoint: String,

@@ -21,7 +21,7 @@ fn measures(hz: f32, brightness: f32) -> VoiceMeasures {
             0.1 * (9.0 * t).sin().abs() * (1..12).map(harmonic).sum::<f32>()
         })
         .collect();
-    measure(&Pcm::new(samples, 16_000), None, &Deadline::none()).unwrap()
+    measure(&Pcm::new(samples, 16_000), &Deadline::none()).unwrap()
 }
 
 fn embedding(dimensions: usize, seed: f32) -> SpeakerEmbedding {

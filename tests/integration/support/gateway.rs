@@ -194,17 +194,23 @@ impl Gateway {
 
     /// What else arrives of this message before the answer to a text that is sent now.
     pub fn rest_of(&mut self, message_id: &str) -> Vec<Event> {
+        let events = self.rest().into_iter();
+        events.filter(|event| concerns(event, message_id)).collect()
+    }
+
+    /// What else arrives before the answer to a text that is sent now.
+    pub fn rest(&mut self) -> Vec<Event> {
         let last = uuid::Uuid::new_v4().to_string();
         let text = json!({
             "type": "translation", "taskId": last, "messageId": last, "text": "over",
             "sourceLanguage": "en", "targetLanguages": ["en"],
         });
         self.send(&text, &[]);
-        let events = self.events_until("answer to the last text", |event| {
+        let mut events = self.events_until("answer to the last text", |event| {
             event.kind() == "translation_completed" && event.text("taskId") == last
         });
-        let of_message = events.into_iter().filter(|e| concerns(e, message_id));
-        of_message.collect()
+        events.pop();
+        events
     }
 
     /// Connects, and returns when events arrive: what the daemon answers at once is not kept for

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::gateway::{Event, Gateway};
 use super::recordings::bundled;
-use super::{contract, examples};
+use super::voice_job::assert_shapes;
 
 /// A request of the voice API with an id of its own, and more fields.
 pub fn request(kind: &str, user_id: &str, more: Value) -> Value {
@@ -39,30 +39,57 @@ pub fn recording() -> String {
     STANDARD.encode(bundled())
 }
 
-/// True for an event that answers the request of that id.
-pub fn answers(event: &Event, id: &str) -> bool {
-    event.text("taskId") == id || event.text("request_id") == id
-}
-
-fn id_of(request: &Value) -> &str {
-    let id = request.get("taskId").or_else(|| request.get("request_id"));
-    id.and_then(Value::as_str).unwrap()
-}
-
-/// Sends a request and gives its reply, having checked that there is exactly one and that it has the
-/// shape of the contract.
-pub fn ask(gateway: &mut Gateway, request: &Value) -> Event {
-    let id = id_of(request).to_owned();
+/// Sends a request and gives everything that is published until it is answered, having checked that
+/// it is answered once, and that every event has the shape of the contract.
+pub fn exchange(gateway: &mut Gateway, request: &Value) -> Vec<Event> {
     gateway.send(request, &[]);
-    let is_reply = |event: &Event| answers(event, &id) && event.kind() != "voice_job_progress";
-    let reply = gateway
-        .events_until(&format!("reply to {}", request["type"]), is_reply)
-        .pop()
-        .unwrap();
-    let rest = gateway.rest_of("nothing");
-    assert!(rest.is_empty());
-    check_shape(&reply);
+    let what = format!("reply to {}", request["type"]);
+    let mut events = gateway.events_until(&what, |event| is_reply(event, request));
+    events.extend(gateway.rest());
+    assert_shapes(&events);
+    let replies = events.iter().filter(|event| is_reply(event, request));
+    assert_eq!(replies.count(), 1, "{events:?}");
+    events
+}
+
+/// Sends a request and gives its one reply.
+pub fn ask(gateway: &mut Gateway, request: &Value) -> Event {
+    let mut events = exchange(gateway, request).into_iter();
+    let reply = events.find(|event| is_reply(event, request)).unwrap();
+    assert!(reply.frames.is_empty(), "a reply has one frame");
     reply
+}
+
+/// Sends a request that becomes a job, and gives the job's name once it is accepted.
+pub fn submit(gateway: &mut Gateway, request: &Value) -> String {
+    gateway.send(request, &[]);
+    let mut events = gateway.events_until("acceptance", |event| is_reply(event, request));
+    assert_shapes(&events);
+    let accepted = events.pop().unwrap();
+    assert_eq!(accepted.kind(), "voice_api_success", "{accepted:?}");
+    assert_eq!(accepted.json["result"]["status"], "pending");
+    accepted.json["result"]["jobId"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+/// The event that tells a job's end.
+pub fn end_of_job(gateway: &Gateway, job_id: &str) -> Event {
+    let mut events = gateway.events_until("end of the job", |event| is_end(event, job_id));
+    assert_shapes(&events);
+    events.pop().unwrap()
+}
+
+/// True for the event that tells a job's end.
+pub fn is_end(event: &Event, job_id: &str) -> bool {
+    event.kind().starts_with("voice_translation_") && event.text("jobId") == job_id
+}
+
+/// True for an event that answers the request; a job's progress does not.
+pub fn is_reply(event: &Event, request: &Value) -> bool {
+    let shares = |key: &str| request.get(key).is_some() && event.json.get(key) == request.get(key);
+    event.kind() != "voice_job_progress" && (shares("taskId") || shares("request_id"))
 }
 
 /// The result of a request that succeeds.
@@ -80,12 +107,4 @@ pub fn error_of(gateway: &mut Gateway, request: &Value) -> String {
     assert_eq!(reply.json["requestType"], request["type"]);
     assert_eq!(reply.json["taskId"], request["taskId"]);
     reply.text("errorCode").to_owned()
-}
-
-/// Checks an event against the example of its shape.
-pub fn check_shape(event: &Event) {
-    let example = examples::event(&event.json);
-    let problems = contract::event_problems(&example, &event.json);
-    assert_eq!(problems, Vec::<String>::new(), "{}", event.kind());
-    assert!(event.frames.is_empty(), "the voice API has one frame");
 }

@@ -1,13 +1,19 @@
-//! A web server on a free port of the loopback interface, for files that clients uploaded.
+//! A web server on a free port of the loopback interface: files that clients uploaded, and webhooks.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 /// Serves one file at `/recording`; everything else is not there, moved, or endless.
 pub struct WebServer {
     port: u16,
-    asked: Arc<Mutex<Vec<String>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+/// A request, once it was read.
+struct Asked {
+    path: String,
+    body: Vec<u8>,
 }
 
 impl WebServer {
@@ -15,12 +21,12 @@ impl WebServer {
     pub fn start(recording: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let asked = Arc::<Mutex<Vec<String>>>::default();
-        let paths = Arc::clone(&asked);
+        let asked = Arc::<Mutex<Vec<Asked>>>::default();
+        let requests = Arc::clone(&asked);
         std::thread::spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
                 // A client that hangs up is its own business.
-                drop(answer(connection, &recording, &paths));
+                drop(answer(connection, &recording, &requests));
             }
         });
         Self { port, asked }
@@ -33,25 +39,45 @@ impl WebServer {
 
     /// Paths that were asked for so far.
     pub fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+        let asked = self.asked.lock().unwrap();
+        asked.iter().map(|asked| asked.path.clone()).collect()
+    }
+
+    /// Bodies that were posted to a path so far.
+    pub fn posted(&self, path: &str) -> Vec<Vec<u8>> {
+        let asked = self.asked.lock().unwrap();
+        let of_path = asked.iter().filter(|asked| asked.path == path);
+        of_path.map(|asked| asked.body.clone()).collect()
     }
 }
 
 fn answer(
     mut connection: TcpStream,
     recording: &[u8],
-    asked: &Mutex<Vec<String>>,
+    asked: &Mutex<Vec<Asked>>,
 ) -> std::io::Result<()> {
-    let mut lines = BufReader::new(connection.try_clone()?).lines();
-    let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
-    let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-    while lines
-        .next()
-        .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
-    {}
-    asked.lock().unwrap().push(path.clone());
+    let mut reader = BufReader::new(connection.try_clone()?);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut length = 0;
+    while line.trim() != "" {
+        line.clear();
+        reader.read_line(&mut line)?;
+        let header = line.to_ascii_lowercase();
+        if let Some(value) = header.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    asked.lock().unwrap().push(Asked {
+        path: path.clone(),
+        body,
+    });
     let (status, body) = match path.as_str() {
         "/recording" => ("200 OK", recording),
+        "/webhook" => ("204 No Content", &[][..]),
         "/moved" => ("302 Found\r\nLocation: /recording", &[][..]),
         "/endless" => {
             connection.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
