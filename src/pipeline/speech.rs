@@ -12,7 +12,7 @@ use super::job::Job;
 use super::message::{Voice, VoiceMessage};
 use super::recording::off_thread;
 use super::translation::{SourceText, translate_cached};
-use super::{JobFailure, UnspokenLanguage, voice};
+use super::{JobFailure, UnspokenLanguage};
 use crate::domain::timestamp::from_unix_ms;
 use crate::domain::{Language, Segment, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
@@ -280,7 +280,7 @@ async fn written_file(
     // A deletion waits until the file is where it will find it.
     let _held = match &job.record.user_id {
         Some(user_id) => {
-            let Some(held) = voice::hold(job, user_id).await else {
+            let Some(held) = job.hold(user_id).await else {
                 return Ok(Default::default());
             };
             let ledger = &job.pipeline.ledger;
