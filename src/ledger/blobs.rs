@@ -8,6 +8,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use rusqlite::Row;
 
 use super::LedgerError;
 use crate::domain::digest::sha256_hex;
@@ -156,6 +157,14 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, LedgerError> {
 /// Makes a rename or a new entry survive a power cut.
 pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
+}
+
+/// Reads the columns `sha256, size_bytes` that begin at `column`.
+pub(super) fn blob_ref(row: &Row<'_>, column: usize) -> rusqlite::Result<BlobRef> {
+    Ok(BlobRef {
+        sha256: row.get(column)?,
+        size_bytes: row.get::<_, i64>(column + 1)?.unsigned_abs(),
+    })
 }
 
 fn at(path: &Path, source: io::Error) -> LedgerError {

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::jobs::blob_ref;
+use super::blobs::blob_ref;
 use super::records::CacheLimits;
 use super::{BlobRef, LedgerError};
 

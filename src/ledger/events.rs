@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::jobs::blob_ref;
+use super::blobs::blob_ref;
 use super::records::{EventRef, JobId};
 use super::{BlobRef, LedgerError};
 

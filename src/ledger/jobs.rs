@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
+use super::blobs::blob_ref;
 use super::events::{self, StoredEvent};
 use super::records::{
     Accepted, Checkpoint, Finish, JobId, JobRecord, JobState, NewJob, UnfinishedJob,
@@ -310,14 +311,6 @@ pub(super) fn frames(connection: &Connection, job_id: JobId) -> Result<Vec<BlobR
     )?;
     let frames = statement.query_map([job_id], |row| blob_ref(row, 0))?;
     Ok(frames.collect::<Result<_, _>>()?)
-}
-
-/// Reads the columns `sha256, size_bytes` that begin at `column`.
-pub(super) fn blob_ref(row: &Row<'_>, column: usize) -> rusqlite::Result<BlobRef> {
-    Ok(BlobRef {
-        sha256: row.get(column)?,
-        size_bytes: row.get::<_, i64>(column + 1)?.unsigned_abs(),
-    })
 }
 
 pub(super) fn checkpoint(

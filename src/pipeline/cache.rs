@@ -14,7 +14,6 @@ use serde::de::DeserializeOwned;
 use super::job::Job;
 use super::message::VoiceMessage;
 use super::recording::Hints;
-use super::voice;
 use crate::domain::digest::Parts;
 use crate::domain::{Language, Recording};
 use crate::engine::error_chain;
@@ -187,7 +186,7 @@ impl<'a> Slot<'a> {
         let Some(key) = self.key.clone() else { return };
         // A deletion waits until the result is where it will find it.
         let _held = match self.owner_id {
-            Some(owner_id) => match voice::hold(self.job, owner_id).await {
+            Some(owner_id) => match self.job.hold(owner_id).await {
                 Some(held) => Some(held),
                 None => return,
             },

@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use super::job::Job;
-use super::voice;
 use crate::domain::Transcript;
 use crate::ledger;
 use crate::protocol::{AudioProcessRequest, TranslatedAudio};
@@ -72,7 +71,7 @@ pub(super) fn of_no_voice(job: &Job, user_id: &str) -> Option<ledger::DocumentWr
 
 /// The time of acceptance: a job that goes on after a crash writes the same documents.
 fn accepted_at(job: &Job) -> SystemTime {
-    voice::accepted_at(job).into()
+    job.accepted_at().into()
 }
 
 fn translated(audio: &TranslatedAudio) -> TranslatedAudioRecord<'_> {

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+use tokio::sync::OwnedMutexGuard;
 
 use super::progress::{Progress, Step};
 use super::{JobFailure, Pipeline, RecentTimes};
-use crate::domain::timestamp::now_unix_ms;
+use crate::domain::timestamp::{from_unix_ms, now_unix_ms};
 use crate::domain::{Deadline, Language};
-use crate::engine::{EngineError, EngineHandle};
+use crate::engine::{EngineError, EngineHandle, error_chain};
 use crate::error::{ErrorCode, Stage};
 use crate::fault;
 use crate::ledger::{
@@ -73,6 +75,21 @@ impl Job {
     /// Milliseconds since the job was accepted.
     pub(super) fn processing_time_ms(&self) -> u64 {
         u64::try_from(now_unix_ms().saturating_sub(self.record.received_at_ms)).unwrap_or_default()
+    }
+
+    /// When the job was accepted.
+    pub(super) fn accepted_at(&self) -> OffsetDateTime {
+        from_unix_ms(self.record.received_at_ms)
+    }
+
+    /// What keeps a deletion of everything of a user waiting; `None` when it was done since the job was
+    /// accepted: then nothing more is kept of the user.
+    pub(super) async fn hold(&self, user_id: &str) -> Option<OwnedMutexGuard<()>> {
+        let held = self.pipeline.voices.hold(user_id, self.accepted_at()).await;
+        held.unwrap_or_else(|error| {
+            tracing::error!(error = %error_chain(&error), "results of a user are not kept");
+            None
+        })
     }
 
     /// True when an earlier attempt has stored the event of that key.

@@ -264,16 +264,16 @@ pub(super) async fn transcript(
         return Ok(transcript);
     }
     let slot = Slot::transcript(job, recording, &hints);
-    let transcript = match slot.find().await {
-        Some((transcript, _)) => transcript,
-        None => {
-            let heard = heard(job, pcm, &hints).await?;
-            slot.keep(&heard, None).await;
-            heard
-        }
+    let (transcript, is_new) = match slot.find().await {
+        Some((transcript, _)) => (transcript, false),
+        None => (heard(job, pcm, &hints).await?, true),
     };
     job.checkpoint(Stage::Transcribe, "", &transcript, None)
         .await?;
+    // Last, since it may wait for the user's voice, and a crash meanwhile must not cost the transcript.
+    if is_new {
+        slot.keep(&transcript, None).await;
+    }
     Ok(transcript)
 }
 

@@ -12,7 +12,7 @@ use super::job::Job;
 use super::message::{Voice, VoiceMessage};
 use super::recording::off_thread;
 use super::translation::{SourceText, translate_cached};
-use super::{JobFailure, UnspokenLanguage, voice};
+use super::{JobFailure, UnspokenLanguage};
 use crate::domain::timestamp::from_unix_ms;
 use crate::domain::{Language, Segment, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
@@ -71,8 +71,8 @@ pub(super) async fn speak(
     let (is_cloned, quality) = (voice.is_cloned, voice.quality);
     let said = (language, text.as_str());
     let slot = Slot::speech(job, message, recording_sha256, said, &voice.key);
-    let (speech, audio) = match slot.find::<SpeechRecord>().await {
-        Some((speech, Some(audio))) => (speech, audio),
+    let (speech, audio, is_new) = match slot.find::<SpeechRecord>().await {
+        Some((speech, Some(audio))) => (speech, audio, false),
         _ => {
             let seed = seed(recording_sha256, language);
             let speech = synthesize(job, message, said, seed, voice).await?;
@@ -81,8 +81,7 @@ pub(super) async fn speak(
                 duration_ms: speech.pcm.duration_ms(),
                 segments: segments(&speech, language),
             };
-            slot.keep(&record, Some(audio.clone())).await;
-            (record, audio)
+            (record, audio, true)
         }
     };
     let record = SpokenRecord {
@@ -98,6 +97,10 @@ pub(super) async fn speak(
         Some(audio.clone()),
     )
     .await?;
+    // Last, since it may wait for the user's voice, and a crash meanwhile must not cost the speech.
+    if is_new {
+        slot.keep(&record.speech, Some(audio.clone())).await;
+    }
     publishable(job, message, language, record, audio).await
 }
 
@@ -277,7 +280,7 @@ async fn written_file(
     // A deletion waits until the file is where it will find it.
     let _held = match &job.record.user_id {
         Some(user_id) => {
-            let Some(held) = voice::hold(job, user_id).await else {
+            let Some(held) = job.hold(user_id).await else {
                 return Ok(Default::default());
             };
             let ledger = &job.pipeline.ledger;

@@ -9,6 +9,7 @@ use tokio::task::{self, JoinSet};
 
 use super::JobFailure;
 use super::job::Job;
+use super::recording::off_thread;
 use super::translation::{SourceText, Translated, translate_cached};
 use crate::domain::Language;
 use crate::error::{ErrorCode, Reason, Stage};
@@ -53,7 +54,7 @@ pub(super) async fn run(job: &Arc<Job>, request: TranslationRequest) -> Result<F
     if length > max_length {
         return too_long(job, request, length, max_length).await;
     }
-    let source = source_language(job, request.source_language, &request.text);
+    let source = source_language(job, request.source_language, &request.text).await?;
     let request = Arc::new(request);
     let targets = &request.target_languages;
     let (stored, missing): (Vec<_>, Vec<_>) = targets
@@ -113,7 +114,7 @@ pub(super) async fn run_story(
     job: &Arc<Job>,
     request: StoryTextRequest,
 ) -> Result<Finish, JobFailure> {
-    let source = source_language(job, request.source_language, &request.text);
+    let source = source_language(job, request.source_language, &request.text).await?;
     let targets: Vec<RequestedLanguage> = request
         .target_languages
         .accepted
@@ -170,10 +171,20 @@ async fn too_long(
     Ok(finish)
 }
 
-fn source_language(job: &Job, given: Option<Language>, text: &str) -> Language {
-    given
-        .or_else(|| detect_language(text).map(|detected| detected.language))
-        .unwrap_or(job.pipeline.options.default_text_language)
+/// The language that is given, else the one that the text seems to be in, else the default one.
+async fn source_language(
+    job: &Job,
+    given: Option<Language>,
+    text: &str,
+) -> Result<Language, JobFailure> {
+    if let Some(given) = given {
+        return Ok(given);
+    }
+    // The longest texts take a while to look through.
+    let text = text.to_owned();
+    let detected = off_thread(Stage::Translate, move || Ok(detect_language(&text))).await?;
+    let default = job.pipeline.options.default_text_language;
+    Ok(detected.map_or(default, |detected| detected.language))
 }
 
 /// Translations that run at once and are handed out in the order of the request.

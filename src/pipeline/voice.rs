@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 use tokio::sync::OwnedMutexGuard;
 
 use super::job::Job;
 use super::message::{Voice, VoiceMessage};
 use super::{JobFailure, documents, history};
-use crate::domain::timestamp::from_unix_ms;
 use crate::domain::voice::SpeakerEmbedding;
 use crate::domain::{Pcm, Recording};
 use crate::engine::error_chain;
@@ -47,7 +45,7 @@ pub(super) async fn choose(job: &Job, message: &VoiceMessage, recording: &Record
         let voice_request = VoiceRequest {
             occasion,
             user_id,
-            accepted_at: accepted_at(job),
+            accepted_at: job.accepted_at(),
             may_clone,
             supplied,
             identity: match identity {
@@ -97,7 +95,7 @@ pub(super) async fn register(
                 task_id: &job.record.task_id,
             },
             user_id,
-            accepted_at: accepted_at(job),
+            accepted_at: job.accepted_at(),
             is_update,
             recording,
             deadline: job.deadline.clone(),
@@ -107,7 +105,7 @@ pub(super) async fn register(
     });
     let made = made.await?;
     // While this is held the voice is not deleted: its document must not come after the deletion's.
-    let held = voices.hold(user_id, accepted_at(job)).await;
+    let held = voices.hold(user_id, job.accepted_at()).await;
     let Some(_held) = held.map_err(|error| failure(&error))? else {
         return Err(failure(&VoiceError::NoVoice));
     };
@@ -159,22 +157,7 @@ pub(super) async fn news<'a>(
     chosen: Option<&'a ChosenVoice>,
 ) -> Option<(&'a StoredVoice, OwnedMutexGuard<()>)> {
     let voice = chosen?.news.as_ref()?;
-    Some((voice, hold(job, &voice.metadata.user_id).await?))
-}
-
-/// What keeps a deletion of everything of a user waiting; `None` when it was done since the job was
-/// accepted: then nothing more is kept of the user.
-pub(super) async fn hold(job: &Job, user_id: &str) -> Option<OwnedMutexGuard<()>> {
-    let held = job.pipeline.voices.hold(user_id, accepted_at(job)).await;
-    held.unwrap_or_else(|error| {
-        tracing::error!(error = %error_chain(&error), "results of a user are not kept");
-        None
-    })
-}
-
-/// When the job was accepted.
-pub(super) fn accepted_at(job: &Job) -> OffsetDateTime {
-    from_unix_ms(job.record.received_at_ms)
+    Some((voice, job.hold(&voice.metadata.user_id).await?))
 }
 
 /// A failure of voices as one of a job.

@@ -71,7 +71,7 @@ async fn analyze(
     let fingerprint = VoiceFingerprint::new(
         &stored.profile.speaker_embedding,
         &measures,
-        voice::accepted_at(job),
+        job.accepted_at(),
         stored.metadata.total_duration_ms,
         stored.metadata.audio_count,
     );
@@ -256,7 +256,7 @@ async fn fingerprint_of(
     Ok(VoiceFingerprint::new(
         &speaker,
         measures,
-        voice::accepted_at(job),
+        job.accepted_at(),
         recording.pcm.duration_ms(),
         1,
     ))

@@ -213,7 +213,7 @@ async fn recalibrate(job: &Job, task: &VoiceTask) -> Result<Finish, JobFailure> 
             "no audio history found",
         ));
     };
-    let held = voice::hold(job, &task.user_id).await;
+    let held = job.hold(&task.user_id).await;
     let documents = match held {
         Some(_) => documents::of_voice(job, &voice).into_iter().collect(),
         None => Vec::new(),

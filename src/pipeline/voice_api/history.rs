@@ -113,7 +113,7 @@ pub(super) async fn feedback(
         created_at_ms: job.record.received_at_ms,
     };
     // What a user says of deleted things goes with them; a deletion waits until it is kept.
-    if let Some(_held) = voice::hold(job, &record.user_id).await {
+    if let Some(_held) = job.hold(&record.user_id).await {
         job.pipeline.ledger.remember_feedback(record).await?;
     }
     Ok(VoiceApiResult::Feedback(FeedbackKept {

@@ -76,7 +76,7 @@ pub(super) async fn delete(
 ) -> Result<VoiceApiResult, JobFailure> {
     // A later attempt finds no voice any more, even if the first was killed half-way.
     let voices = &job.pipeline.voices;
-    let deleted = voices.is_deleted_since(user_id, voice::accepted_at(job));
+    let deleted = voices.is_deleted_since(user_id, job.accepted_at());
     if !deleted.await.map_err(|error| voice::failure(&error))? {
         existing(job, user_id, profile_id.as_deref()).await?;
     }

@@ -161,7 +161,7 @@ async fn remember(
         return Ok(());
     };
     // A deletion waits until the entry is where it will find it.
-    let Some(_held) = voice::hold(job, user_id).await else {
+    let Some(_held) = job.hold(user_id).await else {
         return Ok(());
     };
     let texts: serde_json::Map<String, serde_json::Value> = spoken
