@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::OwnedRwLockReadGuard;
 
 use super::progress::{Progress, Step};
 use super::{JobFailure, Pipeline, RecentTimes};
@@ -84,7 +84,7 @@ impl Job {
 
     /// What keeps a deletion of everything of a user waiting; `None` when it was done since the job was
     /// accepted: then nothing more is kept of the user.
-    pub(super) async fn hold(&self, user_id: &str) -> Option<OwnedMutexGuard<()>> {
+    pub(super) async fn hold(&self, user_id: &str) -> Option<OwnedRwLockReadGuard<()>> {
         let held = self.pipeline.voices.hold(user_id, self.accepted_at()).await;
         held.unwrap_or_else(|error| {
             tracing::error!(error = %error_chain(&error), "results of a user are not kept");

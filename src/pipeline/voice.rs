@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::OwnedRwLockReadGuard;
 
 use super::job::Job;
 use super::message::{Voice, VoiceMessage};
@@ -155,7 +155,7 @@ async fn known_identity(job: &Job, user_id: &str) -> Option<SpeakerEmbedding> {
 pub(super) async fn news<'a>(
     job: &Job,
     chosen: Option<&'a ChosenVoice>,
-) -> Option<(&'a StoredVoice, OwnedMutexGuard<()>)> {
+) -> Option<(&'a StoredVoice, OwnedRwLockReadGuard<()>)> {
     let voice = chosen?.news.as_ref()?;
     Some((voice, job.hold(&voice.metadata.user_id).await?))
 }

@@ -138,7 +138,7 @@ impl Voices {
         request: &VoiceRequest<'_>,
         earlier: impl AsyncFnOnce() -> Vec<Recording>,
     ) -> Result<ChosenVoice, VoiceError> {
-        let _writing = self.writer_of(request.user_id).lock_owned().await;
+        let _writing = self.changes.of(request.user_id).lock_owned().await;
         if self
             .is_deleted_since(request.user_id, request.accepted_at)
             .await?

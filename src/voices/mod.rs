@@ -10,6 +10,7 @@
 //! register.rs   made or improved because their owner wants it
 //! fingerprint.rs recognised later, by what the gateway keeps of them
 //! upkeep.rs     looked at, made anew, deleted
+//! locks.rs      one lock for each user
 //! hear.rs       recordings to a voice
 //! profile.rs    a voice as bytes, and means of voices
 //! store.rs      voices on disk
@@ -23,6 +24,7 @@ pub mod clone_log;
 pub mod fingerprint;
 mod foreign;
 mod hear;
+mod locks;
 pub mod profile;
 pub mod quality;
 mod register;
@@ -31,13 +33,12 @@ pub mod store;
 mod tests;
 mod upkeep;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 
 use crate::domain::Deadline;
 use crate::domain::digest::short_digest;
@@ -53,6 +54,7 @@ use crate::stages::synthesize::{
 pub use choose::{ChosenVoice, SuppliedVoice, VoiceRequest, profile_id};
 use clone_log::{CloneAction, CloneLog, CloneRecord};
 pub use fingerprint::{FingerprintError, FingerprintSimilarity, VoiceFingerprint};
+use locks::UserLocks;
 pub use profile::{ProfileError, VoicePrint, VoiceProfile};
 pub use register::Registration;
 pub use store::{StoredVoice, VoiceMetadata, VoiceNotes, VoiceStore, VoiceStoreError};
@@ -176,8 +178,11 @@ pub struct Voices {
     condition: EngineHandle<ConditioningEngine>,
     /// The synthesizer that speaks in the voices; `None` while none is installed.
     model: Option<XttsMetadata>,
-    /// One writer per user at a time.
-    writers: std::sync::Mutex<HashMap<String, Weak<Mutex<()>>>>,
+    /// One change of a user's voice at a time.
+    changes: UserLocks<Mutex<()>>,
+    /// Who keeps something of a user shares it, a deletion has it alone. Taken before `changes`, where
+    /// both are.
+    records: UserLocks<RwLock<()>>,
     default_voice: Mutex<Option<ChosenVoice>>,
 }
 
@@ -196,7 +201,8 @@ impl Voices {
             embed,
             condition,
             model,
-            writers: std::sync::Mutex::default(),
+            changes: UserLocks::default(),
+            records: UserLocks::default(),
             default_voice: Mutex::default(),
         }
     }
@@ -322,20 +328,6 @@ impl Voices {
             path: self.options.clone_log.clone(),
             source,
         })
-    }
-
-    fn writer_of(&self, user_id: &str) -> Arc<Mutex<()>> {
-        let mut writers = self
-            .writers
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        writers.retain(|_, writer| writer.strong_count() > 0);
-        if let Some(writer) = writers.get(user_id).and_then(Weak::upgrade) {
-            return writer;
-        }
-        let writer = Arc::new(Mutex::new(()));
-        writers.insert(user_id.to_owned(), Arc::downgrade(&writer));
-        writer
     }
 }
 

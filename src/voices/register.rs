@@ -37,7 +37,7 @@ impl Voices {
     /// meanwhile, or it cannot be made; then the old one stays.
     pub async fn register(&self, wanted: &Registration<'_>) -> Result<StoredVoice, VoiceError> {
         let (user_id, task_id) = (wanted.user_id, wanted.occasion.task_id);
-        let _writing = self.writer_of(user_id).lock_owned().await;
+        let _writing = self.changes.of(user_id).lock_owned().await;
         if self.is_deleted_since(user_id, wanted.accepted_at).await? {
             return Err(VoiceError::NoVoice);
         }
@@ -81,7 +81,7 @@ impl Voices {
         user_id: &str,
         change: impl FnOnce(&mut VoiceNotes),
     ) -> Result<Option<VoiceMetadata>, VoiceError> {
-        let _writing = self.writer_of(user_id).lock_owned().await;
+        let _writing = self.changes.of(user_id).lock_owned().await;
         let Some(mut metadata) = self.metadata(user_id).await? else {
             return Ok(None);
         };

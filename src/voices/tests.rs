@@ -431,5 +431,5 @@ async fn writers_of_one_user_take_turns() {
         .count();
     assert_eq!(news, 1, "one makes the voice, the others use it");
     assert_eq!(bench.logged(), ["created", "used", "used"]);
-    assert!(bench.voices.writers.lock().unwrap().len() <= 1);
+    assert!(bench.voices.changes.len() <= 1);
 }

@@ -1,7 +1,7 @@
 //! What becomes of voices outside of voice messages: looked at, made anew, deleted.
 
 use time::OffsetDateTime;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::OwnedRwLockReadGuard;
 
 use super::clone_log::CloneAction;
 use super::{Occasion, StoredVoice, VoiceError, VoiceMetadata, VoiceStoreError, Voices};
@@ -58,7 +58,7 @@ impl Voices {
         recordings: &[Recording],
         deadline: &Deadline,
     ) -> Result<StoredVoice, VoiceError> {
-        let _writing = self.writer_of(user_id).lock_owned().await;
+        let _writing = self.changes.of(user_id).lock_owned().await;
         let before = self.metadata(user_id).await?.ok_or(VoiceError::NoVoice)?;
         if before.changed_for == occasion.task_id
             && let Some(stored) = self.load(user_id).await?
@@ -90,7 +90,7 @@ impl Voices {
     /// # Errors
     /// The store fails.
     pub async fn postpone(&self, user_id: &str) -> Result<(), VoiceError> {
-        let _writing = self.writer_of(user_id).lock_owned().await;
+        let _writing = self.changes.of(user_id).lock_owned().await;
         let Some(mut metadata) = self.metadata(user_id).await? else {
             return Ok(());
         };
@@ -105,7 +105,8 @@ impl Voices {
     /// # Errors
     /// The store fails; a part may be deleted.
     pub async fn forget(&self, user_id: &str, occasion: &Occasion<'_>) -> Result<bool, VoiceError> {
-        let _writing = self.writer_of(user_id).lock_owned().await;
+        let _alone = self.records.of(user_id).write_owned().await;
+        let _writing = self.changes.of(user_id).lock_owned().await;
         let folder = self.folder(user_id);
         let existed = blocking(move || folder.exists()).await?;
         if existed {
@@ -121,8 +122,8 @@ impl Voices {
         Ok(existed)
     }
 
-    /// Keeps changes and the deletion of a user's voice waiting while the guard lives, so that news
-    /// about it cannot overtake its deletion; `None` when it was deleted since `accepted_at`.
+    /// Keeps the deletion of everything of a user waiting while the guard lives, so that what is kept
+    /// meanwhile is deleted too, and news of a voice cannot overtake its deletion; `None` when it was deleted since `accepted_at`.
     ///
     /// # Errors
     /// The store fails.
@@ -130,10 +131,10 @@ impl Voices {
         &self,
         user_id: &str,
         accepted_at: OffsetDateTime,
-    ) -> Result<Option<OwnedMutexGuard<()>>, VoiceError> {
-        let writing = self.writer_of(user_id).lock_owned().await;
+    ) -> Result<Option<OwnedRwLockReadGuard<()>>, VoiceError> {
+        let shared = self.records.of(user_id).read_owned().await;
         let is_deleted = self.is_deleted_since(user_id, accepted_at).await?;
-        Ok((!is_deleted).then_some(writing))
+        Ok((!is_deleted).then_some(shared))
     }
 
     /// True when a user's voice was deleted at `accepted_at` or later.
