@@ -24,10 +24,12 @@ fn accepted(daemon: &Daemon) -> f64 {
     daemon.metric("translator_jobs_accepted_total", &[])
 }
 
+/// Waits until repeats are told again what was told.
 fn wait_finished(daemon: &Daemon, count: f64) {
     wait_for("end of the jobs", || {
         (daemon.metric("translator_jobs_finished_total", &[]) == count).then_some(())
     });
+    daemon.wait_published();
 }
 
 fn languages(events: &[Event]) -> Vec<&str> {
@@ -110,6 +112,7 @@ fn a_retry_of_a_finished_task_gets_the_events_of_its_languages_again() {
         let again = gateway.events_of_task("task", expected.len());
         assert_eq!(bodies(&again), bodies(expected));
         assert!(gateway.events_of_what_was_sent().is_empty());
+        daemon.wait_published();
     }
     assert_eq!(accepted(&daemon), 1.0);
 
@@ -152,6 +155,7 @@ fn a_retry_is_told_again_of_the_failure_that_concerns_it() {
         let again = gateway.events_of_task("task", expected.len());
         assert_eq!(bodies(&again), bodies(expected), "{targets:?}");
         assert!(gateway.events_of_what_was_sent().is_empty(), "{targets:?}");
+        daemon.wait_published();
     }
 
     let long = translation("long", &"Hello my friend. ".repeat(4), "en", &["fr", "es"]);

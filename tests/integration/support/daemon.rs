@@ -181,6 +181,18 @@ impl Daemon {
             .sum()
     }
 
+    /// Waits until the ledger knows that all events were published. A repeat that comes in the moment
+    /// between an event and that knowledge is taken for one of a request whose answer is on its way.
+    pub fn wait_published(&self) {
+        let ledger = self.folder().join("data/ledger.sqlite3");
+        let ledger = rusqlite::Connection::open(ledger).unwrap();
+        let pending = "SELECT count(*) FROM events WHERE state = 'pending'";
+        wait_for("publication of all events", || {
+            let pending: i64 = ledger.query_row(pending, [], |row| row.get(0)).unwrap();
+            (pending == 0).then_some(())
+        });
+    }
+
     /// Kills the daemon without warning (SIGKILL).
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
