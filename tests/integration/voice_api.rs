@@ -15,6 +15,8 @@ fn a_translation_comes_with_its_speech_in_the_reply() {
     let mut gateway = Gateway::connect_subscribed(daemon.ports);
     let wanted = json!({"audioBase64": recording(), "targetLanguages": ["fr", "es", "en"]});
     let translate = request("voice_translate", "awa", wanted);
+    // A repeat of what is being done is answered with it.
+    gateway.send(&translate, &[]);
     let result = result_of(&mut gateway, &translate);
     let languages: Vec<_> = result["translations"]
         .as_array()

@@ -7,7 +7,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::support::daemon::Daemon;
 use crate::support::gateway::Gateway;
-use crate::support::voice_api::{ask, recording, request, result_of};
+use crate::support::voice_api::{ask, error_of, recording, request, result_of};
 
 /// Translates a recording whose words are given; gives the translation's name.
 fn translate(gateway: &mut Gateway, user_id: &str, text: &str, languages: &[&str]) -> String {
@@ -164,9 +164,13 @@ fn history_and_figures_are_the_users_own_by_page_date_and_period() {
         }
     }
 
-    // A later opinion counts, a repeated one once, and another user's not at all.
+    // A later opinion counts, a repeated one once, and another user's not at all; what is said of
+    // the translation of a voice message, which is in nobody's history, is kept.
     rate(&mut gateway, "awa", &ids[1], 1.0);
-    rate(&mut gateway, "ben", &ids[2], 5.0);
+    let others = json!({"translationId": ids[2], "rating": 5});
+    let others = request("voice_feedback", "ben", others);
+    assert_eq!(error_of(&mut gateway, &others), "FORBIDDEN");
+    rate(&mut gateway, "ben", "of-a-voice-message", 5.0);
     assert_eq!(ask(&mut gateway, &feedback).kind(), "voice_api_success");
     let result = result_of(&mut gateway, &request("voice_history", "awa", json!({})));
     assert_eq!(result["history"][1]["feedbackRating"], 1.0);
