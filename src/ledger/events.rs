@@ -58,7 +58,7 @@ pub(super) fn body(
 
 pub(super) fn pending(connection: &Connection, limit: u32) -> Result<Vec<EventRef>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, job_id FROM events WHERE state = 'pending' ORDER BY id LIMIT ?1",
+        "SELECT id, job_id, reissues FROM events WHERE state = 'pending' ORDER BY id LIMIT ?1",
     )?;
     let events = statement.query_map([limit], event_ref)?;
     Ok(events.collect::<Result<_, _>>()?)
@@ -70,7 +70,7 @@ pub(super) fn unsettled(
     until_ms: i64,
 ) -> Result<Vec<EventRef>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, job_id FROM events
+        "SELECT id, job_id, reissues FROM events
          WHERE state = 'published' AND first_published_at_ms >= ?1 AND last_published_at_ms <= ?2
          ORDER BY id",
     )?;
@@ -82,6 +82,7 @@ fn event_ref(row: &Row<'_>) -> rusqlite::Result<EventRef> {
     Ok(EventRef {
         id: row.get(0)?,
         job_id: row.get(1)?,
+        reissues: row.get(2)?,
     })
 }
 
@@ -108,16 +109,18 @@ pub(super) fn frames(
 
 pub(super) fn mark_published(
     connection: &Connection,
-    published: &[(i64, i64)],
+    published: &[(EventRef, i64)],
 ) -> Result<(), LedgerError> {
+    // What was asked for again after it was read is to be published again.
     let mut update = connection.prepare_cached(
-        "UPDATE events SET state = 'published', publish_count = publish_count + 1,
+        "UPDATE events SET state = iif(reissues = ?3, 'published', 'pending'),
+             publish_count = publish_count + 1,
              first_published_at_ms = coalesce(first_published_at_ms, ?2),
              last_published_at_ms = ?2
          WHERE id = ?1",
     )?;
-    for (event_id, at_ms) in published {
-        update.execute([event_id, at_ms])?;
+    for (event, at_ms) in published {
+        update.execute([event.id, *at_ms, event.reissues])?;
     }
     Ok(())
 }
@@ -136,8 +139,9 @@ pub(super) fn reissue(
     job_id: JobId,
     items: &[&str],
 ) -> Result<(), LedgerError> {
-    const REISSUE: &str = "UPDATE events SET state = 'pending', first_published_at_ms = NULL
-                           WHERE job_id = ?1 AND state = 'published'";
+    const REISSUE: &str = "UPDATE events SET state = 'pending', first_published_at_ms = NULL,
+                               reissues = reissues + 1
+                           WHERE job_id = ?1 AND state IN ('published', 'pending')";
     let mut has_event = connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM events WHERE job_id = ?1 AND key = ?2)")?;
     let mut of_item = connection.prepare_cached(&format!("{REISSUE} AND key = ?2"))?;

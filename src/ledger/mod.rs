@@ -309,7 +309,10 @@ impl Ledger {
     ///
     /// # Errors
     /// The database fails.
-    pub fn mark_published_blocking(&self, published: &[(i64, i64)]) -> Result<(), LedgerError> {
+    pub fn mark_published_blocking(
+        &self,
+        published: &[(EventRef, i64)],
+    ) -> Result<(), LedgerError> {
         let published = published.to_vec();
         self.store
             .writer

@@ -316,6 +316,8 @@ pub struct EventRef {
     pub id: i64,
     /// The job it belongs to.
     pub job_id: JobId,
+    /// How often it was asked for again when this was read.
+    pub reissues: i64,
 }
 
 /// A document write that waits.

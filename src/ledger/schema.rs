@@ -10,9 +10,7 @@ use super::LedgerError;
 /// Step `n` takes a database from `user_version` n to n + 1. Steps are only ever appended.
 const MIGRATIONS: &[&str] = &[
     include_str!("schema/001_jobs_outbox_documents.sql"),
-    include_str!("schema/002_users_cache_voice_api.sql"),
-    include_str!("schema/003_job_items.sql"),
-    include_str!("schema/004_speech_files.sql"),
+    include_str!("schema/002_users_items_cache_voice_api.sql"),
 ];
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

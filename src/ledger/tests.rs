@@ -264,13 +264,15 @@ async fn published_events_leave_the_queue_and_can_be_found_and_reissued() {
     assert_eq!(ledger.pending_events_blocking(2).unwrap(), events[..2]);
     let [one, two, three] = [events[0].id, events[1].id, events[2].id];
     ledger
-        .mark_published_blocking(&[(one, 1_000), (two, 2_000)])
+        .mark_published_blocking(&[(events[0], 1_000), (events[1], 2_000)])
         .unwrap();
     ledger.mark_damaged_blocking(three).unwrap();
     assert!(ledger.pending_events_blocking(10).unwrap().is_empty());
 
     // Published again at 3 s: too late for a subscriber who came at 2.5 s to have missed it.
-    ledger.mark_published_blocking(&[(one, 3_000)]).unwrap();
+    ledger
+        .mark_published_blocking(&[(events[0], 3_000)])
+        .unwrap();
     let ids = |events: Vec<EventRef>| events.iter().map(|event| event.id).collect::<Vec<_>>();
     assert_eq!(ids(ledger.unsettled_blocking(0, 2_500).unwrap()), [two]);
     // The window is counted from the first time, or replays would keep an event in it for ever.
@@ -281,7 +283,20 @@ async fn published_events_leave_the_queue_and_can_be_found_and_reissued() {
     );
 
     ledger.accept(job("a")).await.unwrap();
-    assert_eq!(ids(ledger.pending_events_blocking(10).unwrap()), [one, two]);
+    let again = ledger.pending_events_blocking(10).unwrap();
+    assert_eq!(ids(again.clone()), [one, two]);
+
+    // Asked for once more between being sent and being marked: it goes out again.
+    ledger.accept(job("a")).await.unwrap();
+    ledger
+        .mark_published_blocking(&[(again[0], 4_000), (again[1], 4_000)])
+        .unwrap();
+    let last = ledger.pending_events_blocking(10).unwrap();
+    assert_eq!(ids(last.clone()), [one, two]);
+    ledger
+        .mark_published_blocking(&[(last[0], 5_000), (last[1], 5_000)])
+        .unwrap();
+    assert!(ledger.pending_events_blocking(10).unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -343,9 +358,7 @@ async fn purging_keeps_what_is_needed() {
     };
     ledger.emit(done, emission("published")).await.unwrap();
     let published = ledger.pending_events_blocking(1).unwrap()[0];
-    ledger
-        .mark_published_blocking(&[(published.id, 1)])
-        .unwrap();
+    ledger.mark_published_blocking(&[(published, 1)]).unwrap();
     ledger.emit(waiting, emission("unpublished")).await.unwrap();
     let shared_blob = NewCheckpoint {
         stage: "decode".into(),

@@ -47,8 +47,8 @@ pub(super) struct Publisher {
     has_subscriber: bool,
     /// When a subscriber came whose replay has not begun.
     unserved_since_ms: Option<i64>,
-    /// Ids and times of events that are sent and not yet marked.
-    sent: Vec<(i64, i64)>,
+    /// Events that are sent and not yet marked, with their times.
+    sent: Vec<(EventRef, i64)>,
     last_stamp_ms: i64,
 }
 
@@ -256,7 +256,7 @@ impl Publisher {
         let outcome = self.socket.send(&frames)?;
         if outcome == SendOutcome::Sent {
             let sent_at_ms = self.stamp_ms();
-            self.sent.push((event.id, sent_at_ms));
+            self.sent.push((event, sent_at_ms));
             self.shared.note_sent();
             metrics::counter!(EVENTS_PUBLISHED, "occasion" => occasion).increment(1);
         }

@@ -84,6 +84,7 @@ mod tests {
         EventRef {
             id,
             job_id: JobId(id / 10),
+            reissues: 0,
         }
     }
 

@@ -9,7 +9,7 @@ use super::job::Job;
 use super::message::{Voice, VoiceMessage};
 use super::{JobFailure, documents, history};
 use crate::domain::voice::SpeakerEmbedding;
-use crate::domain::{Pcm, Recording};
+use crate::domain::{Pcm, Recording, VoiceMeasures};
 use crate::engine::error_chain;
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::voices::{
@@ -139,6 +139,20 @@ pub(super) fn require_length(job: &Job, recording: &Recording) -> Result<(), Job
         ErrorCode::VoiceCloneFailed,
         Reason::AudioTooShort,
         format!("audio too short: {found} ms, at least {needed} ms required"),
+    ))
+}
+
+/// # Errors
+/// No voice is heard in the recording: what is learnt from silence or noise is nobody's voice.
+pub(super) fn require_voice(measures: &VoiceMeasures) -> Result<(), JobFailure> {
+    if measures.pitch.mean_hz > 0.0 {
+        return Ok(());
+    }
+    Err(JobFailure::new(
+        Stage::Measure,
+        ErrorCode::VoiceCloneFailed,
+        Reason::NoAudio,
+        "no voice is heard in the recording",
     ))
 }
 

@@ -12,7 +12,7 @@ use super::JobFailure;
 use super::job::Job;
 use super::message::{Outcome, Speaking, Targets, VoiceMessage};
 use super::recording::{self, Hints};
-use super::voice::{self, register, require_length};
+use super::voice::{self, register, require_length, require_voice};
 use super::voice_api::measured;
 use crate::domain::{Recording, Transcript, TranscriptSource, VoiceMeasures};
 use crate::error::{ErrorCode, Reason, Stage};
@@ -58,6 +58,7 @@ async fn analyze(
         None
     };
     let measures = measured(job, &recording.pcm).await?;
+    require_voice(&measures)?;
     if wanted.is_update
         && let Some(expected) = &wanted.existing_fingerprint
     {
@@ -235,6 +236,7 @@ async fn verify(
     let recording = recording::decoded(job, audio).await?;
     require_length(job, &recording)?;
     let measures = measured(job, &recording.pcm).await?;
+    require_voice(&measures)?;
     let heard = fingerprint_of(job, &recording, &measures).await?;
     let similarity = heard.compare(&expected);
     Ok(Event::VoiceProfileVerified(VoiceProfileVerified {

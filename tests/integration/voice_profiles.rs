@@ -10,6 +10,7 @@ use crate::support::daemon::Daemon;
 use crate::support::gateway::Gateway;
 use crate::support::recordings::second_speaker;
 use crate::support::voice_api::{ask, error_of, profile_request, recording, request, result_of};
+use crate::support::wav::wav;
 
 fn analyze(gateway: &mut Gateway, user_id: &str, more: Value) -> Value {
     let mut wanted = json!({"audio_data": recording(), "audio_format": "ogg"});
@@ -168,10 +169,13 @@ fn what_cannot_be_a_profile_is_refused_with_its_reason() {
     let mut gateway = Gateway::connect_subscribed(daemon.ports);
     let audio = json!({"audio_data": recording(), "audio_format": "ogg"});
     let noise = json!({"audio_data": "bm8gYXVkaW8=", "audio_format": "wav"});
+    let silence = STANDARD.encode(wav((0..11 * 8_000).map(|_| 0.0), 1, 8_000));
+    let silence = json!({"audio_data": silence, "audio_format": "wav"});
     let damaged = json!({"fingerprint_a": {"fingerprint_id": "x"}, "fingerprint_b": {}});
     for (kind, wanted, reason) in [
         ("analyze", audio.clone(), "audio_too_short"),
         ("analyze", noise, "malformed_audio"),
+        ("analyze", silence, "no_audio"),
         ("analyze", json!({"audio_format": "ogg"}), "no_audio"),
         ("verify", audio, "invalid_request"),
         ("verify", json!({"existing_fingerprint": {}}), "no_audio"),

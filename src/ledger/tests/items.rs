@@ -37,17 +37,14 @@ async fn end(ledger: &Ledger, job_id: JobId, events: &[&str]) -> Vec<i64> {
         ..Emission::default()
     };
     ledger.emit(job_id, emission).await.unwrap();
-    let ids = pending(ledger);
-    let published: Vec<(i64, i64)> = ids.iter().map(|id| (*id, 1_000)).collect();
-    ledger.mark_published_blocking(&published).unwrap();
-    ids
+    pending(ledger)
 }
 
 /// Events that wait; afterwards they count as published.
 fn pending(ledger: &Ledger) -> Vec<i64> {
     let events = ledger.pending_events_blocking(100).unwrap();
     let ids: Vec<i64> = events.iter().map(|event| event.id).collect();
-    let published: Vec<(i64, i64)> = ids.iter().map(|id| (*id, 2_000)).collect();
+    let published: Vec<_> = events.iter().map(|event| (*event, 2_000)).collect();
     ledger.mark_published_blocking(&published).unwrap();
     ids
 }

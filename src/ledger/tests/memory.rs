@@ -279,9 +279,7 @@ async fn what_waits_to_be_published_of_a_user_can_be_kept() {
     let kept = ledger.forget_user("user", true).await.unwrap();
     assert_eq!((kept.jobs, kept.unpublished), (0, 1));
     let events = ledger.pending_events_blocking(10).unwrap();
-    ledger
-        .mark_published_blocking(&[(events[0].id, 1)])
-        .unwrap();
+    ledger.mark_published_blocking(&[(events[0], 1)]).unwrap();
     let gone = ledger.forget_user("user", true).await.unwrap();
     assert_eq!((gone.jobs, gone.unpublished), (1, 0));
     assert!(ledger.load(job_id).await.unwrap().is_none());

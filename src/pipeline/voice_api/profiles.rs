@@ -112,6 +112,7 @@ async fn register(
     voice::require_length(job, &recording)?;
     // What may fail comes first, so that who is told of a failure has no new voice.
     let measures = measured(job, &recording.pcm).await?;
+    voice::require_voice(&measures)?;
     voice::register(job, user_id, &recording, is_update).await?;
     Ok(measures)
 }
