@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -19,16 +20,24 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Ports that were free a moment ago.
+    /// Ports that are free and that no other daemon of these tests gets. The system gives none of them to
+    /// outgoing connections (its own begin at 32768), so they are still free when the daemon binds them.
     pub fn free() -> Self {
-        let listeners: Vec<TcpListener> = (0..3)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
-        let port = |i: usize| listeners[i].local_addr().unwrap().port();
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        const FIRST: u16 = 10_000;
+        const COUNT: u16 = 22_000;
+        // Test binaries that run at once begin at different places.
+        let offset = (std::process::id() % 220) as u16 * 100;
+        let mut ports = std::iter::repeat_with(|| {
+            let step = NEXT.fetch_add(1, Ordering::Relaxed);
+            FIRST + offset.wrapping_add(step) % COUNT
+        })
+        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+        let mut port = || ports.next().unwrap();
         Self {
-            pull: port(0),
-            publish: port(1),
-            http: port(2),
+            pull: port(),
+            publish: port(),
+            http: port(),
         }
     }
 }
