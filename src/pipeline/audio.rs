@@ -18,8 +18,9 @@ pub(super) async fn run(
     job: &Arc<Job>,
     mut request: AudioProcessRequest,
 ) -> Result<Finish, JobFailure> {
-    let message = Arc::new(message(&mut request));
+    let mut message = message(&mut request);
     let (recording, transcript) = message.hear(job).await?;
+    let message = Arc::new(message);
     if !transcript.is_blank() {
         job.emit("transcription_ready", ready(job, &request, &transcript))
             .await?;

@@ -20,7 +20,7 @@ use crate::voices::ChosenVoice;
 
 /// A voice message and what is wanted of it.
 pub(super) struct VoiceMessage {
-    /// Where the audio may be, in the order to try.
+    /// Where the audio may be, in the order to try; empty once it was heard.
     pub(super) audio: Vec<AudioSource>,
     /// What the sender's device heard.
     pub(super) mobile_transcription: Option<MobileTranscription>,
@@ -69,8 +69,8 @@ pub(super) type Voice = Result<ChosenVoice, Arc<JobFailure>>;
 
 impl VoiceMessage {
     /// The recording, and what is said in it.
-    pub(super) async fn hear(&self, job: &Job) -> Result<(Recording, Transcript), JobFailure> {
-        let recording = recording::decoded(job, &self.audio).await?;
+    pub(super) async fn hear(&mut self, job: &Job) -> Result<(Recording, Transcript), JobFailure> {
+        let recording = recording::decoded(job, std::mem::take(&mut self.audio)).await?;
         let hints = Hints {
             mobile: self.mobile_transcription.as_ref(),
             user_language: self.user_language,

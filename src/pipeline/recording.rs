@@ -63,9 +63,11 @@ impl SourceError {
 }
 
 /// Finds the recording among the sources that the request names, and decodes it.
-pub(super) async fn decoded(job: &Job, sources: &[AudioSource]) -> Result<Recording, JobFailure> {
+///
+/// The sources are taken: as base64 they may be as large as all the rest of a job.
+pub(super) async fn decoded(job: &Job, sources: Vec<AudioSource>) -> Result<Recording, JobFailure> {
     job.stage(Stage::Decode, None, ErrorCode::TranscriptionFailed, async {
-        let (sources, options) = (sources.to_vec(), job.pipeline.options.clone());
+        let options = job.pipeline.options.clone();
         let deadline = job.deadline.clone();
         let work = move || -> Result<Recording, JobFailure> {
             let max_bytes = options.decode_limits.max_bytes as u64;

@@ -6,8 +6,11 @@ use super::recording::{self, Hints};
 use crate::ledger::Finish;
 use crate::protocol::{Event, Timestamp, TranscriptionRequest, TranscriptionResult};
 
-pub(super) async fn run(job: &Job, request: TranscriptionRequest) -> Result<Finish, JobFailure> {
-    let recording = recording::decoded(job, &request.audio).await?;
+pub(super) async fn run(
+    job: &Job,
+    mut request: TranscriptionRequest,
+) -> Result<Finish, JobFailure> {
+    let recording = recording::decoded(job, std::mem::take(&mut request.audio)).await?;
     let hints = Hints {
         mobile: request.mobile_transcription.as_ref(),
         user_language: None,

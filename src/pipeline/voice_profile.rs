@@ -34,7 +34,7 @@ pub(super) async fn run(
     let reply = match request.call {
         VoiceProfileCall::Analyze(wanted) => analyze(job, request_id, user_id, *wanted).await?,
         VoiceProfileCall::Verify(audio, expected) => {
-            verify(job, request_id, user_id, &audio, &expected).await?
+            verify(job, request_id, user_id, audio, &expected).await?
         }
         VoiceProfileCall::Compare(a, b) => compare(request_id, &a, &b)?,
     };
@@ -47,9 +47,9 @@ async fn analyze(
     job: &Arc<Job>,
     request_id: String,
     user_id: String,
-    wanted: ProfileAnalysis,
+    mut wanted: ProfileAnalysis,
 ) -> Result<Event, JobFailure> {
-    let recording = recording::decoded(job, &wanted.audio).await?;
+    let recording = recording::decoded(job, std::mem::take(&mut wanted.audio)).await?;
     require_length(job, &recording)?;
     let needs_words = wanted.preview_languages.is_some() && wanted.preview_text.is_none();
     let transcription = if wanted.include_transcription || needs_words {
@@ -229,7 +229,7 @@ async fn verify(
     job: &Job,
     request_id: String,
     user_id: String,
-    audio: &[AudioSource],
+    audio: Vec<AudioSource>,
     expected: &Fingerprint,
 ) -> Result<Event, JobFailure> {
     let expected = read(expected)?;

@@ -58,7 +58,7 @@ pub fn bare_embedding(bytes: &[u8]) -> Option<SpeakerEmbedding> {
     embedding(width.values(bytes))
 }
 
-/// Reads a NumPy file (`.npy`) of one vector, such as [256] or [1, 256, 1].
+/// Reads a NumPy file (`.npy`) of one vector, such as `[256]` or `[1, 256, 1]`.
 ///
 /// # Errors
 /// The file is of another kind, or damaged.

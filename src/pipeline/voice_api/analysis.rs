@@ -11,7 +11,7 @@ use crate::stages::measure::{compare, measure};
 
 pub(super) async fn analyze(
     job: &Job,
-    audio: &[AudioSource],
+    audio: Vec<AudioSource>,
 ) -> Result<VoiceApiResult, JobFailure> {
     let recording = recording::decoded(job, audio).await?;
     let measures = measured(job, &recording.pcm).await?;
@@ -20,8 +20,8 @@ pub(super) async fn analyze(
 
 pub(super) async fn compare_two(
     job: &Job,
-    first: &[AudioSource],
-    second: &[AudioSource],
+    first: Vec<AudioSource>,
+    second: Vec<AudioSource>,
 ) -> Result<VoiceApiResult, JobFailure> {
     let first = recording::decoded(job, first).await?.pcm;
     let second = recording::decoded(job, second).await?.pcm;

@@ -48,23 +48,24 @@ pub(super) async fn list(
 pub(super) async fn create(
     job: &Job,
     user_id: &str,
-    request: ProfileRequest,
+    mut request: ProfileRequest,
 ) -> Result<VoiceApiResult, JobFailure> {
-    let measures = register(job, user_id, &request.audio, false).await?;
+    let audio = std::mem::take(&mut request.audio);
+    let measures = register(job, user_id, audio, false).await?;
     note(job, user_id, request, Some(&measures)).await
 }
 
 pub(super) async fn update(
     job: &Job,
     user_id: &str,
-    request: ProfileRequest,
+    mut request: ProfileRequest,
 ) -> Result<VoiceApiResult, JobFailure> {
     existing(job, user_id, request.profile_id.as_deref()).await?;
-    let measures = if request.audio.is_empty() {
+    let audio = std::mem::take(&mut request.audio);
+    let measures = if audio.is_empty() {
         None
     } else {
-        let measures = register(job, user_id, &request.audio, true).await?;
-        Some(measures)
+        Some(register(job, user_id, audio, true).await?)
     };
     note(job, user_id, request, measures.as_ref()).await
 }
@@ -105,7 +106,7 @@ async fn existing(
 async fn register(
     job: &Job,
     user_id: &str,
-    audio: &[AudioSource],
+    audio: Vec<AudioSource>,
     is_update: bool,
 ) -> Result<VoiceMeasures, JobFailure> {
     let recording = recording::decoded(job, audio).await?;

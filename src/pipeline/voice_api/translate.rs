@@ -65,8 +65,9 @@ async fn translate(
 ) -> Result<VoiceTranslation, JobFailure> {
     let translation_id = format!("vt_{}", short_name(&job.record.key));
     let targets = wanted.target_languages.clone();
-    let message = Arc::new(message(user_id, wanted, &translation_id));
+    let mut message = message(user_id, wanted, &translation_id);
     let (recording, transcript) = message.hear(job).await?;
+    let message = Arc::new(message);
     advance(job, HEARD_PERCENT, Stage::Translate).await?;
     let transcript = Arc::new(transcript);
     let targets = Targets::of(job, Some(&targets), &transcript);
