@@ -1,6 +1,6 @@
 //! Keys by which repeats of a request are recognised.
 
-use super::{AudioProcessRequest, AudioSource, MobileTranscription, Request, TargetLanguages};
+use super::{AudioSource, MobileTranscription, Request, TargetLanguages};
 use crate::domain::Language;
 use crate::domain::digest::Parts;
 
@@ -47,18 +47,6 @@ impl Hasher {
         }
         self.text(mobile.map_or("", |mobile| mobile.text.as_str()));
     }
-
-    fn hex(self) -> String {
-        self.0.sha256_hex()
-    }
-}
-
-impl AudioProcessRequest {
-    fn hash_content(&self, hasher: &mut Hasher) {
-        hasher.text(&self.message_id);
-        hasher.text(&self.attachment_id);
-        hasher.recording(&self.audio, self.mobile_transcription.as_ref());
-    }
 }
 
 impl Request {
@@ -70,20 +58,6 @@ impl Request {
     pub fn dedup_key(&self) -> String {
         let mut hasher = Hasher::new("dedup");
         hasher.text(self.task_id().unwrap_or_default());
-        self.hash_content(&mut hasher);
-        match self {
-            Self::Ping
-            | Self::TranscriptionOnly(_)
-            | Self::Translation(_)
-            | Self::VoiceApi(_)
-            | Self::VoiceProfile(_) => {}
-            Self::AudioProcess(request) => hasher.languages(request.target_languages.as_ref()),
-            Self::StoryText(request) => hasher.languages(Some(&request.target_languages)),
-        }
-        format!("{}:{}", self.kind().as_str(), hasher.hex())
-    }
-
-    fn hash_content(&self, hasher: &mut Hasher) {
         hasher.text(self.kind().as_str());
         match self {
             Self::Ping => {}
@@ -91,7 +65,12 @@ impl Request {
                 hasher.text(&request.message_id);
                 hasher.text(&request.text);
             }
-            Self::AudioProcess(request) => request.hash_content(hasher),
+            Self::AudioProcess(request) => {
+                hasher.text(&request.message_id);
+                hasher.text(&request.attachment_id);
+                hasher.recording(&request.audio, request.mobile_transcription.as_ref());
+                hasher.languages(request.target_languages.as_ref());
+            }
             Self::TranscriptionOnly(request) => {
                 hasher.text(&request.message_id);
                 hasher.text(request.attachment_id.as_deref().unwrap_or_default());
@@ -103,6 +82,7 @@ impl Request {
                 hasher.text(&request.text);
                 let source = request.source_language;
                 hasher.text(source.as_ref().map_or("auto", Language::as_str));
+                hasher.languages(Some(&request.target_languages));
             }
             // These are named by their sender; what they say besides may be as large as a recording.
             Self::VoiceApi(request) => hasher.text(request.user_id.as_deref().unwrap_or_default()),
@@ -110,5 +90,6 @@ impl Request {
                 hasher.text(request.user_id.as_deref().unwrap_or_default());
             }
         }
+        format!("{}:{}", self.kind().as_str(), hasher.0.sha256_hex())
     }
 }

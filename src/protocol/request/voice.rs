@@ -192,25 +192,14 @@ impl VoiceApiRequest {
             user_id: fields.id("userId"),
             ..RequestIds::default()
         };
-        let Some(task_id) = ids.task_id.clone() else {
-            return Err(RequestError::rejected(
-                kind,
-                Problem::Missing("taskId"),
-                ids,
-            ));
-        };
-        let user_id = ids.user_id.clone();
-        if needs_user(kind) && user_id.is_none() {
-            return Err(RequestError::rejected(kind, Problem::NoUser, ids));
-        }
-        match read_call(kind, &mut fields) {
-            Ok(call) => Ok(Self {
-                task_id,
-                user_id,
-                call,
-            }),
-            Err(problem) => Err(RequestError::rejected(kind, problem, ids)),
-        }
+        let read_call = || read_call(kind, &mut fields);
+        let (task_id, user_id, call) =
+            read_named(kind, ids, "taskId", needs_user(kind), read_call)?;
+        Ok(Self {
+            task_id,
+            user_id,
+            call,
+        })
     }
 
     /// The request's name on the wire.
@@ -234,6 +223,27 @@ impl VoiceApiRequest {
             VoiceCall::ProfileDelete(_) => RequestKind::VoiceProfileDelete,
             VoiceCall::ProfileList(_) => RequestKind::VoiceProfileList,
         }
+    }
+}
+
+/// What a request asks for, once its ids are there: its own, which stands under `id_key`, and where it
+/// needs one the user's. A refusal carries the ids that came.
+pub(super) fn read_named<C>(
+    kind: RequestKind,
+    ids: RequestIds,
+    id_key: &'static str,
+    needs_user: bool,
+    read_call: impl FnOnce() -> Result<C, Problem>,
+) -> Result<(String, Option<String>, C), RequestError> {
+    let Some(id) = ids.task_id.clone() else {
+        return Err(RequestError::rejected(kind, Problem::Missing(id_key), ids));
+    };
+    if needs_user && ids.user_id.is_none() {
+        return Err(RequestError::rejected(kind, Problem::NoUser, ids));
+    }
+    match read_call() {
+        Ok(call) => Ok((id, ids.user_id, call)),
+        Err(problem) => Err(RequestError::rejected(kind, problem, ids)),
     }
 }
 

@@ -5,7 +5,9 @@ use std::fmt;
 use serde_json::Value;
 
 use super::error::RequestIds;
+use super::voice::{self, read_named};
 use super::{AudioSource, Problem, RequestError, RequestKind, TargetLanguages};
+use crate::domain::Language;
 use crate::protocol::fields::Fields;
 
 /// Longest text of a preview, in characters.
@@ -63,25 +65,15 @@ impl VoiceProfileRequest {
             user_id: fields.id("user_id"),
             ..RequestIds::default()
         };
-        let Some(request_id) = ids.task_id.clone() else {
-            return Err(RequestError::rejected(
-                kind,
-                Problem::Missing("request_id"),
-                ids,
-            ));
-        };
-        let user_id = ids.user_id.clone();
-        if kind != RequestKind::VoiceProfileCompare && user_id.is_none() {
-            return Err(RequestError::rejected(kind, Problem::NoUser, ids));
-        }
-        match read_call(kind, &mut fields) {
-            Ok(call) => Ok(Self {
-                request_id,
-                user_id,
-                call,
-            }),
-            Err(problem) => Err(RequestError::rejected(kind, problem, ids)),
-        }
+        let needs_user = kind != RequestKind::VoiceProfileCompare;
+        let read_call = || read_call(kind, &mut fields);
+        let (request_id, user_id, call) =
+            read_named(kind, ids, "request_id", needs_user, read_call)?;
+        Ok(Self {
+            request_id,
+            user_id,
+            call,
+        })
     }
 
     /// The request's name on the wire.
@@ -129,7 +121,7 @@ fn read_call(kind: RequestKind, fields: &mut Fields) -> Result<VoiceProfileCall,
 }
 
 fn read_audio(fields: &mut Fields) -> Result<Vec<AudioSource>, Problem> {
-    super::voice::read_audio(fields, "audio_data", "audio_path")
+    voice::read_audio(fields, "audio_data", "audio_path")
 }
 
 fn required_fingerprint(fields: &mut Fields, key: &'static str) -> Result<Fingerprint, Problem> {
@@ -141,11 +133,10 @@ fn required_fingerprint(fields: &mut Fields, key: &'static str) -> Result<Finger
 }
 
 fn default_preview_languages() -> TargetLanguages {
-    let mut languages = TargetLanguages::default();
-    for code in DEFAULT_PREVIEW_LANGUAGES {
-        languages.add(code);
-    }
-    languages
+    DEFAULT_PREVIEW_LANGUAGES
+        .into_iter()
+        .filter_map(Language::parse)
+        .collect()
 }
 
 /// Shows nothing: it is a voice print.
