@@ -53,6 +53,7 @@ mod spectrum;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 pub use compare::{SAME_SPEAKER, compare};
@@ -168,7 +169,7 @@ pub fn measure(pcm: &Pcm, deadline: &Deadline) -> Result<VoiceMeasures, MeasureE
 /// A part of the recording at the rate of the analysis. Floating point recordings may go beyond full
 /// scale; what does is clipped, as it would be in any loudspeaker.
 fn excerpt(pcm: &Pcm, range: std::ops::Range<usize>) -> Result<Pcm, MeasureError> {
-    let samples: Vec<f32> = pcm.samples()[range]
+    let samples: Arc<[f32]> = pcm.samples()[range]
         .iter()
         .map(|sample| sample.clamp(-1.0, 1.0))
         .collect();

@@ -165,15 +165,15 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
 
 /// True when the output is a loop, and the source none of that length.
 fn repeats_endlessly(source: &str, output: &str, limits: &OutputLimits) -> bool {
-    let is_loop = |text: &str, max_characters| {
-        longest_loop(text, limits.max_repeats).is_some_and(|length| length > max_characters)
+    let Some(length) = longest_loop(output, limits.max_repeats) else {
+        return false;
     };
-    let is_echo = longest_loop(source, MIN_ECHO_REPEATS - 1).is_some();
-    if is_echo {
-        is_loop(output, limits.max_echo_characters) && !is_loop(source, limits.max_echo_characters)
-    } else {
-        is_loop(output, limits.max_loop_characters)
+    let may_echo = longest_loop(source, MIN_ECHO_REPEATS - 1).is_some();
+    if !may_echo {
+        return length > limits.max_loop_characters;
     }
+    let is_long = |length| length > limits.max_echo_characters;
+    is_long(length) && !longest_loop(source, limits.max_repeats).is_some_and(is_long)
 }
 
 /// A source that says something three times may be echoed more often.

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use super::error::{ModelError, TranslateError};
 use super::marian::metadata::read_json;
 use super::tokenizer::{is_target_token, read_vocabulary};
 use crate::domain::Language;
-use crate::domain::digest::hex;
+use crate::domain::digest::short_digest;
 
 /// An installed checkpoint and the languages it covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -264,11 +263,11 @@ fn fingerprint(directory: &Path) -> Result<String, ModelError> {
         }
     }
     files.sort_unstable();
-    let mut hasher = Sha256::new();
-    for (name, bytes, modified) in files {
-        hasher.update(format!("{}\0{bytes} {modified}\0", name.display()));
-    }
-    Ok(hex(&hasher.finalize()[..16]))
+    let facts: String = files
+        .iter()
+        .map(|(name, bytes, modified)| format!("{}\0{bytes} {modified}\0", name.display()))
+        .collect();
+    Ok(short_digest(facts.as_bytes()))
 }
 
 fn parsed(codes: &[String]) -> Vec<Language> {
