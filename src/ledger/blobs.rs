@@ -159,6 +159,12 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+/// As [`blob_ref`], for columns that are null where there is no payload.
+pub(super) fn optional_blob_ref(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<BlobRef>> {
+    let sha256: Option<String> = row.get(column)?;
+    sha256.map(|_| blob_ref(row, column)).transpose()
+}
+
 /// Reads the columns `sha256, size_bytes` that begin at `column`.
 pub(super) fn blob_ref(row: &Row<'_>, column: usize) -> rusqlite::Result<BlobRef> {
     Ok(BlobRef {

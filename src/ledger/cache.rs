@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::blobs::blob_ref;
+use super::blobs::optional_blob_ref;
 use super::records::CacheLimits;
 use super::{BlobRef, LedgerError};
 
@@ -53,8 +53,6 @@ pub struct CacheEntry {
     pub payload: Vec<u8>,
     /// See [`NewCacheEntry::blob`].
     pub blob: Option<BlobRef>,
-    /// Milliseconds since 1970.
-    pub created_at_ms: i64,
 }
 
 /// Shows the kind only: entries hold what people said.
@@ -64,10 +62,10 @@ impl fmt::Debug for NewCacheEntry {
     }
 }
 
-/// Shows the age only: entries hold what people said.
+/// Shows nothing: entries hold what people said.
 impl fmt::Debug for CacheEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CacheEntry(created at {})", self.created_at_ms)
+        f.write_str("CacheEntry")
     }
 }
 
@@ -103,19 +101,13 @@ pub(super) fn load(
 ) -> Result<Option<CacheEntry>, LedgerError> {
     let entry = connection
         .prepare_cached(
-            "SELECT payload, created_at_ms, sha256, size_bytes FROM cache
+            "SELECT payload, sha256, size_bytes FROM cache
              WHERE kind = ?1 AND key = ?2 AND created_at_ms >= ?3",
         )?
         .query_row(params![kind.as_str(), key, since_ms], |row| {
-            let has_blob = row.get::<_, Option<i64>>(3)?.is_some();
             Ok(CacheEntry {
                 payload: row.get(0)?,
-                created_at_ms: row.get(1)?,
-                blob: if has_blob {
-                    Some(blob_ref(row, 2)?)
-                } else {
-                    None
-                },
+                blob: optional_blob_ref(row, 1)?,
             })
         })
         .optional()?;

@@ -83,21 +83,6 @@ impl Voices {
         }
     }
 
-    /// The voice that is kept of a user.
-    ///
-    /// # Errors
-    /// The store or the clone log fails.
-    pub async fn kept(
-        &self,
-        user_id: &str,
-        occasion: &Occasion<'_>,
-    ) -> Result<Option<ChosenVoice>, VoiceError> {
-        match self.load(user_id).await? {
-            Some(voice) => Ok(Some(self.used(voice, occasion).await?)),
-            None => Ok(None),
-        }
-    }
-
     /// The voice that an earlier attempt at the job made or improved, as news once more.
     ///
     /// # Errors

@@ -258,11 +258,6 @@ impl VoiceFingerprint {
         self.signature.get(..12).unwrap_or_default()
     }
 
-    /// What it was made from.
-    pub fn metadata(&self) -> &FingerprintMetadata {
-        &self.metadata
-    }
-
     /// The speaker embedding at unit length, in half precision; `None` in other writers' fingerprints.
     pub fn embedding(&self) -> Option<SpeakerEmbedding> {
         self.embedding.as_ref().map(EmbeddingBytes::values)

@@ -3,6 +3,8 @@
 //! They say who speaks and hold nothing to speak with. Python pickles are told apart and refused:
 //! reading one can run code.
 
+use half::f16;
+
 use crate::domain::voice::SpeakerEmbedding;
 
 /// Values of an OpenVoice embedding, which the replaced service stored without a header.
@@ -157,7 +159,9 @@ impl Width {
 
     fn values(self, bytes: &[u8]) -> Vec<f32> {
         match self {
-            Self::F16 => chunks(bytes).map(|b| f16(u16::from_le_bytes(b))).collect(),
+            Self::F16 => chunks(bytes)
+                .map(|b| f16::from_le_bytes(b).to_f32())
+                .collect(),
             Self::F32 => chunks(bytes).map(f32::from_le_bytes).collect(),
             Self::F64 => chunks(bytes)
                 .map(|b| f64::from_le_bytes(b) as f32)
@@ -170,20 +174,6 @@ fn chunks<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
     bytes
         .chunks_exact(N)
         .filter_map(|chunk| chunk.try_into().ok())
-}
-
-/// IEEE 754 binary16: 1 bit sign, 5 bits exponent with bias 15, 10 bits fraction.
-fn f16(bits: u16) -> f32 {
-    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let exponent = i32::from(bits >> 10 & 0x1f);
-    let fraction = f32::from(bits & 0x3ff) / 1024.0;
-    let magnitude = match exponent {
-        0 => fraction * 2f32.powi(-14),
-        0x1f if fraction == 0.0 => f32::INFINITY,
-        0x1f => f32::NAN,
-        _ => (1.0 + fraction) * 2f32.powi(exponent - 15),
-    };
-    sign * magnitude
 }
 
 fn embedding(values: Vec<f32>) -> Option<SpeakerEmbedding> {

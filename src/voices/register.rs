@@ -55,15 +55,10 @@ impl Voices {
             }
             stored => {
                 let heard = self.hear(recording, None, &wanted.deadline).await?;
-                let mut voice = self.created(user_id, task_id, &heard);
-                if let Some(before) = stored.map(|stored| stored.metadata) {
-                    voice.metadata = VoiceMetadata {
-                        created_at: before.created_at,
-                        version: before.version.saturating_add(1),
-                        notes: before.notes,
-                        ..voice.metadata
-                    };
-                }
+                let voice = match stored {
+                    Some(stored) => self.made_anew(task_id, stored.metadata, &heard),
+                    None => self.created(user_id, task_id, &heard),
+                };
                 (CloneAction::Created, voice, heard)
             }
         };
@@ -81,13 +76,22 @@ impl Voices {
         user_id: &str,
         change: impl FnOnce(&mut VoiceNotes),
     ) -> Result<Option<VoiceMetadata>, VoiceError> {
+        self.change_metadata(user_id, |metadata| change(&mut metadata.notes))
+            .await
+    }
+
+    pub(super) async fn change_metadata(
+        &self,
+        user_id: &str,
+        change: impl FnOnce(&mut VoiceMetadata),
+    ) -> Result<Option<VoiceMetadata>, VoiceError> {
         let _writing = self.changes.of(user_id).lock_owned().await;
         let Some(mut metadata) = self.metadata(user_id).await? else {
             return Ok(None);
         };
-        change(&mut metadata.notes);
-        let (store, noted) = (self.store.clone(), metadata.clone());
-        blocking(move || store.save_metadata(&noted)).await??;
+        change(&mut metadata);
+        let (store, changed) = (self.store.clone(), metadata.clone());
+        blocking(move || store.save_metadata(&changed)).await??;
         Ok(Some(metadata))
     }
 
@@ -113,6 +117,25 @@ impl Voices {
                 changed_for: task_id.to_owned(),
                 notes: VoiceNotes::default(),
             },
+        }
+    }
+
+    /// The next version of a voice, with nothing of how it sounded.
+    pub(super) fn made_anew(
+        &self,
+        task_id: &str,
+        before: VoiceMetadata,
+        heard: &super::hear::Heard,
+    ) -> StoredVoice {
+        let created = self.created(&before.user_id, task_id, heard);
+        StoredVoice {
+            metadata: VoiceMetadata {
+                created_at: before.created_at,
+                version: before.version.saturating_add(1),
+                notes: before.notes,
+                ..created.metadata
+            },
+            ..created
         }
     }
 

@@ -3,9 +3,9 @@
 use time::OffsetDateTime;
 use tokio::sync::OwnedRwLockReadGuard;
 
+use super::blocking;
 use super::clone_log::CloneAction;
 use super::{Occasion, StoredVoice, VoiceError, VoiceMetadata, VoiceStoreError, Voices};
-use super::{blocking, quality};
 use crate::domain::{Deadline, Recording};
 use crate::engine::error_chain;
 
@@ -66,20 +66,7 @@ impl Voices {
             return Ok(stored);
         }
         let heard = self.hear(recordings, None, deadline).await?;
-        let now = OffsetDateTime::now_utc();
-        let voice = StoredVoice {
-            profile: heard.profile,
-            metadata: VoiceMetadata {
-                updated_at: now,
-                next_recalibration_at: now + self.options.max_age,
-                audio_count: heard.audio_count,
-                total_duration_ms: heard.total_duration_ms,
-                quality_score: quality::of_new_voice(heard.total_duration_ms, heard.audio_count),
-                version: before.version.saturating_add(1),
-                changed_for: occasion.task_id.to_owned(),
-                ..before
-            },
-        };
+        let voice = self.made_anew(occasion.task_id, before, &heard);
         self.change(CloneAction::Recalibrated, &voice, occasion, heard.sha256)
             .await?;
         Ok(voice)
@@ -90,13 +77,11 @@ impl Voices {
     /// # Errors
     /// The store fails.
     pub async fn postpone(&self, user_id: &str) -> Result<(), VoiceError> {
-        let _writing = self.changes.of(user_id).lock_owned().await;
-        let Some(mut metadata) = self.metadata(user_id).await? else {
-            return Ok(());
+        let postpone = |metadata: &mut VoiceMetadata| {
+            metadata.next_recalibration_at = OffsetDateTime::now_utc() + self.options.max_age;
         };
-        metadata.next_recalibration_at = OffsetDateTime::now_utc() + self.options.max_age;
-        let store = self.store.clone();
-        Ok(blocking(move || store.save_metadata(&metadata)).await??)
+        self.change_metadata(user_id, postpone).await?;
+        Ok(())
     }
 
     /// Deletes everything that is kept of a user's voice and tells whether there was any. Jobs that
@@ -123,7 +108,8 @@ impl Voices {
     }
 
     /// Keeps the deletion of everything of a user waiting while the guard lives, so that what is kept
-    /// meanwhile is deleted too, and news of a voice cannot overtake its deletion; `None` when it was deleted since `accepted_at`.
+    /// meanwhile is deleted too, and news of a voice cannot overtake its deletion; `None` when it was
+    /// deleted since `accepted_at`.
     ///
     /// # Errors
     /// The store fails.
