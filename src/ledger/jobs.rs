@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
-use super::blobs::blob_ref;
+use super::blobs::{blob_ref, optional_blob_ref};
 use super::events::{self, StoredEvent};
 use super::records::{
     Accepted, Checkpoint, Finish, JobId, JobRecord, JobState, NewJob, UnfinishedJob,
@@ -46,8 +46,9 @@ fn accept_one(
     }: &StoredJob,
     now_ms: i64,
 ) -> Result<Accepted, LedgerError> {
-    let Known { jobs, missing } = known(connection, job)?;
-    let is_repeat = !jobs.is_empty() && missing.is_empty();
+    let known = known(connection, job)?;
+    let is_repeat = known.is_repeat();
+    let Known { jobs, missing } = known;
     if job.is_surplus && !is_repeat {
         return Ok(Accepted::Refused);
     }
@@ -110,11 +111,23 @@ struct Known<'a> {
     missing: Vec<&'a str>,
 }
 
+impl Known<'_> {
+    /// True when nothing is left to be done by a new job.
+    fn is_repeat(&self) -> bool {
+        !self.jobs.is_empty() && self.missing.is_empty()
+    }
+}
+
 struct EarlierJob<'a> {
     id: JobId,
     state: JobState,
     /// Those of the request's items that are its own.
     items: Vec<&'a str>,
+}
+
+/// True when earlier jobs do all that a request asks for.
+pub(super) fn is_repeat(connection: &Connection, job: &NewJob) -> Result<bool, LedgerError> {
+    Ok(known(connection, job)?.is_repeat())
 }
 
 fn known<'a>(connection: &Connection, job: &'a NewJob) -> Result<Known<'a>, LedgerError> {
@@ -249,14 +262,6 @@ pub(super) fn load(
     Ok(Some((record, request)))
 }
 
-/// True when there is a job with that key.
-pub(super) fn is_known(connection: &Connection, key: &str) -> Result<bool, LedgerError> {
-    let is_known = connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM jobs WHERE key = ?1)")?
-        .query_row([key], |row| row.get(0))?;
-    Ok(is_known)
-}
-
 /// The job that peers call `public_id`.
 pub(super) fn load_public(
     connection: &Connection,
@@ -344,16 +349,11 @@ pub(super) fn checkpoints(
         "SELECT stage, item, payload, sha256, size_bytes FROM checkpoints WHERE job_id = ?1",
     )?;
     let checkpoints = statement.query_map([job_id], |row| {
-        let has_blob = row.get::<_, Option<i64>>(4)?.is_some();
         Ok(Checkpoint {
             stage: row.get(0)?,
             item: row.get(1)?,
             payload: row.get(2)?,
-            blob: if has_blob {
-                Some(blob_ref(row, 3)?)
-            } else {
-                None
-            },
+            blob: optional_blob_ref(row, 3)?,
         })
     })?;
     Ok(checkpoints.collect::<Result<_, _>>()?)

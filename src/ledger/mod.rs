@@ -482,7 +482,7 @@ impl Store {
     fn put_request(&self, job: &mut NewJob) -> Result<Option<BlobRef>, LedgerError> {
         if job.request.len() <= MAX_INLINE_REQUEST_BYTES
             || job.is_surplus
-            || self.read(|connection| jobs::is_known(connection, &job.key))?
+            || self.read(|connection| jobs::is_repeat(connection, job))?
         {
             return Ok(None);
         }

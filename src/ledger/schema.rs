@@ -15,6 +15,9 @@ const MIGRATIONS: &[&str] = &[
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Statements that a connection keeps parsed; there are fewer than that.
+const PREPARED_STATEMENTS: usize = 64;
+
 /// Opens the database for the one writer; creates or migrates it.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, LedgerError> {
     prepare_writer(path).map_err(|error| name_corruption(error, path))
@@ -30,7 +33,7 @@ fn prepare_writer(path: &Path) -> Result<Connection, LedgerError> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
     check(&connection)?;
     migrate(&mut connection, path)?;
     Ok(connection)
@@ -43,6 +46,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, LedgerError> {
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
     Ok(connection)
 }
 
