@@ -151,7 +151,7 @@ pub fn build(
         voices: Voices::new(voice_options, embed, condition, spoken.clone()),
         routes: models.routes(),
         spoken,
-        conversations: Conversations::new(store.clone()),
+        conversations: Conversations::default(),
         database: store.clone(),
         documents: (database != DatabaseStatus::Disabled).then_some(id_policy(settings)),
         options: pipeline_options(settings, cache),

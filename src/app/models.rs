@@ -179,15 +179,18 @@ impl Models {
     ) -> std::io::Result<EngineHandle<XttsEngine>> {
         let (models, synthesize) = (self.clone(), settings.synthesize.clone());
         EngineHandle::spawn("synthesize", ENGINE_QUEUE_LENGTH, move || {
-            let folder = models.folder(Engine::Xtts)?;
+            let registry = models.registry()?;
+            let folder = registry.verified_folder(Engine::Xtts, &models.checked)?;
             let options = SynthesizeOptions {
                 threads: threads(synthesize.threads),
                 slots: synthesize.slots,
                 ..SynthesizeOptions::default()
             };
-            let fingerprint = models.registry()?.fingerprint(Engine::Xtts);
             let engine = XttsEngine::load(&models.onnx()?, &folder, options)?;
-            models.cache.synthesizer.set(fingerprint);
+            models
+                .cache
+                .synthesizer
+                .set(registry.fingerprint(Engine::Xtts));
             Ok(engine)
         })
     }

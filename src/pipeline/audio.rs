@@ -101,7 +101,7 @@ async fn publish_all(
             continue;
         }
         let is_last = missing == 0;
-        let event = translation_event(job, request, audio, languages.len(), is_last);
+        let event = translation_event(job, request, audio.clone(), languages.len(), is_last);
         job.emit(&event_key(language), event).await?;
     }
     // The last event lists the languages as they were asked for.

@@ -18,8 +18,8 @@ const MEMORY: Duration = Duration::from_secs(300);
 const MAX_REMEMBERED: usize = 1_000;
 
 /// Who is in which conversation, as the database says it or said it a moment ago.
+#[derive(Default)]
 pub struct Conversations {
-    store: Option<Arc<MongoStore>>,
     remembered: Mutex<HashMap<String, Remembered>>,
 }
 
@@ -27,25 +27,17 @@ pub struct Conversations {
 type Remembered = (Instant, Arc<[Member]>);
 
 impl Conversations {
-    /// Without a database nothing is known of any conversation.
-    pub fn new(store: Option<Arc<MongoStore>>) -> Self {
-        Self {
-            store,
-            remembered: Mutex::default(),
-        }
-    }
-
-    /// The members of a conversation; `None` without a database.
-    async fn members(&self, conversation_id: &str) -> Result<Option<Arc<[Member]>>, StoreError> {
-        let Some(store) = &self.store else {
-            return Ok(None);
-        };
+    async fn members(
+        &self,
+        database: &MongoStore,
+        conversation_id: &str,
+    ) -> Result<Arc<[Member]>, StoreError> {
         if let Some(members) = self.remembered(conversation_id) {
-            return Ok(Some(members));
+            return Ok(members);
         }
-        let members: Arc<[Member]> = store.members(conversation_id).await?.into();
+        let members: Arc<[Member]> = database.members(conversation_id).await?.into();
         self.remember(conversation_id, Arc::clone(&members));
-        Ok(Some(members))
+        Ok(members)
     }
 
     fn remembered(&self, conversation_id: &str) -> Option<Arc<[Member]>> {
@@ -84,12 +76,13 @@ pub(super) async fn target_languages(
         tracing::warn!("neither target languages nor a conversation: transcription only");
         return Ok(TargetLanguages::default());
     };
-    let members = match job.pipeline.conversations.members(conversation_id).await {
-        Ok(Some(members)) => members,
-        Ok(None) => {
-            tracing::warn!("no target languages and no database to ask: transcription only");
-            return Ok(TargetLanguages::default());
-        }
+    let Some(database) = &job.pipeline.database else {
+        tracing::warn!("no target languages and no database to ask: transcription only");
+        return Ok(TargetLanguages::default());
+    };
+    let conversations = &job.pipeline.conversations;
+    let members = match conversations.members(database, conversation_id).await {
+        Ok(members) => members,
         Err(error) => {
             let error = error_chain(&error);
             tracing::warn!(error, "members are not known: transcription only");

@@ -123,11 +123,11 @@ impl Outcome {
         &mut self,
         job: &Job,
         ended: Result<TranslatedAudio, JobFailure>,
-    ) -> Result<Option<TranslatedAudio>, JobFailure> {
+    ) -> Result<Option<&TranslatedAudio>, JobFailure> {
         match ended {
             Ok(audio) => {
-                self.spoken.push(audio.clone());
-                Ok(Some(audio))
+                self.spoken.push(audio);
+                Ok(self.spoken.last())
             }
             Err(JobFailure::Ledger(error)) => Err(error.into()),
             Err(failure) => {

@@ -285,7 +285,7 @@ impl Pipeline {
             match self.request_of(&job.record).await? {
                 Ok(Request::VoiceApi(request)) if job.record.public_id.is_some() => {
                     let event = voice_api::failed(&job.record, &request, failure);
-                    let events = vec![("error".to_owned(), event.clone())];
+                    let events = vec![(voice_api::FAILED.to_owned(), event.clone())];
                     job.finish(events, Vec::new(), finish).await?;
                     voice_api::post(self, *request, &event);
                     return Ok(());

@@ -139,15 +139,10 @@ fn first_readable(
     ))
 }
 
-/// Fetches an allow-listed URL; follows no redirect, since it could lead anywhere.
+/// Fetches an allow-listed URL.
 fn fetch(url: &str, options: &RecordingOptions) -> Result<Bytes, SourceError> {
     let uri = allowed_uri(url, &options.allowed_url_hosts).ok_or(SourceError::HostNotAllowed)?;
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(options.url_timeout))
-        .max_redirects(0)
-        .build()
-        .into();
-    let mut response = agent
+    let mut response = http_client(options.url_timeout)
         .get(uri)
         .call()
         .map_err(|e| SourceError::Fetch(Box::new(e)))?;
@@ -168,6 +163,15 @@ pub(super) fn allowed_uri(url: &str, allowed_hosts: &[String]) -> Option<ureq::h
         .iter()
         .any(|allowed| allowed.eq_ignore_ascii_case(host));
     (is_web && is_allowed).then_some(uri)
+}
+
+/// A client for an [allowed address](allowed_uri). It follows no redirect, since it could lead anywhere.
+pub(super) fn http_client(timeout: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_global(Some(timeout))
+        .max_redirects(0)
+        .build()
+        .into()
 }
 
 /// Reads a file below one of the upload folders.

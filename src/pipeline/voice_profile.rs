@@ -13,7 +13,7 @@ use super::job::Job;
 use super::message::{Outcome, Speaking, Targets, VoiceMessage};
 use super::recording::{self, Hints};
 use super::voice::{self, register, require_length, require_voice};
-use super::voice_api::measured;
+use super::voice_api::{REPLY, measured};
 use crate::domain::{Recording, Transcript, TranscriptSource, VoiceMeasures};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::Finish;
@@ -38,7 +38,7 @@ pub(super) async fn run(
         }
         VoiceProfileCall::Compare(a, b) => compare(request_id, &a, &b)?,
     };
-    job.finish(vec![("reply".to_owned(), reply)], Vec::new(), Finish::Done)
+    job.finish(vec![(REPLY.to_owned(), reply)], Vec::new(), Finish::Done)
         .await?;
     Ok(Finish::Done)
 }

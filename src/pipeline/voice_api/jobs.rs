@@ -16,7 +16,7 @@ use crate::protocol::{
 /// Key of the event with a job's result.
 pub(super) const COMPLETED: &str = "completed";
 /// Key of the event that tells a job's failure.
-const FAILED: &str = "error";
+pub(in crate::pipeline) const FAILED: &str = "error";
 
 /// What peers call the job that has this key in the ledger.
 pub fn job_id(key: &str) -> String {

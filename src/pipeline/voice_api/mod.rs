@@ -30,11 +30,12 @@ use crate::protocol::{
 };
 
 pub(super) use analysis::measured;
+pub(super) use jobs::FAILED;
 pub use jobs::{accepted, job_id};
 pub use webhook::{WebhookOptions, Webhooks};
 
 /// Key of the one reply to a request.
-const REPLY: &str = "reply";
+pub(super) const REPLY: &str = "reply";
 
 pub(super) async fn run(job: &Arc<Job>, request: VoiceApiRequest) -> Result<Finish, JobFailure> {
     let kind = request.kind();

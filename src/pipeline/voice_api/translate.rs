@@ -46,7 +46,7 @@ pub(super) async fn run_async(
         status: JobStatusName::Completed,
         user_id,
         timestamp: Timestamp::now(),
-        result: Box::new(translation),
+        result: Arc::new(translation),
         callback_metadata: options.callback_metadata.clone(),
     }));
     let post = options.webhook_url.map(|url| (url, completed.clone()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::engine::error_chain;
-use crate::pipeline::recording::allowed_uri;
+use crate::pipeline::recording::{allowed_uri, http_client};
 use crate::protocol::Event;
 
 /// Where events may be posted.
@@ -87,12 +87,7 @@ enum WebhookError {
 }
 
 fn send(uri: ureq::http::Uri, body: &[u8], timeout: Duration) -> Result<(), WebhookError> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(timeout))
-        .max_redirects(0)
-        .build()
-        .into();
-    agent
+    http_client(timeout)
         .post(uri)
         .content_type("application/json")
         .send(body)

@@ -1,5 +1,7 @@
 //! Replies and job events of the voice API.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -341,8 +343,8 @@ pub struct VoiceTranslationCompleted {
     pub user_id: Option<String>,
     /// Now.
     pub timestamp: Timestamp,
-    /// The result.
-    pub result: Box<VoiceTranslation>,
+    /// The result; shared, for speech in base64 is large.
+    pub result: Arc<VoiceTranslation>,
     /// What the request brought for this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub callback_metadata: Option<Value>,
