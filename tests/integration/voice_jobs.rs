@@ -313,11 +313,12 @@ fn a_webhook_is_called_once_where_that_is_allowed() {
     });
     assert!(posted == failed.body, "the post is another event");
 
-    // Another name of the same machine, another scheme, a place that is not there.
+    // Another name of the same machine, another scheme, a place that is not there, one that moved.
     let refused = "webhook not called";
     let elsewhere = server.url("/webhook").replace("127.0.0.1", "localhost");
     let missing = server.url("/missing");
-    for (number, url) in [elsewhere, "file:///etc/passwd".to_owned(), missing]
+    let moved = server.url("/moved");
+    for (number, url) in [elsewhere, "file:///etc/passwd".to_owned(), missing, moved]
         .into_iter()
         .enumerate()
     {
@@ -333,6 +334,10 @@ fn a_webhook_is_called_once_where_that_is_allowed() {
         });
     }
     assert_eq!(server.posted("/webhook").len(), 2);
+    // A redirect could lead anywhere, so it was not followed.
+    let asked = server.asked();
+    assert_eq!(asked.iter().filter(|path| *path == "/moved").count(), 1);
+    assert!(!asked.iter().any(|path| path == "/recording"), "{asked:?}");
     assert!(
         !daemon.log().contains("/webhook"),
         "an address may hold a secret"

@@ -82,15 +82,20 @@ enum WebhookError {
     TooMany,
     #[error("the event could not be written as json")]
     Body(#[source] serde_json::Error),
+    #[error("it is elsewhere, and redirects are not followed")]
+    Redirected,
     #[error("the request failed")]
     Request(#[source] Box<ureq::Error>),
 }
 
 fn send(uri: ureq::http::Uri, body: &[u8], timeout: Duration) -> Result<(), WebhookError> {
-    http_client(timeout)
+    let response = http_client(timeout)
         .post(uri)
         .content_type("application/json")
         .send(body)
         .map_err(|error| WebhookError::Request(Box::new(error)))?;
+    if response.status().is_redirection() {
+        return Err(WebhookError::Redirected);
+    }
     Ok(())
 }
