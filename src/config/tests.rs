@@ -102,7 +102,10 @@ fn a_value_of_the_wrong_type_names_its_key_and_file() {
 fn all_problems_are_told_at_once() {
     let error = from_file(
         "[zmq]\npub_port = 5555\n[jobs]\nmax_queued_audio = 0\n[synthesize]\nbitrate_kbps = 63\n\
-         [mongo]\nurl = \"postgres://user:secret@host\"\n[audio]\nallowed_url_hosts = [\"https://x\"]",
+         [mongo]\nurl = \"postgres://user:secret@host\"\n[audio]\nallowed_url_hosts = [\"https://x\"]\n\
+         [ledger]\nhistory_retention_days = 0\n[cache]\nmax_age_secs = 31536001\n\
+         [voices]\nmax_age_days = 0\nmin_duration_ms = 600001\n\
+         [voice_api]\nallowed_webhook_hosts = [\"https://x\"]\nwebhook_timeout_secs = 0\n",
     )
     .unwrap_err();
     let ConfigError::Invalid(problems) = &error else {
@@ -113,9 +116,15 @@ fn all_problems_are_told_at_once() {
         keys,
         [
             "zmq.pub_port",
+            "ledger.history_retention_days",
+            "cache.max_age_secs",
             "jobs.max_queued_audio",
             "audio.allowed_url_hosts",
             "synthesize.bitrate_kbps",
+            "voices.max_age_days",
+            "voices.min_duration_ms",
+            "voice_api.allowed_webhook_hosts",
+            "voice_api.webhook_timeout_secs",
             "mongo.url",
         ]
     );
@@ -141,13 +150,16 @@ fn nonsense_in_the_environment_is_ignored_with_a_warning() {
         ("DATABASE_URL", "file:./dev.db"),
         ("ENABLE_AUDIO_SERVICES", "perhaps"),
         ("OMP_NUM_THREADS", "0"),
+        ("ENABLE_VOICE_API", "perhaps"),
+        ("TRANSLATION_CACHE_TTL", "-1"),
+        ("CACHE_MAX_ENTRIES", "lots"),
         ("NOT_OURS", "x"),
     ]);
     assert_eq!(settings.zmq.pull_port, 5555);
     assert_eq!(settings.mongo.url, None);
     assert!(settings.audio.enabled);
     let texts: Vec<_> = warnings.iter().map(Warning::to_string).collect();
-    assert_eq!(texts.len(), 6, "{texts:#?}");
+    assert_eq!(texts.len(), 9, "{texts:#?}");
     assert_eq!(
         texts[0],
         "environment variable TRANSLATOR_ZMQ_PULL_PORT is ignored: it is not a number from 0 to 65535"

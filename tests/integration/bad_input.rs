@@ -10,6 +10,7 @@ use crate::support::daemon::Daemon;
 use crate::support::gateway::{Event, Gateway};
 use crate::support::recordings::{self, CONVERSIONS};
 use crate::support::requests::{audio_process, transcription_only, translation};
+use crate::support::voice_api::{ask, profile_request, recording, request, result_of};
 
 /// Ends of an audio job.
 const ENDS: &[&str] = &["audio_process_completed", "audio_process_error"];
@@ -640,8 +641,11 @@ fn hostile_ids_are_echoed_and_never_leave_the_folders() {
 #[test]
 fn nothing_that_was_said_reaches_logs_or_metrics() {
     const CANARY: &str = "xylophone zebra";
-    let (daemon, mut gateway) =
-        started(&[("LOG_LEVEL", "trace"), ("MAX_TRANSLATION_LENGTH", "100")]);
+    let (daemon, mut gateway) = started(&[
+        ("LOG_LEVEL", "trace"),
+        ("MAX_TRANSLATION_LENGTH", "100"),
+        ("VOICE_MIN_DURATION_MS", "5000"),
+    ]);
     let said = format!("My {CANARY} is at the station.");
 
     gateway.send(&translation("said", &said, "en", &["fr", "es", "ru"]), &[]);
@@ -676,6 +680,29 @@ fn nothing_that_was_said_reaches_logs_or_metrics() {
     let unknown = format!("{{\"type\":\"gossip\",\"text\":\"{said}\"}}");
     gateway.send_raw(&[unknown.as_bytes()]);
     gateway.events_of_what_was_sent();
+
+    // What is said to the voice API.
+    let analyze = profile_request(
+        "voice_profile_analyze",
+        "awa",
+        json!({
+            "audio_data": recording(), "audio_format": "ogg", "generate_previews": true,
+            "preview_languages": ["fr"], "preview_text": said,
+        }),
+    );
+    let analyzed = ask(&mut gateway, &analyze);
+    assert_eq!(analyzed.kind(), "voice_profile_analyze_result");
+    let wanted = json!({
+        "audioBase64": recording(), "targetLanguages": ["fr"],
+        "mobileTranscription": {"text": said, "language": "en"},
+    });
+    ask(&mut gateway, &request("voice_translate", "awa", wanted));
+    let feedback = json!({
+        "translationId": "vt_1", "rating": 3, "comment": said, "metadata": {"said": said},
+    });
+    result_of(&mut gateway, &request("voice_feedback", "awa", feedback));
+    let name = json!({ "name": said });
+    result_of(&mut gateway, &request("voice_profile_update", "awa", name));
 
     // What is heard by the daemon itself, and what it made of it.
     gateway.send(&audio_process("heard", &["fr"]), &[&recordings::bundled()]);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
 use crate::support::gateway::Gateway;
-use crate::support::models::copied_models;
+use crate::support::models::{copied_models, replace};
 use crate::support::recordings;
 use crate::support::requests::{audio_process, transcription_only, translation};
 use crate::support::wait_for;
@@ -38,15 +38,6 @@ fn config_file(folder: &Path, text: &str) -> PathBuf {
 
 fn engines(daemon: &Daemon) -> Value {
     daemon.get_json("/health")["components"]["translation_models"].clone()
-}
-
-/// Waits until no engine is loading for the first time.
-fn wait_loaded(daemon: &Daemon) {
-    wait_for("the end of loading", || {
-        let (_, body) = daemon.get("/health")?;
-        let health: Value = serde_json::from_str(&body).unwrap();
-        (health["models_loading"] == false).then_some(())
-    });
 }
 
 #[test]
@@ -112,7 +103,7 @@ fn without_models_the_daemon_lives_and_says_what_is_missing() {
         ("MODELS_PATH", models.to_str().unwrap()),
         ("TRANSLATOR_CONFIG", config.to_str().unwrap()),
     ]);
-    wait_loaded(&daemon);
+    daemon.wait_loaded();
     let mut gateway = Gateway::connect_subscribed(daemon.ports);
 
     assert_eq!(daemon.get("/live").unwrap().0, 200);
@@ -183,7 +174,7 @@ fn a_damaged_model_stops_its_engine_only_until_it_is_repaired() {
     let intact = std::fs::read(&file).unwrap();
     damage(&file);
     let daemon = Daemon::launch(&[("MODELS_PATH", models.path().to_str().unwrap())]);
-    wait_loaded(&daemon);
+    daemon.wait_loaded();
     let found = engines(&daemon);
     for engine in ENGINES {
         let status = found[engine].as_str().unwrap();
@@ -206,6 +197,36 @@ fn a_damaged_model_stops_its_engine_only_until_it_is_repaired() {
     std::fs::write(&file, intact).unwrap();
     daemon.wait_ready();
     assert_eq!(daemon.get_json("/health")["status"], "healthy");
+}
+
+#[test]
+fn a_damaged_or_foreign_voice_activity_detector_stops_transcription_only() {
+    const DETECTOR: &str = "vad/silero_vad.onnx";
+    let damaged: fn(&Path) = |models| damage(&models.join(DETECTOR));
+    // A graph that the manifest knows, but of another model.
+    let foreign: fn(&Path) = |models| {
+        let other = std::fs::read(models.join("openvoice/tone_embedding.onnx")).unwrap();
+        replace(models, DETECTOR, &other);
+    };
+    for (name, spoil) in [("damaged", damaged), ("foreign", foreign)] {
+        let models = copied_models();
+        spoil(models.path());
+        let daemon = Daemon::launch(&[("MODELS_PATH", models.path().to_str().unwrap())]);
+        daemon.wait_loaded();
+        let found = engines(&daemon);
+        for engine in ENGINES {
+            let status = found[engine].as_str().unwrap();
+            if engine == "transcribe" {
+                assert!(status.starts_with("failed: "), "{name}: {status}");
+            } else {
+                assert_eq!(status, "ready", "{name}: {engine}");
+            }
+        }
+        let mut gateway = Gateway::connect_subscribed(daemon.ports);
+        gateway.send(&translation("t", "Hello my friend.", "en", &["fr"]), &[]);
+        let event = gateway.next("translation_completed");
+        assert_eq!(event.json["result"]["translatedText"], "Bonjour mon ami.");
+    }
 }
 
 #[test]

@@ -183,11 +183,7 @@ fn what_is_switched_off_or_missing_is_said_and_the_rest_goes_on() {
         ("MODELS_PATH", models.path().to_str().unwrap()),
         ("TRANSLATOR_CONFIG", settings.path().to_str().unwrap()),
     ]);
-    wait_for("the end of loading", || {
-        let (_, body) = daemon.get("/health")?;
-        let health: Value = serde_json::from_str(&body).unwrap();
-        (health["models_loading"] == false).then_some(())
-    });
+    daemon.wait_loaded();
     let mut gateway = Gateway::connect_subscribed(daemon.ports);
     let failing = translate(&mut gateway);
     assert_eq!(error_of(&mut gateway, &failing), "SERVICE_UNAVAILABLE");

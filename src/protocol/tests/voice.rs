@@ -99,6 +99,39 @@ fn a_translation_takes_its_languages_and_its_recording() {
 }
 
 #[test]
+fn options_of_another_type_count_as_absent() {
+    let unexpected = json!({"unexpected": [1]});
+    let large = json!({"k": "v".repeat(4096)});
+    let mut cases: Vec<(&str, Value)> = [
+        "priority",
+        "webhookUrl",
+        "generateVoiceClone",
+        "mobileTranscription",
+        "sourceLanguage",
+    ]
+    .map(|field| (field, unexpected.clone()))
+    .to_vec();
+    cases.push(("callbackMetadata", json!([1])));
+    cases.push(("callbackMetadata", large));
+    for (field, value) in cases {
+        let mut json = request(
+            "voice_translate_async",
+            json!({"targetLanguages": ["en"], "audioPath": "a.ogg"}),
+        );
+        json[field] = value;
+        let VoiceCall::TranslateAsync(wanted, options) = call(&json) else {
+            panic!("another call");
+        };
+        assert_eq!(options.webhook_url, None, "{field}");
+        assert_eq!(options.priority, 1, "{field}");
+        assert_eq!(options.callback_metadata, None, "{field}");
+        assert!(wanted.generate_voice_clone, "{field}");
+        assert!(wanted.mobile_transcription.is_none(), "{field}");
+        assert_eq!(wanted.source_language, None, "{field}");
+    }
+}
+
+#[test]
 fn what_is_missing_is_named_with_its_code() {
     for (kind, fields, code) in [
         (

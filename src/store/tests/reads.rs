@@ -83,10 +83,13 @@ async fn members_are_active_participants_with_the_language_that_weighs_most() {
         doc! { "_id": id(3), "systemLanguage": "not a code", "regionalLanguage": "it" },
         doc! { "_id": id(4), "systemLanguage": "es" },
         doc! { "_id": id(5), "deviceLocale": "es" },
+        doc! { "_id": id(9), "systemLanguage": 7 },
     ];
     gateway.insert("User", users).await;
-    let mut people: Vec<Document> = [1, 2, 3, 4, 5, 6].map(participant).to_vec();
+    let mut people: Vec<Document> = [1, 2, 3, 4, 5, 6, 9, 10].map(participant).to_vec();
     people[3].insert("isActive", false);
+    // A number is nobody's id.
+    people[7].insert("userId", 7);
     people.push(doc! {
         "_id": id(7), "conversationId": conversation(), "type": "anonymous", "userId": Bson::Null,
         "language": "sv", "isActive": true,
@@ -213,6 +216,7 @@ async fn the_last_own_recordings_of_a_user_are_found() {
         own(4, doc! { "isForwarded": true }),
         own(6, doc! { "mimeType": "image/png" }),
         own(7, doc! { "mimeType": "x-audio/wav" }),
+        own(0, doc! { "filePath": 7 }),
         recording(8, doc! { "uploadedBy": id(2) }),
     ];
     gateway.insert("MessageAttachment", recordings).await;
@@ -266,12 +270,14 @@ async fn the_voice_print_of_a_user_comes_as_it_was_stored() {
     let voices = vec![
         doc! { "userId": id(1), "embedding": print },
         doc! { "userId": id(2), "embedding": Bson::Null, "embeddingPath": "somewhere" },
+        doc! { "userId": id(4), "embedding": "text" },
     ];
     gateway.insert("UserVoiceModel", voices).await;
     let print = async |user: &str| gateway.store.voice_embedding(user).await.unwrap();
     assert_eq!(print(&hex(1)).await, Some(vec![1, 2, 3]));
     assert_eq!(print(&hex(2)).await, None);
     assert_eq!(print(&hex(3)).await, None);
+    assert_eq!(print(&hex(4)).await, None);
     assert_eq!(print("system").await, None);
 }
 

@@ -146,6 +146,15 @@ impl Daemon {
         }
     }
 
+    /// Waits until no engine is loading for the first time.
+    pub fn wait_loaded(&self) {
+        wait_for("the end of loading", || {
+            let (_, body) = self.get("/health")?;
+            let health: Value = serde_json::from_str(&body).unwrap();
+            (health["models_loading"] == false).then_some(())
+        });
+    }
+
     /// GET a path; `None` when nobody answers.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         let agent = agent(std::time::Duration::from_secs(5));
