@@ -18,7 +18,7 @@ use crate::intake::{Receiver, SignOfLife};
 use crate::ledger::{CacheLimits, Ledger, LedgerError, Retention};
 use crate::observe::Health;
 use crate::observe::health::DatabaseStatus;
-use crate::observe::metrics::{DOCUMENTS_PENDING, OUTBOX_PENDING};
+use crate::observe::metrics::{DOCUMENTS_PENDING, OUTBOX_EVENTS, OUTBOX_PENDING};
 use crate::onnx::OnnxError;
 use crate::outbox::{self, Outbox};
 use crate::pipeline::voice_api::{WebhookOptions, Webhooks};
@@ -29,6 +29,7 @@ use crate::pipeline::{
 use crate::scheduler::{Scheduler, SchedulerOptions};
 use crate::stages::decode::DecodeLimits;
 use crate::stages::encode::Mp3Options;
+use crate::storage;
 use crate::store::{IdPolicy, MongoOptions, MongoStore};
 use crate::transport::zmq::{
     Intake, IntakeOptions, IntakeSocket, PublishOptions, PublishSocket, TransportError,
@@ -129,6 +130,7 @@ pub fn build(
             (synthesize.name(), synthesize.watch()),
         ],
         database,
+        store.as_ref().map(|store| store.watch_breaker()),
     );
     let voice_options = VoiceOptions {
         directory: settings.voices_dir(),
@@ -203,6 +205,8 @@ pub async fn serve(
     let publish = PublishSocket::bind(&PublishOptions {
         endpoint: endpoint(&settings.zmq.bind_address, settings.zmq.pub_port),
         send_queue_length: i32::try_from(settings.zmq.publish_high_water_mark).unwrap_or(i32::MAX),
+        buffer_bytes: usize::try_from(settings.zmq.publish_buffer_bytes).unwrap_or(usize::MAX),
+        stall_limit: Duration::from_secs(settings.zmq.subscriber_stall_secs),
         ..PublishOptions::default()
     })?;
     let pub_endpoint = publish.endpoint().to_owned();
@@ -213,7 +217,7 @@ pub async fn serve(
     })?;
     let http_listener = bind_http(settings).await?;
     // A port that is taken is told before models are loaded.
-    let (outbox, publisher) = Outbox::start(ledger.clone(), publish)?;
+    let (outbox, publisher) = Outbox::start(ledger.clone(), publish, &republish(settings))?;
     let core = build(settings, ledger.clone(), Some(outbox.clone()))?;
     let http_address = http_listener
         .local_addr()
@@ -228,6 +232,8 @@ pub async fn serve(
     };
     let router = http::router(Arc::clone(&core.health), metrics, voices);
     tasks.spawn(serve_http(http_listener, router, stopping.clone()));
+    let settlement = outbox::settle::run(ledger.clone(), core.store.clone());
+    tasks.spawn(until_stopped(settlement, stopping.clone()));
     if let Some(store) = core.store
         && core.health.database() != DatabaseStatus::Disabled
     {
@@ -239,6 +245,11 @@ pub async fn serve(
             stopping.clone(),
         ));
     }
+    let monitor = storage::monitor(
+        Arc::clone(ledger.storage()),
+        settings.ledger.min_free_bytes,
+    );
+    tasks.spawn(until_stopped(monitor, stopping.clone()));
     let housekeeping = housekeeping(ledger.clone(), settings.clone());
     tasks.spawn(until_stopped(housekeeping, stopping.clone()));
 
@@ -267,7 +278,7 @@ pub async fn serve(
             move || enabled && is_audio_available(&pipeline)
         }),
     };
-    let receiver = Receiver {
+    let receiver = Arc::new(Receiver {
         ledger: ledger.clone(),
         scheduler,
         outbox: outbox.clone(),
@@ -275,8 +286,15 @@ pub async fn serve(
         audio_enabled: settings.audio.enabled,
         voice_api_enabled: settings.voice_api.enabled,
         stopping: Arc::clone(&intake_stopping),
+    });
+    let intake = {
+        let gate = Arc::clone(&receiver);
+        Intake::start(
+            intake,
+            move || gate.is_paused(),
+            move |batch| receiver.receive(batch),
+        )?
     };
-    let intake = Intake::start(intake, move |batch| receiver.receive(batch))?;
     let signs_of_life = signs_of_life(outbox.clone(), sign_of_life);
     tasks.spawn(until_stopped(signs_of_life, stopping.clone()));
     core.health.set_sockets_bound();
@@ -414,6 +432,14 @@ async fn housekeeping(ledger: Ledger, settings: Settings) {
             _ = backlog.tick() => match ledger.counts().await {
                 Ok(counts) => {
                     metrics::gauge!(OUTBOX_PENDING).set(counts.pending_events as f64);
+                    for (state, events) in [
+                        ("pending", counts.pending_events),
+                        ("published", counts.published_events),
+                        ("settled", counts.settled_events),
+                        ("unconfirmed", counts.unconfirmed_events),
+                    ] {
+                        metrics::gauge!(OUTBOX_EVENTS, "state" => state).set(events as f64);
+                    }
                     metrics::gauge!(DOCUMENTS_PENDING).set(counts.pending_documents as f64);
                 }
                 Err(error) => tracing::warn!(error = %error_chain(&error), "backlog is not known"),
@@ -456,6 +482,11 @@ fn endpoint(bind_address: &str, port: u16) -> String {
 
 fn port_of(endpoint: &str) -> Option<u16> {
     endpoint.rsplit(':').next()?.parse().ok()
+}
+
+fn republish(settings: &Settings) -> Vec<Duration> {
+    let schedule = settings.outbox.republish_secs.iter();
+    schedule.copied().map(Duration::from_secs).collect()
 }
 
 fn days(count: u32) -> Duration {

@@ -14,6 +14,7 @@ mod ledger;
 mod log;
 mod models;
 mod mongo;
+mod outbox;
 mod output;
 mod synthesize;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use ledger::LedgerSettings;
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use models::{DeviceChoice, ModelSettings};
 pub use mongo::{ConnectionUrl, MongoSettings, MongoWrite};
+pub use outbox::OutboxSettings;
 pub use output::OutputSettings;
 pub use synthesize::{SpeechFormat, SynthesizeSettings, Unsupported};
 pub use transcribe::TranscribeSettings;
@@ -62,6 +64,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// The gateway's sockets.
     pub zmq: ZmqSettings,
+    /// How events are published.
+    pub outbox: OutboxSettings,
     /// Probes, metrics and API.
     pub http: HttpSettings,
     /// What is kept, and for how long.
@@ -252,6 +256,7 @@ impl Settings {
         let mut problems = Problems::default();
         self.zmq.validate(&mut problems);
         self.http.validate(&mut problems);
+        self.outbox.validate(&mut problems);
         self.ledger.validate(&mut problems);
         self.cache.validate(&mut problems);
         self.jobs.validate(&mut problems);

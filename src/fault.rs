@@ -10,6 +10,11 @@
 //!   hexadecimal begins so. Actions: `fail`, `panic`, `abort`, `hang` (computes for ever), `leak` (fills
 //!   memory for ever).
 //!
+//! `TRANSLATOR_FAULT_FILE` names a file that is read at every write to a disk, so that a disk can become
+//! full and free again: lines `disk.<site>:<action>`, with the sites `blob`, `checkpoint`, `commit`,
+//! `speech`, `voice`, `clone_log`, `probe`, and `*` for all. Actions: `enospc`, `erofs`, `eio`, `slow` (the
+//! write takes two seconds).
+//!
 //! Release builds contain none of it.
 
 use crate::error::Stage;
@@ -76,6 +81,54 @@ pub fn decode_point(recording_sha256: &str) -> Result<(), InjectedFault> {
     match wanted(|fault| fault.hits_recording(recording_sha256)) {
         None => Ok(()),
         Some(action) => action.take(),
+    }
+}
+
+/// A write to a disk that a test may let fail, or take long.
+///
+/// # Errors
+/// The one that the test wants.
+#[cfg(not(debug_assertions))]
+pub fn disk(_site: &str) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// A write to a disk that a test may let fail, or take long.
+///
+/// # Errors
+/// The one that the test wants.
+#[cfg(debug_assertions)]
+pub fn disk(site: &str) -> std::io::Result<()> {
+    use rustix::io::Errno;
+
+    const SLOW: std::time::Duration = std::time::Duration::from_secs(2);
+    static FILE: std::sync::LazyLock<Option<std::path::PathBuf>> = std::sync::LazyLock::new(|| {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "not a setting: a switch for tests that release builds do not have"
+        )]
+        let file = std::env::var_os("TRANSLATOR_FAULT_FILE");
+        file.map(Into::into)
+    });
+    let Some(file) = &*FILE else {
+        return Ok(());
+    };
+    // No file: no fault.
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let action = text.lines().find_map(|line| {
+        let (wanted, action) = line.strip_prefix("disk.")?.split_once(':')?;
+        (wanted == site || wanted == "*").then_some(action)
+    });
+    match action {
+        None => Ok(()),
+        Some("enospc") => Err(Errno::NOSPC.into()),
+        Some("erofs") => Err(Errno::ROFS.into()),
+        Some("eio") => Err(Errno::IO.into()),
+        Some("slow") => {
+            std::thread::sleep(SLOW);
+            Ok(())
+        }
+        Some(action) => panic!("TRANSLATOR_FAULT_FILE has the action {action:?}"),
     }
 }
 

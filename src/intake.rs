@@ -82,6 +82,11 @@ struct Candidate<'a> {
 }
 
 impl Receiver {
+    /// True while nothing is to be received: the disk takes nothing more, and senders wait.
+    pub fn is_paused(&self) -> bool {
+        self.ledger.storage().fault().is_some()
+    }
+
     /// Takes what has arrived; returns when all of it is durable, answered or dropped.
     pub fn receive(&self, batch: Vec<Incoming>) {
         let mut rejected = Vec::new();
@@ -153,6 +158,8 @@ impl Receiver {
             let jobs = candidates.iter().map(Candidate::job).collect();
             match self.ledger.accept_blocking(jobs) {
                 Ok(answers) => break answers,
+                // Of the disk the storage tells, once.
+                Err(error) if self.ledger.note_storage(&error) => {}
                 Err(error) => {
                     tracing::error!(
                         error = %error_chain(&error),

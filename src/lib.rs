@@ -27,6 +27,7 @@
 //! | [`protocol`] | the wire: requests in, events out |
 //! | [`config`] | settings: defaults, file, environment |
 //! | [`observe`] | logs, metrics, health |
+//! | [`storage`] | whether the disk takes what must not be lost |
 //! | [`fault`] | faults on demand, for tests |
 //! | [`error`] | stages, wire codes and reasons |
 //! | [`domain`] | plain data: languages, audio, transcripts, voices, measures, deadlines |
@@ -49,6 +50,7 @@ pub mod protocol;
 pub mod registry;
 pub mod scheduler;
 pub mod stages;
+pub mod storage;
 pub mod store;
 pub mod transport;
 pub mod voices;

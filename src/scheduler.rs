@@ -6,6 +6,7 @@
 
 mod lane;
 mod submit;
+mod writable;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,7 @@ use crate::pipeline::{Attempt, Pipeline, count_end};
 pub use lane::Lane;
 use lane::Slots;
 pub use submit::{SubmitError, ended};
+use writable::Begun;
 
 /// Pause before a job that may succeed later is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
@@ -346,15 +348,21 @@ async fn attempt(
                 Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => {
                     tracing::info!(job.id = job_id.0, "job was ended from outside");
                 }
+                Err(error) if ledger.note_storage(&error) => {
+                    writable::retry(scheduler, lane, job_id, ledger, Begun::Yes);
+                }
                 Err(error) => {
                     tracing::error!(error = %error_chain(&error), "job stopped at the ledger");
-                    // A full disk is not the job's fault: it must not use up the attempts.
+                    // It is not the job's fault: it must not use up the attempts.
                     release(&ledger, job_id).await;
                     retry(scheduler, lane, job_id);
                 }
             }
         }
         Ok(None) | Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => {}
+        Err(error) if ledger.note_storage(&error) => {
+            writable::retry(scheduler, lane, job_id, ledger, Begun::No);
+        }
         Err(error) => {
             tracing::error!(error = %error_chain(&error), "job could not be begun");
             retry(scheduler, lane, job_id);

@@ -12,6 +12,8 @@ pub struct LedgerSettings {
     pub failed_retention_days: u32,
     /// The voice API's history and feedback.
     pub history_retention_days: u32,
+    /// Free bytes below which nothing more is taken in; 0 for no such bound.
+    pub min_free_bytes: u64,
 }
 
 impl LedgerSettings {

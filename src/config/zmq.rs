@@ -16,6 +16,10 @@ pub struct ZmqSettings {
     pub max_message_bytes: u64,
     /// Events that wait in memory for one subscriber.
     pub publish_high_water_mark: u32,
+    /// Bytes of events that wait in memory for all subscribers together.
+    pub publish_buffer_bytes: u64,
+    /// Time after which a subscriber that takes nothing is disconnected.
+    pub subscriber_stall_secs: u64,
 }
 
 impl ZmqSettings {
@@ -38,6 +42,16 @@ impl ZmqSettings {
             "zmq.publish_high_water_mark",
             self.publish_high_water_mark,
             1..=1_000_000,
+        );
+        problems.within(
+            "zmq.publish_buffer_bytes",
+            self.publish_buffer_bytes,
+            1 << 20..=1 << 34,
+        );
+        problems.within(
+            "zmq.subscriber_stall_secs",
+            self.subscriber_stall_secs,
+            1..=3_600,
         );
     }
 }

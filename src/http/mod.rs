@@ -17,8 +17,9 @@ use time::OffsetDateTime;
 use crate::domain::timestamp;
 use crate::engine::EngineStatus;
 use crate::observe::Health;
-use crate::observe::health::DatabaseStatus;
+use crate::observe::health::{BreakerState, DatabaseStatus};
 use crate::observe::metrics::ENGINE_READY;
+use crate::storage::{Storage, StorageFault};
 
 pub use voices::VoiceState;
 
@@ -28,17 +29,23 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(Clone)]
 struct AppState {
     health: Arc<Health>,
+    storage: Arc<Storage>,
     metrics: PrometheusHandle,
 }
 
 /// All routes.
 pub fn router(health: Arc<Health>, metrics: PrometheusHandle, voices: VoiceState) -> Router {
+    let storage = Arc::clone(voices.pipeline.ledger.storage());
     Router::new()
         .route("/live", get(live))
         .route("/health", get(health_report))
         .route("/ready", get(ready))
         .route("/metrics", get(render_metrics))
-        .with_state(AppState { health, metrics })
+        .with_state(AppState {
+            health,
+            storage,
+            metrics,
+        })
         .merge(voices::routes(voices))
 }
 
@@ -80,9 +87,10 @@ async fn health_report(State(state): State<AppState>) -> Json<Value> {
         DatabaseStatus::Connected => "connected",
         DatabaseStatus::Unreachable => "unreachable",
     };
+    let storage = state.storage.fault();
     let status = if !sockets_ready {
         "unhealthy"
-    } else if failed || health.database() == DatabaseStatus::Unreachable {
+    } else if failed || storage.is_some() || health.database() == DatabaseStatus::Unreachable {
         "degraded"
     } else {
         "healthy"
@@ -97,6 +105,8 @@ async fn health_report(State(state): State<AppState>) -> Json<Value> {
         "models_loading": health.are_models_loading(),
         "components": {
             "database": database,
+            "database_breaker": health.breaker().map(BreakerState::as_str),
+            "storage": storage.map_or("ok", StorageFault::as_str),
             "zmq_server": if sockets_ready { "running" } else { "stopped" },
             "translation_models": engines,
         },

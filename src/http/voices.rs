@@ -149,6 +149,10 @@ async fn finished(state: &VoiceState, task: VoiceTask) -> Result<Option<JobRecor
         VoiceTaskKind::Delete => Lane::Query,
     };
     let ledger = &state.pipeline.ledger;
+    if let Some(fault) = ledger.storage().fault() {
+        let detail = format!("The disk is {fault}, nothing is taken in");
+        return Err(ApiError::new(StatusCode::INSUFFICIENT_STORAGE, detail));
+    }
     let submitted = state
         .scheduler
         .submit(ledger, lane, task.job(lane.as_str()));

@@ -12,6 +12,7 @@ use rusqlite::Row;
 
 use super::LedgerError;
 use crate::domain::digest::sha256_hex;
+use crate::fault;
 
 /// Names the bytes of one payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +67,7 @@ impl BlobStore {
     }
 
     fn write(&self, path: &Path, directory: &Path, payload: &[u8]) -> io::Result<()> {
+        fault::disk("blob")?;
         if !directory.is_dir() {
             fs::create_dir_all(directory)?;
             sync_directory(&self.root)?;

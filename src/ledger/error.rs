@@ -1,9 +1,12 @@
 //! What can go wrong in the ledger.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rusqlite::{ErrorCode, ffi};
+
 use super::JobId;
+use crate::storage::StorageFault;
 
 /// Why the ledger could not do what it was asked. No text of a job is in any of these.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,14 @@ pub enum LedgerError {
     /// The transaction that held the change could not be made durable: nothing of it was kept.
     #[error("the ledger could not commit")]
     Commit(#[source] Arc<rusqlite::Error>),
+    /// The disk takes nothing, there or elsewhere: it is not for want of trying that nothing is kept.
+    #[error("{path} cannot be written, the disk is {fault}")]
+    Storage {
+        /// What was being written.
+        path: PathBuf,
+        /// What is wrong.
+        fault: StorageFault,
+    },
     /// A stored payload is gone, or its bytes are not those that were stored.
     #[error("the stored payload {path} is missing or damaged")]
     DamagedBlob {
@@ -60,4 +71,52 @@ pub enum LedgerError {
     /// The ledger stopped before it answered.
     #[error("the ledger stopped before it answered")]
     Stopped,
+}
+
+impl LedgerError {
+    /// The fault of the disk that it tells of, if it is one: then the same may succeed later, and nobody
+    /// else is to blame.
+    pub fn storage_fault(&self) -> Option<StorageFault> {
+        match self {
+            Self::Storage { fault, .. } => Some(*fault),
+            Self::Io { source, .. } => StorageFault::of(source),
+            Self::Database(error) => fault_of(error),
+            Self::Commit(error) => fault_of(error),
+            _ => None,
+        }
+    }
+
+    /// The same once more, if it tells of a fault of the disk.
+    pub fn same_storage_fault(&self) -> Option<Self> {
+        let fault = self.storage_fault()?;
+        let path = self.path().unwrap_or(Path::new("the ledger")).to_owned();
+        Some(Self::Storage { path, fault })
+    }
+
+    /// What was being written, where it is known.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Storage { path, .. } | Self::Io { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+}
+
+fn fault_of(error: &rusqlite::Error) -> Option<StorageFault> {
+    match error.sqlite_error_code()? {
+        ErrorCode::DiskFull => Some(StorageFault::Full),
+        ErrorCode::ReadOnly => Some(StorageFault::ReadOnly),
+        ErrorCode::SystemIoFailure => Some(StorageFault::Failing),
+        _ => None,
+    }
+}
+
+/// What SQLite would say of an error of the file system.
+pub(super) fn sqlite_error(error: &std::io::Error) -> rusqlite::Error {
+    let code = match StorageFault::of(error) {
+        Some(StorageFault::Full) => ffi::SQLITE_FULL,
+        Some(StorageFault::ReadOnly) => ffi::SQLITE_READONLY,
+        Some(StorageFault::Failing) | None => ffi::SQLITE_IOERR,
+    };
+    rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
 }

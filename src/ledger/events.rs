@@ -5,11 +5,14 @@ use std::collections::HashSet;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::blobs::blob_ref;
-use super::records::{EventRef, JobId};
+use super::records::{EventRef, JobId, OutgoingEvent};
 use super::{BlobRef, LedgerError};
 
-/// An event's key, JSON and binary frames.
-pub(super) type StoredEvent = (String, Vec<u8>, Vec<BlobRef>);
+/// An event whose binary frames are on disk: those of the event itself are empty.
+pub(super) struct StoredEvent {
+    pub(super) event: OutgoingEvent,
+    pub(super) frames: Vec<BlobRef>,
+}
 
 pub(super) fn store(
     connection: &Connection,
@@ -17,13 +20,18 @@ pub(super) fn store(
     events: &[StoredEvent],
 ) -> Result<(), LedgerError> {
     let mut insert_event = connection.prepare_cached(
-        "INSERT INTO events (job_id, key, body) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        "INSERT INTO events (job_id, key, kind, repeatable, body) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO NOTHING",
     )?;
     let mut insert_frame = connection.prepare_cached(
         "INSERT INTO event_frames (event_id, position, sha256, size_bytes) VALUES (?1, ?2, ?3, ?4)",
     )?;
-    for (key, body, frames) in events {
-        if insert_event.execute(params![job_id, key, body])? == 0 {
+    for StoredEvent { event, frames } in events {
+        let OutgoingEvent {
+            key, kind, body, ..
+        } = event;
+        let row = params![job_id, key, kind, event.is_repeatable, body];
+        if insert_event.execute(row)? == 0 {
             continue;
         }
         let event_id = connection.last_insert_rowid();
@@ -78,7 +86,7 @@ pub(super) fn unsettled(
     Ok(events.collect::<Result<_, _>>()?)
 }
 
-fn event_ref(row: &Row<'_>) -> rusqlite::Result<EventRef> {
+pub(super) fn event_ref(row: &Row<'_>) -> rusqlite::Result<EventRef> {
     Ok(EventRef {
         id: row.get(0)?,
         job_id: row.get(1)?,
@@ -111,9 +119,12 @@ pub(super) fn mark_published(
     connection: &Connection,
     published: &[(EventRef, i64)],
 ) -> Result<(), LedgerError> {
-    // What was asked for again after it was read is to be published again.
+    // What was asked for again after it was read is to be published again; what has settled meanwhile
+    // stays so.
     let mut update = connection.prepare_cached(
-        "UPDATE events SET state = iif(reissues = ?3, 'published', 'pending'),
+        "UPDATE events SET state = CASE WHEN reissues != ?3 THEN 'pending'
+                                        WHEN state = 'pending' THEN 'published'
+                                        ELSE state END,
              publish_count = publish_count + 1,
              first_published_at_ms = coalesce(first_published_at_ms, ?2),
              last_published_at_ms = ?2
@@ -141,7 +152,7 @@ pub(super) fn reissue(
 ) -> Result<(), LedgerError> {
     const REISSUE: &str = "UPDATE events SET state = 'pending', first_published_at_ms = NULL,
                                reissues = reissues + 1
-                           WHERE job_id = ?1 AND state IN ('published', 'pending')";
+                           WHERE job_id = ?1 AND state != 'damaged'";
     let mut has_event = connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM events WHERE job_id = ?1 AND key = ?2)")?;
     let mut of_item = connection.prepare_cached(&format!("{REISSUE} AND key = ?2"))?;

@@ -19,6 +19,7 @@ mod jobs;
 mod records;
 mod retention;
 mod schema;
+mod settlement;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -39,6 +40,8 @@ use blobs::BlobStore;
 use writer::Writer;
 
 use crate::domain::timestamp::now_unix_ms;
+use crate::fault;
+use crate::storage::Storage;
 
 pub use blobs::BlobRef;
 pub use cache::{CacheEntry, CacheKind, NewCacheEntry};
@@ -46,7 +49,7 @@ pub use error::LedgerError;
 pub use records::{
     Accepted, CacheLimits, Checkpoint, DocumentOutcome, DocumentWrite, Emission, EventRef, Finish,
     Forgotten, JobId, JobRecord, JobState, LedgerCounts, NewCheckpoint, NewJob, OutgoingEvent,
-    PendingDocument, Purged, Retention, UnfinishedJob,
+    PendingDocument, Purged, RepeatWindow, Retention, UnfinishedJob, UnsettledEvent,
 };
 pub use voice_api::{
     HistoryPage, HistoryRange, JobStatistics, UserStatistics, VoiceFeedback, VoiceTranslationRecord,
@@ -71,6 +74,7 @@ struct Store {
     writer: Writer,
     reader: Mutex<Connection>,
     blobs: BlobStore,
+    storage: Arc<Storage>,
     _lock: File,
 }
 
@@ -94,9 +98,20 @@ impl Ledger {
                 writer,
                 reader,
                 blobs,
+                storage: Arc::new(Storage::new(data_dir.to_owned())),
                 _lock: lock,
             }),
         })
+    }
+
+    /// The disk that the ledger is on.
+    pub fn storage(&self) -> &Arc<Storage> {
+        &self.store.storage
+    }
+
+    /// Tells the [storage](Self::storage) of an error that is the disk's fault; true if it is.
+    pub fn note_storage(&self, error: &LedgerError) -> bool {
+        self.store.note_storage(error)
     }
 
     /// Keeps requests; one answer for each, in order. Blocks until they are durable.
@@ -104,7 +119,7 @@ impl Ledger {
     /// # Errors
     /// The disk or the database fails; then none of the requests was kept.
     pub fn accept_blocking(&self, batch: Vec<NewJob>) -> Result<Vec<Accepted>, LedgerError> {
-        self.store.accept(batch)
+        self.store.noted(self.store.accept(batch))
     }
 
     /// Keeps one request.
@@ -201,6 +216,7 @@ impl Ledger {
         checkpoint: NewCheckpoint,
     ) -> Result<(), LedgerError> {
         self.off_thread(move |store| {
+            fault::disk("checkpoint").map_err(|source| io_error(store.storage.directory(), source))?;
             let blob = store.blobs.put_all(checkpoint.blob.as_slice())?.pop();
             let stored = Checkpoint {
                 stage: checkpoint.stage,
@@ -315,7 +331,6 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         let published = published.to_vec();
         self.store
-            .writer
             .write(move |connection| events::mark_published(connection, &published))
     }
 
@@ -325,7 +340,6 @@ impl Ledger {
     /// The database fails.
     pub fn mark_damaged_blocking(&self, event_id: i64) -> Result<(), LedgerError> {
         self.store
-            .writer
             .write(move |connection| events::mark_damaged(connection, event_id))
     }
 
@@ -442,7 +456,7 @@ impl Ledger {
         work: impl FnOnce(&Store) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
         let store = Arc::clone(&self.store);
-        tokio::task::spawn_blocking(move || work(&store))
+        tokio::task::spawn_blocking(move || store.noted(work(&store)))
             .await
             .unwrap_or(Err(LedgerError::Stopped))
     }
@@ -463,6 +477,28 @@ impl Ledger {
 }
 
 impl Store {
+    fn note_storage(&self, error: &LedgerError) -> bool {
+        let Some(fault) = error.storage_fault() else {
+            return false;
+        };
+        let place = error.path().unwrap_or(self.storage.directory());
+        self.storage.note(fault, place);
+        true
+    }
+
+    fn noted<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
+        result.inspect_err(|error| {
+            self.note_storage(error);
+        })
+    }
+
+    fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        self.noted(self.writer.write(change))
+    }
+
     fn accept(&self, batch: Vec<NewJob>) -> Result<Vec<Accepted>, LedgerError> {
         let mut stored = Vec::with_capacity(batch.len());
         for mut job in batch {
@@ -495,9 +531,9 @@ impl Store {
         &self,
         events: Vec<OutgoingEvent>,
     ) -> Result<Vec<events::StoredEvent>, LedgerError> {
-        let put = |event: OutgoingEvent| {
-            let frames = self.blobs.put_all(&event.frames)?;
-            Ok((event.key, event.body, frames))
+        let put = |mut event: OutgoingEvent| {
+            let frames = self.blobs.put_all(&std::mem::take(&mut event.frames))?;
+            Ok(events::StoredEvent { event, frames })
         };
         events.into_iter().map(put).collect()
     }

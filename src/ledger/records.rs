@@ -257,9 +257,14 @@ impl From<Finish> for JobState {
 }
 
 /// An event to be published.
+#[derive(Default)]
 pub struct OutgoingEvent {
     /// Names the event within its job, as `transcription_ready` or `audio:fr`.
     pub key: String,
+    /// The event's `type` on the wire.
+    pub kind: &'static str,
+    /// Whether a subscriber that has the event drops a repeat of it.
+    pub is_repeatable: bool,
     /// The JSON of frame 0.
     pub body: Vec<u8>,
     /// The binary frames after it.
@@ -270,6 +275,7 @@ impl fmt::Debug for OutgoingEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OutgoingEvent")
             .field("key", &self.key)
+            .field("kind", &self.kind)
             .field("body_bytes", &self.body.len())
             .field("frames", &self.frames.len())
             .finish()
@@ -318,6 +324,44 @@ pub struct EventRef {
     pub job_id: JobId,
     /// How often it was asked for again when this was read.
     pub reissues: i64,
+}
+
+/// An event that was published and of which it is not known whether anybody has taken it.
+#[derive(Clone)]
+pub struct UnsettledEvent {
+    /// The event.
+    pub event: EventRef,
+    /// The task it belongs to.
+    pub task_id: String,
+    /// See [`OutgoingEvent::kind`].
+    pub kind: String,
+    /// See [`OutgoingEvent::body`].
+    pub body: Vec<u8>,
+    /// When its job was accepted, milliseconds since 1970.
+    pub received_at_ms: i64,
+}
+
+impl fmt::Debug for UnsettledEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnsettledEvent")
+            .field("event", &self.event)
+            .field("task_id", &self.task_id)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// When published events are published again, see [`Ledger::due_events_blocking`].
+///
+/// [`Ledger::due_events_blocking`]: super::Ledger::due_events_blocking
+#[derive(Debug, Clone, Copy)]
+pub struct RepeatWindow<'a> {
+    /// Times after the first publication, in milliseconds, growing.
+    pub schedule_ms: &'a [i64],
+    /// Time after which nothing is repeated any more.
+    pub window_ms: i64,
+    /// Only while fewer repeatable events than that were published first since.
+    pub max_newer: u32,
 }
 
 /// A document write that waits.
@@ -415,6 +459,12 @@ pub struct LedgerCounts {
     pub quarantined: u64,
     /// Events that wait for a subscriber.
     pub pending_events: u64,
+    /// Events that were published; nothing more is known of them yet.
+    pub published_events: u64,
+    /// Events that the gateway is known to have taken.
+    pub settled_events: u64,
+    /// Events that were published often enough and that nobody is known to have taken.
+    pub unconfirmed_events: u64,
     /// Upserts that wait for the document store.
     pub pending_documents: u64,
 }

@@ -121,11 +121,15 @@ pub(super) fn counts(connection: &Connection) -> Result<LedgerCounts, LedgerErro
             .query_row([], |row| row.get(0))?;
         Ok(count.unsigned_abs())
     };
+    let events = |state: &str| count(&format!("SELECT count(*) FROM events WHERE state = '{state}'"));
     Ok(LedgerCounts {
         accepted: count("SELECT count(*) FROM jobs WHERE state = 'accepted'")?,
         running: count("SELECT count(*) FROM jobs WHERE state = 'running'")?,
         quarantined: count("SELECT count(*) FROM jobs WHERE state = 'quarantined'")?,
-        pending_events: count("SELECT count(*) FROM events WHERE state = 'pending'")?,
+        pending_events: events("pending")?,
+        published_events: events("published")?,
+        settled_events: events("settled")?,
+        unconfirmed_events: events("unconfirmed")?,
         pending_documents: count("SELECT count(*) FROM documents WHERE state = 'pending'")?,
     })
 }

@@ -39,6 +39,7 @@ fn event(key: &str) -> OutgoingEvent {
         key: key.into(),
         body: format!(r#"{{"type":"{key}"}}"#).into_bytes(),
         frames: vec![Bytes::from(format!("speech of {key}"))],
+        ..OutgoingEvent::default()
     }
 }
 

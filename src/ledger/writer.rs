@@ -12,6 +12,8 @@ use std::time::Instant;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::LedgerError;
+use super::error::sqlite_error;
+use crate::fault;
 
 /// Changes that may wait; further callers wait for a place.
 const QUEUE_LENGTH: usize = 256;
@@ -80,7 +82,10 @@ fn run(mut connection: Connection, queue: &Receiver<Change>) {
         let started = Instant::now();
         let group = std::iter::once(first).chain(queue.try_iter().take(MAX_GROUP - 1));
         let (answers, committed) = commit(&mut connection, group);
-        if let Err(error) = &committed {
+        // Of a disk that takes nothing the storage tells, once.
+        if let Err(error) = &committed
+            && LedgerError::Commit(Arc::clone(error)).storage_fault().is_none()
+        {
             tracing::error!(%error, changes = answers.len(), "the ledger could not commit");
         }
         metrics::histogram!(crate::observe::metrics::LEDGER_COMMIT)
@@ -100,6 +105,7 @@ fn commit(
     let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
     let committed = begun.and_then(|mut transaction| {
         answers.extend(group.map(|change| change(&mut transaction)));
+        fault::disk("commit").map_err(|error| sqlite_error(&error))?;
         transaction.commit()
     });
     (answers, committed.map_err(Arc::new))

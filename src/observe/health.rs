@@ -30,26 +30,60 @@ pub enum DatabaseStatus {
     Unreachable,
 }
 
+/// Whether MongoDB is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerState {
+    /// It is.
+    Closed,
+    /// One call finds out whether it is back.
+    HalfOpen,
+    /// It is not, for a few seconds.
+    Open,
+}
+
+impl BreakerState {
+    /// The state's name in `/health`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
+    }
+
+    /// The state's value in metrics.
+    pub fn as_number(self) -> f64 {
+        match self {
+            Self::Closed => 0.0,
+            Self::HalfOpen => 1.0,
+            Self::Open => 2.0,
+        }
+    }
+}
+
 /// What the parts of the daemon say about themselves; shared by all who report it.
 pub struct Health {
     started_at: Instant,
     sockets_bound: AtomicBool,
     draining: AtomicBool,
     database: watch::Sender<DatabaseStatus>,
+    breaker: Option<watch::Receiver<BreakerState>>,
     engines: Vec<(&'static str, watch::Receiver<EngineStatus>)>,
 }
 
 impl Health {
-    /// Watches the given engines.
+    /// Watches the given engines, and the breaker before a database, where there is one.
     pub fn new(
         engines: Vec<(&'static str, watch::Receiver<EngineStatus>)>,
         database: DatabaseStatus,
+        breaker: Option<watch::Receiver<BreakerState>>,
     ) -> Self {
         Self {
             started_at: Instant::now(),
             sockets_bound: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             database: watch::Sender::new(database),
+            breaker,
             engines,
         }
     }
@@ -86,6 +120,11 @@ impl Health {
     /// State of the connection to MongoDB.
     pub fn database(&self) -> DatabaseStatus {
         *self.database.borrow()
+    }
+
+    /// Whether MongoDB is called; `None` without a database.
+    pub fn breaker(&self) -> Option<BreakerState> {
+        self.breaker.as_ref().map(|breaker| *breaker.borrow())
     }
 
     /// Every engine with its status.

@@ -29,10 +29,24 @@ pub const ENGINE_DURATION: &str = "translator_engine_duration_seconds";
 pub const ENGINE_QUEUE_WAIT: &str = "translator_engine_queue_wait_seconds";
 /// 1 when an engine is ready, by `engine`.
 pub const ENGINE_READY: &str = "translator_engine_ready";
-/// Events published, by `occasion` (`new`, or `replayed` for a subscriber that came back).
+/// Events published, by `occasion` (`new`, `replayed` for a subscriber that came back, or `repeated` by the
+/// clock).
 pub const EVENTS_PUBLISHED: &str = "translator_events_published_total";
 /// Stored events that wait to be published.
 pub const OUTBOX_PENDING: &str = "translator_outbox_pending";
+/// Events in the ledger, by `state` (`pending`, `published`, `settled`, `unconfirmed`).
+pub const OUTBOX_EVENTS: &str = "translator_outbox_events";
+/// Bytes of events that libzmq holds for subscribers.
+pub const OUTBOX_BUFFERED: &str = "translator_outbox_buffered_bytes";
+/// Events whose settlement has ended, by `outcome`: `read_back` for those found in the gateway's database,
+/// `unconfirmed` for those that were given up.
+pub const EVENTS_SETTLED: &str = "translator_events_settled_total";
+/// Free space of the data directory.
+pub const STORAGE_FREE: &str = "translator_storage_free_bytes";
+/// 1 while requests are taken in, 0 while the disk does not allow it.
+pub const STORAGE_WRITABLE: &str = "translator_storage_writable";
+/// Whether MongoDB is called: 0 closed (it is), 1 half open, 2 open.
+pub const MONGODB_BREAKER: &str = "translator_mongodb_breaker_state";
 /// Time of one commit of the ledger, with its sync.
 pub const LEDGER_COMMIT: &str = "translator_ledger_commit_duration_seconds";
 /// Documents that wait to be written to MongoDB.
@@ -74,7 +88,11 @@ fn describe() {
         (JOBS_ACCEPTED, "jobs taken in"),
         (JOBS_FINISHED, "jobs that reached their end"),
         (REQUESTS_REJECTED, "requests that became no job"),
-        (EVENTS_PUBLISHED, "events published, replays included"),
+        (
+            EVENTS_PUBLISHED,
+            "events published, replays and repeats included",
+        ),
+        (EVENTS_SETTLED, "events whose settlement has ended"),
         (DOCUMENTS_WRITTEN, "documents dealt with"),
         (CACHE_REQUESTS, "questions to the caches"),
         (ERRORS, "failures by stage and reason"),
@@ -86,10 +104,22 @@ fn describe() {
         (JOBS_RUNNING, "jobs being worked on"),
         (ENGINE_READY, "1 when the engine is ready"),
         (OUTBOX_PENDING, "stored events that wait to be published"),
+        (OUTBOX_EVENTS, "events in the ledger by state"),
+        (STORAGE_WRITABLE, "1 while the disk lets requests be taken in"),
+        (MONGODB_BREAKER, "0 closed, 1 half open, 2 open"),
         (DOCUMENTS_PENDING, "documents that wait to be written"),
         (VOICES_DUE, "voices that are to be made anew"),
     ] {
         describe_gauge!(name, text);
+    }
+    for (name, text) in [
+        (
+            OUTBOX_BUFFERED,
+            "events that libzmq holds for subscribers",
+        ),
+        (STORAGE_FREE, "free space of the data directory"),
+    ] {
+        describe_gauge!(name, Unit::Bytes, text);
     }
     for (name, text) in [
         (QUEUE_WAIT, "time between acceptance and start of a job"),

@@ -1,7 +1,7 @@
 //! Carries stored document writes to MongoDB, in order and until it takes them.
 //!
 //! Events never wait for this. While MongoDB is away its writes stay in the ledger; one try every
-//! few seconds finds out when it is back.
+//! few seconds finds out when it is back, and then no more go out in a second than it can bear.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +24,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 const AWAY_PAUSE: Duration = Duration::from_secs(2);
 /// How often MongoDB is asked for a sign of life.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Least time from one write to the next: 200 a second, so that the end of an outage is not the begin of
+/// another.
+const WRITE_INTERVAL: Duration = Duration::from_millis(5);
 /// Pause before a write that MongoDB refused is tried again: doubles up to a minute.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
@@ -84,6 +87,7 @@ async fn drain(
             return Ok(Drained::All);
         }
         for document in pending {
+            let next_write = tokio::time::Instant::now() + WRITE_INTERVAL;
             let result = write(store, &document).await;
             if let Err(error) = &result
                 && error.is_absence()
@@ -95,6 +99,7 @@ async fn drain(
             let outcome = result.unwrap_or_else(|error| after_refusal(&document, &error));
             count(outcome);
             ledger.mark_document(document.id, outcome).await?;
+            tokio::time::sleep_until(next_write).await;
         }
     }
 }
@@ -162,8 +167,11 @@ fn note(health: &Health, result: Result<(), StoreError>) -> bool {
 }
 
 fn note_away(health: &Health, error: &StoreError) {
-    if health.database() != DatabaseStatus::Unreachable {
-        tracing::warn!(error = %error_chain(error), "mongodb is away, its writes wait");
+    // Of an outage the breaker has told.
+    if let StoreError::Forbidden { .. } = error
+        && health.database() != DatabaseStatus::Unreachable
+    {
+        tracing::warn!(%error, "mongodb takes no writes, they wait");
     }
     health.set_database(DatabaseStatus::Unreachable);
 }

@@ -1,12 +1,26 @@
 //! Publishes stored events, in order, to a gateway that acknowledges nothing.
 //!
 //! An event is stored before it is published. While nobody subscribes, events wait. A subscriber
-//! that comes, or comes again, gets what was published in the last quarter of an hour, because a SUB
-//! socket loses what it had when it is closed; the gateway knows duplicates by their task id.
+//! that comes, or comes again, gets what was published in the last quarter of an hour and is not
+//! settled, because a SUB socket loses what it had when it is closed.
+//!
+//! ```text
+//! publisher.rs  the thread: what is new, then what is replayed, then what is repeated
+//! replay.rs     what a new subscriber gets once more
+//! repeat.rs     what is published again by the clock
+//! pace.rs       how fast the gateway reads
+//! settle.rs     what the gateway has taken, as far as its database tells
+//! receipt.rs    what an event leaves in that database
+//! documents.rs  writes to MongoDB
+//! ```
 
 pub mod documents;
+mod pace;
 mod publisher;
+mod receipt;
+mod repeat;
 mod replay;
+pub mod settle;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +37,10 @@ use crate::transport::zmq::{PublishSocket, TransportError, Waker};
 
 /// Direct messages that may wait.
 const DIRECT_QUEUE_LENGTH: usize = 64;
+
+/// How long after its first publication an event may be published again: as long as the gateway waits
+/// for an audio job.
+const REPLAY_WINDOW: Duration = Duration::from_secs(15 * 60);
 
 /// The queue of direct messages is full, or the outbox has stopped.
 #[derive(Debug, thiserror::Error)]
@@ -48,13 +66,15 @@ struct Shared {
 }
 
 impl Outbox {
-    /// Starts the thread `publish-0`, which owns the socket from now on.
+    /// Starts the thread `publish-0`, which owns the socket from now on. `republish` are the times after
+    /// its first publication at which an event is published again that has not settled; growing.
     ///
     /// # Errors
     /// The system refuses a thread or a descriptor.
     pub fn start(
         ledger: Ledger,
         socket: PublishSocket,
+        republish: &[Duration],
     ) -> Result<(Self, PublisherThread), TransportError> {
         let failed = |source| TransportError::Start {
             socket: "publish",
@@ -69,8 +89,14 @@ impl Outbox {
             has_subscriber: AtomicBool::new(false),
             stop_at: Mutex::new(None),
         });
-        let publisher =
-            publisher::Publisher::new(ledger.clone(), socket, calls, waiting, Arc::clone(&shared));
+        let publisher = publisher::Publisher::new(
+            ledger.clone(),
+            socket,
+            calls,
+            waiting,
+            Arc::clone(&shared),
+            republish,
+        );
         let thread = std::thread::Builder::new()
             .name("publish-0".into())
             .spawn(move || publisher.run())

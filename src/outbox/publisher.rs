@@ -7,21 +7,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Shared;
+use super::repeat::Repeats;
 use super::replay::Replay;
+use super::{REPLAY_WINDOW, Shared};
 use crate::domain::timestamp::now_unix_ms;
 use crate::engine::error_chain;
 use crate::ledger::{EventRef, Ledger, LedgerError};
-use crate::observe::metrics::EVENTS_PUBLISHED;
+use crate::observe::metrics::{EVENTS_PUBLISHED, OUTBOX_BUFFERED};
 use crate::transport::zmq::{
     PublishSocket, SendOutcome, Subscription, TransportError, WakeReceiver,
 };
 
 /// Events that are marked as published in one go.
 const BATCH: u32 = 32;
-
-/// How far back a replay goes: as long as the gateway waits for an audio job.
-const REPLAY_WINDOW_MS: i64 = 15 * 60 * 1000;
 
 /// Pause before a full subscriber is tried again.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(50);
@@ -44,11 +42,14 @@ pub(super) struct Publisher {
     refused_direct: Option<Vec<Bytes>>,
     shared: Arc<Shared>,
     replay: Replay,
+    repeats: Repeats,
     has_subscriber: bool,
     /// When a subscriber came whose replay has not begun.
     unserved_since_ms: Option<i64>,
     /// Events that are sent and not yet marked, with their times.
     sent: Vec<(EventRef, i64)>,
+    /// An event that a full queue has refused, with its frames: they are not read for every try.
+    refused: Option<(EventRef, Vec<Bytes>)>,
     last_stamp_ms: i64,
 }
 
@@ -78,6 +79,7 @@ impl Publisher {
         calls: WakeReceiver,
         direct: Receiver<Vec<Bytes>>,
         shared: Arc<Shared>,
+        republish: &[Duration],
     ) -> Self {
         Self {
             ledger,
@@ -87,19 +89,26 @@ impl Publisher {
             refused_direct: None,
             shared,
             replay: Replay::new(Instant::now()),
+            repeats: Repeats::new(republish, Instant::now()),
             has_subscriber: false,
             unserved_since_ms: None,
             sent: Vec::new(),
+            refused: None,
             last_stamp_ms: 0,
         }
     }
 
     pub(super) fn run(mut self) {
+        let mut is_failing = false;
         loop {
             let outcome = self.turn();
-            if let Err(error) = &outcome {
+            // Once for all turns in a row: a full disk may last.
+            if let Err(error) = &outcome
+                && !is_failing
+            {
                 tracing::error!(error = %error_chain(error), "publishing failed; it is tried again");
             }
+            is_failing = outcome.is_err();
             if let Some(stop_at) = self.shared.stop_at()
                 && (matches!(outcome, Ok(Progress::Idle)) || Instant::now() >= stop_at)
             {
@@ -123,18 +132,23 @@ impl Publisher {
     }
 
     fn turn(&mut self) -> Result<Progress, PublishError> {
-        // What a failed turn has sent is marked before anything else, or it would be sent for ever.
-        self.mark_sent()?;
+        // Signs of life need no disk.
         self.attend()?;
+        // What a failed turn has sent is marked before more is sent, or it would be sent for ever.
+        self.mark_sent()?;
         let mut progress = self.publish_pending()?;
         if progress != Progress::QueueFull && self.publish_replay()? == Progress::QueueFull {
             progress = Progress::QueueFull;
         }
+        if progress == Progress::Idle && self.publish_repeats()? == Progress::QueueFull {
+            progress = Progress::QueueFull;
+        }
         self.mark_sent()?;
+        metrics::gauge!(OUTBOX_BUFFERED).set(self.socket.held_bytes() as f64);
         Ok(progress)
     }
 
-    /// Takes news of subscribers, sees to their replay, and sends direct messages.
+    /// Takes news of subscribers, sends direct messages, and sees to the replay for who has come.
     fn attend(&mut self) -> Result<(), PublishError> {
         for _ in 0..SUBSCRIPTIONS_PER_TURN {
             match self.socket.next_subscription()? {
@@ -149,10 +163,6 @@ impl Publisher {
         self.shared
             .has_subscriber
             .store(self.has_subscriber, Ordering::Relaxed);
-        if let Some(subscribed_at_ms) = self.unserved_since_ms {
-            self.begin_replay(subscribed_at_ms)?;
-            self.unserved_since_ms = None;
-        }
         while let Some(frames) = self
             .refused_direct
             .take()
@@ -163,6 +173,11 @@ impl Publisher {
                 break;
             }
             self.shared.note_sent();
+            self.repeats.note_sent();
+        }
+        if let Some(subscribed_at_ms) = self.unserved_since_ms {
+            self.begin_replay(subscribed_at_ms)?;
+            self.unserved_since_ms = None;
         }
         Ok(())
     }
@@ -170,7 +185,7 @@ impl Publisher {
     /// Lists the events that a subscriber who came at `subscribed_at_ms` may have missed.
     fn begin_replay(&mut self, subscribed_at_ms: i64) -> Result<(), PublishError> {
         self.mark_sent()?;
-        let since_ms = now_unix_ms() - REPLAY_WINDOW_MS;
+        let since_ms = now_unix_ms() - REPLAY_WINDOW.as_millis() as i64;
         let events = self.ledger.unsettled_blocking(since_ms, subscribed_at_ms)?;
         if !events.is_empty() {
             tracing::info!(events = events.len(), "replaying to a new subscriber");
@@ -230,12 +245,30 @@ impl Publisher {
         Ok(Progress::Idle)
     }
 
+    /// Publishes again what its time has come for, while nothing else is to be published.
+    fn publish_repeats(&mut self) -> Result<Progress, PublishError> {
+        if !self.has_subscriber || !self.replay.is_done() {
+            return Ok(Progress::Idle);
+        }
+        for event in self.repeats.due(&self.ledger, Instant::now())? {
+            if self.publish(event, "repeated")? == SendOutcome::QueueFull {
+                return Ok(Progress::QueueFull);
+            }
+        }
+        Ok(Progress::Idle)
+    }
+
     fn publish(
         &mut self,
         event: EventRef,
         occasion: &'static str,
     ) -> Result<SendOutcome, PublishError> {
-        let frames = match self.ledger.event_frames_blocking(event.id) {
+        let refused = self.refused.take().filter(|(refused, _)| *refused == event);
+        let frames = match refused {
+            Some((_, frames)) => Ok(frames),
+            None => self.ledger.event_frames_blocking(event.id),
+        };
+        let frames = match frames {
             Ok(frames) => frames,
             Err(error @ LedgerError::DamagedBlob { .. }) => {
                 tracing::error!(
@@ -254,11 +287,15 @@ impl Publisher {
             return Ok(SendOutcome::Sent);
         }
         let outcome = self.socket.send(&frames)?;
-        if outcome == SendOutcome::Sent {
-            let sent_at_ms = self.stamp_ms();
-            self.sent.push((event, sent_at_ms));
-            self.shared.note_sent();
-            metrics::counter!(EVENTS_PUBLISHED, "occasion" => occasion).increment(1);
+        match outcome {
+            SendOutcome::QueueFull => self.refused = Some((event, frames)),
+            SendOutcome::Sent => {
+                let sent_at_ms = self.stamp_ms();
+                self.sent.push((event, sent_at_ms));
+                self.shared.note_sent();
+                self.repeats.note_sent();
+                metrics::counter!(EVENTS_PUBLISHED, "occasion" => occasion).increment(1);
+            }
         }
         Ok(outcome)
     }

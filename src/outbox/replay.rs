@@ -3,28 +3,23 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::pace::Pace;
 use crate::ledger::{EventRef, JobId};
 
-/// The gateway reads one message every 100 ms.
-const EVENTS_PER_SECOND: f64 = 10.0;
-
 /// Events of a replay that go out at once; they fit into any subscriber's queue.
-const BURST: f64 = 50.0;
+const BURST: u32 = 50;
 
 /// The events that are being replayed.
 pub(super) struct Replay {
     queue: VecDeque<EventRef>,
-    /// Events that may go out at `counted_at`.
-    allowance: f64,
-    counted_at: Instant,
+    pace: Pace,
 }
 
 impl Replay {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             queue: VecDeque::new(),
-            allowance: BURST,
-            counted_at: now,
+            pace: Pace::new(BURST, now),
         }
     }
 
@@ -37,21 +32,18 @@ impl Replay {
 
     /// The next event, if the rate allows one.
     pub(super) fn next(&mut self, now: Instant) -> Option<EventRef> {
-        let earned = now.duration_since(self.counted_at).as_secs_f64() * EVENTS_PER_SECOND;
-        self.allowance = (self.allowance + earned).min(BURST);
-        self.counted_at = now;
-        if self.allowance < 1.0 {
+        if self.pace.allowance(now) == 0 {
             return None;
         }
         let event = self.queue.pop_front()?;
-        self.allowance -= 1.0;
+        self.pace.spend(1);
         Some(event)
     }
 
     /// Takes back an event that could not be sent.
     pub(super) fn put_back(&mut self, event: EventRef) {
         self.queue.push_front(event);
-        self.allowance += 1.0;
+        self.pace.give_back(1);
     }
 
     /// The first event of a job that is to be replayed.
@@ -60,6 +52,11 @@ impl Replay {
             .iter()
             .find(|event| event.job_id == job_id)
             .copied()
+    }
+
+    /// True when nothing is left to be replayed.
+    pub(super) fn is_done(&self) -> bool {
+        self.queue.is_empty()
     }
 
     /// Takes an event out.
@@ -72,7 +69,7 @@ impl Replay {
         if self.queue.is_empty() {
             return longest;
         }
-        longest.min(Duration::from_secs_f64(1.0 / EVENTS_PER_SECOND))
+        longest.min(Pace::INTERVAL)
     }
 }
 

@@ -22,7 +22,7 @@ fn start() -> Daemon {
     })
     .unwrap();
     let endpoint = socket.endpoint().to_owned();
-    let (outbox, thread) = Outbox::start(ledger.clone(), socket).unwrap();
+    let (outbox, thread) = Outbox::start(ledger.clone(), socket, &[]).unwrap();
     Daemon {
         ledger,
         outbox,
@@ -64,6 +64,7 @@ impl Daemon {
             key: number.to_string(),
             body: format!("{job_id}:{number}").into_bytes(),
             frames: vec![Bytes::from(format!("{job_id}:{number}"))],
+            ..OutgoingEvent::default()
         });
         let emission = Emission {
             events: events.collect(),

@@ -62,6 +62,14 @@ impl JobFailure {
         Self::new(stage, code, Reason::BadOutput, fault.to_string())
     }
 
+    /// The same once more if it is the disk's: each language of a job gets its own.
+    pub(super) fn same_storage_fault(&self) -> Option<Self> {
+        match self {
+            Self::Ledger(error) => error.same_storage_fault().map(Self::Ledger),
+            Self::Stage { .. } => None,
+        }
+    }
+
     /// The time for the whole job has passed, and no stage has noticed.
     pub fn overdue() -> Self {
         Self::new(

@@ -295,6 +295,8 @@ pub fn outgoing_event(key: String, event: &Event) -> Result<OutgoingEvent, serde
     let mut frames = event.frames()?.into_iter();
     Ok(OutgoingEvent {
         key,
+        kind: event.kind(),
+        is_repeatable: event.is_repeatable(),
         body: frames.next().unwrap_or_default().to_vec(),
         frames: frames.collect(),
     })

@@ -16,11 +16,13 @@ use super::{JobFailure, UnspokenLanguage};
 use crate::domain::timestamp::from_unix_ms;
 use crate::domain::{Language, Segment, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
+use crate::fault;
 use crate::ledger::LedgerError;
 use crate::observe::metrics::AUDIO_SYNTHESIZED;
 use crate::protocol::{AUDIO_MP3, TranslatedAudio};
 use crate::stages::encode::mp3;
 use crate::stages::synthesize::{SamplingHints, Speech, SpeechRequest};
+use crate::storage::StorageFault;
 use crate::voices::ChosenVoice;
 
 /// What is kept of a speech, beside its audio.
@@ -60,6 +62,9 @@ pub(super) async fn speak(
     }
     let text = translation(job, message, transcript, language).await?;
     let voice = voice().await.map_err(|failure| {
+        if let Some(failure) = failure.same_storage_fault() {
+            return failure;
+        }
         let failure = failure.on_the_wire();
         let code = if message.generate_voice_clone {
             failure.code
@@ -241,8 +246,8 @@ async fn encode(job: &Job, speech: &Speech, language: Language) -> Result<Bytes,
     .await
 }
 
-/// Writes the file that the paths of the event name. The gateway keeps a copy of its own, so a full
-/// disk costs the paths, not the speech.
+/// Writes the file that the paths of the event name. The gateway keeps a copy of its own, so a file that
+/// cannot be written costs the paths, not the speech; a full disk is waited for.
 async fn publishable(
     job: &Job,
     message: &VoiceMessage,
@@ -291,8 +296,14 @@ async fn written_file(
     };
     let root = job.pipeline.options.output_directory.clone();
     let path = root.join(&file);
-    let written = tokio::task::spawn_blocking(move || write_file(&path, &audio)).await;
+    let written = {
+        let path = path.clone();
+        tokio::task::spawn_blocking(move || write_file(&path, &audio)).await
+    };
     if let Ok(Err(error)) = &written {
+        if let Some(fault) = StorageFault::of(error) {
+            return Err(LedgerError::Storage { path, fault });
+        }
         tracing::error!(%error, "speech file could not be written");
     }
     if !matches!(written, Ok(Ok(()))) {
@@ -313,6 +324,7 @@ fn relative_file(received_at_ms: i64, stem: &str, language: Language) -> PathBuf
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    fault::disk("speech")?;
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;

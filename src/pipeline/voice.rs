@@ -12,6 +12,7 @@ use crate::domain::voice::SpeakerEmbedding;
 use crate::domain::{Pcm, Recording, VoiceMeasures};
 use crate::engine::error_chain;
 use crate::error::{ErrorCode, Reason, Stage};
+use crate::ledger::LedgerError;
 use crate::voices::{
     ChosenVoice, Occasion, Registration, StoredVoice, SuppliedVoice, VoiceError, VoicePrint,
     VoiceRequest,
@@ -174,8 +175,13 @@ pub(super) async fn news<'a>(
     Some((voice, job.hold(&voice.metadata.user_id).await?))
 }
 
-/// A failure of voices as one of a job.
+/// A failure of voices as one of a job. A disk that is full is not answered with another voice: the job
+/// waits for space.
 pub(super) fn failure(error: &VoiceError) -> JobFailure {
+    if let Some((fault, path)) = error.storage_fault() {
+        let path = path.to_owned();
+        return JobFailure::Ledger(LedgerError::Storage { path, fault });
+    }
     let message = error_chain(error);
     JobFailure::new(
         Stage::Embed,

@@ -131,6 +131,15 @@ impl Event {
         }
     }
 
+    /// True when a gateway that has the event drops a repeat of it (contract/zmq.md, 5.5). Any other
+    /// would be shown to people, or counted, once more.
+    pub fn is_repeatable(&self) -> bool {
+        matches!(
+            self,
+            Self::TranslationCompleted(_) | Self::AudioProcessCompleted(_)
+        )
+    }
+
     /// The frames to publish: the JSON, then audio and voice print where the event has them.
     ///
     /// # Errors

@@ -6,6 +6,25 @@ use mongodb::error::{Error as DriverError, ErrorKind, WriteFailure};
 /// type mismatch, invalid options, illegal operation, failed validation, too large, key too long.
 const PERMANENT_CODES: [i32; 9] = [2, 9, 14, 20, 72, 121, 10334, 17280, 17419];
 
+/// Server codes that say that this server takes nothing now, or could not wait until enough others have
+/// it: host unreachable or not found, lock timeout, network timeout, shutting down, write concern failed or
+/// not to be satisfied, primary stepped down, exceeded time limits, socket, no primary in any of its wordings,
+/// interrupted by a change of primary, its disk full.
+const NOT_NOW_CODES: [i32; 20] = [
+    6, 7, 24, 50, 64, 89, 91, 100, 133, 189, 202, 262, 9001, 10_058, 10_107, 11_600, 11_602, 13_435,
+    13_436, 14_031,
+];
+
+/// Server codes that say that we are not let in: user not found, authentication failed or due again.
+const DENIED_CODES: [i32; 3] = [11, 18, 391];
+
+/// Server codes that say that the user may not do this: no permission, and what MongoDB's own cloud answers
+/// for that and for a full quota.
+const FORBIDDEN_CODES: [i32; 2] = [13, 8000];
+
+/// Label of the driver for what is worth another try at another server.
+const RETRYABLE_WRITE: &str = "RetryableWriteError";
+
 /// Server code of a document that would repeat a unique key.
 const DUPLICATE_KEY: i32 = 11_000;
 
@@ -25,6 +44,24 @@ pub enum StoreError {
     /// A server, but no answer.
     #[error("the database did not answer in time")]
     Timeout,
+    /// The database is known to be away: nothing was asked.
+    #[error("the database is away and is not asked now")]
+    BreakerOpen,
+    /// A server that takes nothing now, with its code where it gave one.
+    #[error("the database takes nothing now (code {code:?})")]
+    NotNow {
+        /// The server's error code.
+        code: Option<i32>,
+    },
+    /// A server that does not let us in.
+    #[error("the database denies access; check user and password in mongo.url (DATABASE_URL)")]
+    Denied,
+    /// A server that lets us in, but not do this.
+    #[error("the database does not permit it (code {code:?}); check the rights of its user")]
+    Forbidden {
+        /// The server's error code.
+        code: Option<i32>,
+    },
     /// The server refused, with this code where it gave one.
     #[error("the database refused with code {code:?}")]
     Refused {
@@ -42,17 +79,35 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Address(_) | Self::Document(_) | Self::Driver => false,
-            Self::Unreachable(_) | Self::Timeout => true,
+            Self::Unreachable(_)
+            | Self::Timeout
+            | Self::BreakerOpen
+            | Self::NotNow { .. }
+            | Self::Denied
+            | Self::Forbidden { .. } => true,
             Self::Refused { code } => code.is_none_or(|code| !PERMANENT_CODES.contains(&code)),
         }
     }
 
-    /// True when no server was reached or none answered, whatever was asked of it.
+    /// True when it is about the database and not about what was asked of it: no server was reached,
+    /// none answered, or none takes anything of ours. Then nothing is given up: it waits until somebody
+    /// has helped.
     pub fn is_absence(&self) -> bool {
         matches!(
             self,
-            Self::Address(_) | Self::Unreachable(_) | Self::Timeout
+            Self::Address(_)
+                | Self::Unreachable(_)
+                | Self::Timeout
+                | Self::BreakerOpen
+                | Self::NotNow { .. }
+                | Self::Denied
+                | Self::Forbidden { .. }
         )
+    }
+
+    /// True when no other call would fare better.
+    pub(super) fn is_outage(&self) -> bool {
+        self.is_absence() && !matches!(self, Self::Forbidden { .. } | Self::BreakerOpen)
     }
 
     pub(super) fn is_duplicate_key(&self) -> bool {
@@ -66,7 +121,7 @@ impl StoreError {
 
     pub(super) fn code(&self) -> Option<i32> {
         match self {
-            Self::Refused { code } => *code,
+            Self::Refused { code } | Self::NotNow { code } | Self::Forbidden { code } => *code,
             _ => None,
         }
     }
@@ -75,23 +130,39 @@ impl StoreError {
 impl From<DriverError> for StoreError {
     fn from(error: DriverError) -> Self {
         match error.kind.as_ref() {
-            ErrorKind::Write(WriteFailure::WriteError(failure)) => Self::Refused {
-                code: Some(failure.code),
+            ErrorKind::Write(WriteFailure::WriteError(failure)) => Self::of_code(failure.code),
+            ErrorKind::Write(WriteFailure::WriteConcernError(failure)) => {
+                Self::of_code(failure.code)
+            }
+            ErrorKind::Command(failure) => match Self::of_code(failure.code) {
+                Self::Refused { code } if error.contains_label(RETRYABLE_WRITE) => {
+                    Self::NotNow { code }
+                }
+                of_code => of_code,
             },
-            ErrorKind::Write(WriteFailure::WriteConcernError(failure)) => Self::Refused {
-                code: Some(failure.code),
-            },
-            ErrorKind::Command(failure) => Self::Refused {
-                code: Some(failure.code),
-            },
+            ErrorKind::Authentication { .. } => Self::Denied,
             ErrorKind::InvalidArgument { .. }
             | ErrorKind::BsonSerialization(_)
             | ErrorKind::BsonDeserialization(_)
             | ErrorKind::Bson(_) => Self::Driver,
             ErrorKind::Write(_) => Self::Refused { code: None },
-            // Selection, authentication, input and output, pools, name resolution: all of the way to
-            // the server.
+            // Selection, input and output, pools, name resolution: all of the way to the server.
             _ => Self::Unreachable(error),
+        }
+    }
+}
+
+impl StoreError {
+    fn of_code(number: i32) -> Self {
+        let code = Some(number);
+        if NOT_NOW_CODES.contains(&number) {
+            Self::NotNow { code }
+        } else if DENIED_CODES.contains(&number) {
+            Self::Denied
+        } else if FORBIDDEN_CODES.contains(&number) {
+            Self::Forbidden { code }
+        } else {
+            Self::Refused { code }
         }
     }
 }

@@ -3,14 +3,17 @@
 //! [`DocumentWrite`]s and are repeated until [`MongoStore::upsert`] takes them. What a request leaves
 //! open is [read](MongoStore::members) from the gateway's own collections, which are never written.
 
+mod breaker;
 pub mod documents;
 mod error;
 mod mongo;
 mod reads;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 pub use documents::{Collection, DocumentDelete, DocumentWrite, IdPolicy};
 pub use error::StoreError;
 pub use mongo::{MongoOptions, MongoStore, Outcome};
 pub use reads::Member;
+pub use traces::{Sought, Trace, TraceOwner};

@@ -1,14 +1,16 @@
 //! MongoDB, and what speaks its protocol.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::ErrorKind;
 use mongodb::options::{Acknowledgment, ClientOptions, IndexOptions, WriteConcern};
 use mongodb::{Client, Database, IndexModel};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
+use super::breaker::Breaker;
 use super::{Collection, DocumentDelete, DocumentWrite, IdPolicy, StoreError};
+use crate::observe::health::BreakerState;
 
 /// Database of an address that names none.
 const DEFAULT_DATABASE: &str = "meeshy";
@@ -50,11 +52,12 @@ pub enum Outcome {
 }
 
 /// A database that may be away: nothing here waits longer than the selection timeout plus ten
-/// seconds, and nothing connects before it is needed.
+/// seconds, nothing connects before it is needed, and while it is away most calls fail at once.
 pub struct MongoStore {
     url: String,
     options: MongoOptions,
     database: OnceCell<Database>,
+    breaker: Breaker,
 }
 
 impl MongoStore {
@@ -64,7 +67,25 @@ impl MongoStore {
             url: url.to_owned(),
             options,
             database: OnceCell::new(),
+            breaker: Breaker::new(),
         }
+    }
+
+    /// Tells whether the database is called.
+    pub fn watch_breaker(&self) -> watch::Receiver<BreakerState> {
+        self.breaker.watch()
+    }
+
+    /// Runs a call unless the database is known to be away.
+    pub(super) async fn guarded<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let pass = self.breaker.pass(Instant::now());
+        let pass = pass.ok_or(StoreError::BreakerOpen)?;
+        let result = call.await;
+        pass.end(result.as_ref().err(), Instant::now());
+        result
     }
 
     /// Inserts or updates one document. Repeating it changes nothing.
@@ -72,6 +93,10 @@ impl MongoStore {
     /// # Errors
     /// [`StoreError`]; try again later if it [is transient](StoreError::is_transient).
     pub async fn upsert(&self, write: &DocumentWrite) -> Result<Outcome, StoreError> {
+        self.guarded(self.upsert_now(write)).await
+    }
+
+    async fn upsert_now(&self, write: &DocumentWrite) -> Result<Outcome, StoreError> {
         let collection = self
             .database()
             .await?
@@ -95,12 +120,15 @@ impl MongoStore {
     /// # Errors
     /// [`StoreError`]; try again later if it [is transient](StoreError::is_transient).
     pub async fn delete(&self, delete: &DocumentDelete) -> Result<(), StoreError> {
-        let collection = self
-            .database()
-            .await?
-            .collection::<Document>(delete.collection.as_str());
-        in_time(collection.delete_one(delete.key.clone()).into_future()).await?;
-        Ok(())
+        self.guarded(async {
+            let collection = self
+                .database()
+                .await?
+                .collection::<Document>(delete.collection.as_str());
+            in_time(collection.delete_one(delete.key.clone()).into_future()).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Creates the indexes that are missing. One that is there in another shape, or that the
@@ -109,6 +137,10 @@ impl MongoStore {
     /// # Errors
     /// [`StoreError`] when the database can't be asked; the indexes made so far stay.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
+        self.guarded(self.ensure_indexes_now()).await
+    }
+
+    async fn ensure_indexes_now(&self) -> Result<(), StoreError> {
         let database = self.database().await?;
         for (collection, keys, uniqueness) in indexes() {
             let name = keys
@@ -146,9 +178,12 @@ impl MongoStore {
     /// # Errors
     /// [`StoreError`]
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let database = self.database().await?;
-        in_time(database.run_command(doc! { "ping": 1 }).into_future()).await?;
-        Ok(())
+        self.guarded(async {
+            let database = self.database().await?;
+            in_time(database.run_command(doc! { "ping": 1 }).into_future()).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// An id of a request as documents hold it; `None` for one that no document can have.

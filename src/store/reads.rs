@@ -47,7 +47,7 @@ impl MongoStore {
         let Some(id) = self.id(conversation_id) else {
             return Ok(Vec::new());
         };
-        within_budget(async {
+        self.within_budget(async {
             let conversation = self.find(
                 "Conversation",
                 doc! { "_id": &id },
@@ -87,7 +87,7 @@ impl MongoStore {
         let Some(user) = self.id(user_id) else {
             return Ok(Vec::new());
         };
-        within_budget(async {
+        self.within_budget(async {
             let uploaded = self.recordings(doc! { "uploadedBy": &user }, limit).await?;
             if !uploaded.is_empty() {
                 return Ok(uploaded);
@@ -122,13 +122,26 @@ impl MongoStore {
         };
         let of_user = doc! { "userId": user };
         let found = self.find("UserVoiceModel", of_user, any(&["embedding"], 1));
-        let found = within_budget(found).await?;
+        let found = self.within_budget(found).await?;
         Ok(found
             .into_iter()
             .find_map(|mut voice| match voice.remove("embedding") {
                 Some(Bson::Binary(embedding)) => Some(embedding.bytes),
                 _ => None,
             }))
+    }
+
+    /// Runs a question that somebody waits for.
+    pub(super) async fn within_budget<T>(
+        &self,
+        question: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.guarded(async {
+            tokio::time::timeout(BUDGET, question)
+                .await
+                .unwrap_or(Err(StoreError::Timeout))
+        })
+        .await
     }
 
     /// Files of recordings that `filter` finds, newest first.
@@ -166,7 +179,7 @@ impl MongoStore {
             .collect())
     }
 
-    async fn find(
+    pub(super) async fn find(
         &self,
         collection: &str,
         filter: Document,
@@ -202,14 +215,6 @@ fn newest(fields: &[&str], limit: i64) -> FindOptions {
     let mut options = any(fields, limit);
     options.sort = Some(doc! { "createdAt": -1 });
     options
-}
-
-async fn within_budget<T>(
-    question: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    tokio::time::timeout(BUDGET, question)
-        .await
-        .unwrap_or(Err(StoreError::Timeout))
 }
 
 /// Somebody with an account is wanted in the account's language, anybody else who is a person in

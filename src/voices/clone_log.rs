@@ -12,6 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::fault;
+
 /// What was done with a voice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -85,6 +87,7 @@ impl CloneLog {
         if !ends_with_newline(&mut file)? {
             line.insert(0, b'\n');
         }
+        fault::disk("clone_log")?;
         file.write_all(&line)?;
         file.sync_data()
     }

@@ -33,7 +33,7 @@ pub mod store;
 mod tests;
 mod upkeep;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,7 @@ use crate::stages::embed::{EmbedError, OpenVoiceEngine};
 use crate::stages::synthesize::{
     ConditioningEngine, ConditioningRequest, SynthesizeError, XttsMetadata,
 };
+use crate::storage::StorageFault;
 
 pub use choose::{ChosenVoice, SuppliedVoice, VoiceRequest, profile_id};
 use clone_log::{CloneAction, CloneLog, CloneRecord};
@@ -146,6 +147,15 @@ pub enum VoiceError {
 }
 
 impl VoiceError {
+    /// The fault of the disk that it tells of, if it is one, and where.
+    pub fn storage_fault(&self) -> Option<(StorageFault, &Path)> {
+        match self {
+            Self::Store(VoiceStoreError::Io { path, source })
+            | Self::CloneLog { path, source } => Some((StorageFault::of(source)?, path)),
+            _ => None,
+        }
+    }
+
     /// The reason that travels on the wire.
     pub fn reason(&self) -> Reason {
         match self {

@@ -21,6 +21,7 @@ use super::profile::{ProfileError, VoiceProfile};
 use crate::domain::digest::{file_name, short_digest};
 use crate::domain::timestamp;
 use crate::domain::voice::SpeakerEmbedding;
+use crate::fault;
 
 /// Folder of the notes about deletions. No user's folder begins with a dot.
 const FORGOTTEN: &str = ".forgotten";
@@ -373,6 +374,7 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, VoiceStoreError> {
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), VoiceStoreError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
+        fault::disk("voice")?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;

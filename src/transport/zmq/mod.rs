@@ -3,6 +3,7 @@
 //! A libzmq socket belongs to one thread at a time. Each socket here has its own libzmq context, and
 //! with it its own I/O thread: whatever a peer does to one port does not slow the other.
 
+mod held;
 mod pull;
 #[cfg(test)]
 mod tests;

@@ -72,6 +72,9 @@ impl fmt::Debug for Incoming {
     }
 }
 
+/// How often a paused thread looks whether it may go on, or is to stop.
+const PAUSE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Messages that one call of the handler may get; with [`MAX_BATCH_BYTES`] it bounds what is in
 /// memory and not yet durable.
 const MAX_BATCH: usize = 64;
@@ -131,13 +134,14 @@ pub struct Intake {
 impl Intake {
     /// Starts the thread.
     ///
-    /// `handle` gets what has arrived since it returned last, at least one message; while it runs
-    /// nothing is received, and the peers' queues push back.
+    /// While `is_paused` says so nothing is received, and the peers' queues push back. `handle` gets what has arrived since it returned last, at least one message; while it runs
+    /// nothing is received either.
     ///
     /// # Errors
     /// The system refuses the thread.
     pub fn start(
         socket: IntakeSocket,
+        is_paused: impl Fn() -> bool + Send + 'static,
         handle: impl FnMut(Vec<Incoming>) + Send + 'static,
     ) -> Result<Self, TransportError> {
         let endpoint = socket.endpoint;
@@ -156,7 +160,7 @@ impl Intake {
         };
         let thread = std::thread::Builder::new()
             .name("intake-0".into())
-            .spawn(move || receiver.run(handle))
+            .spawn(move || receiver.run(is_paused, handle))
             .map_err(start_failed)?;
         Ok(Self {
             endpoint,
@@ -205,8 +209,12 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn run(mut self, mut handle: impl FnMut(Vec<Incoming>)) {
+    fn run(mut self, is_paused: impl Fn() -> bool, mut handle: impl FnMut(Vec<Incoming>)) {
         while !self.stopping.load(Ordering::Acquire) {
+            if is_paused() {
+                std::thread::sleep(PAUSE_CHECK_INTERVAL);
+                continue;
+            }
             match self.receive_batch() {
                 Ok(batch) if batch.is_empty() => {}
                 Ok(batch) => {

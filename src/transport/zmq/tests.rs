@@ -15,7 +15,7 @@ fn intake(max_message_bytes: usize) -> (Intake, Receiver<Incoming>) {
         ..IntakeOptions::default()
     };
     let socket = IntakeSocket::bind(&options).unwrap();
-    let intake = Intake::start(socket, move |batch| {
+    let intake = Intake::start(socket, || false, move |batch| {
         assert!(!batch.is_empty());
         for incoming in batch {
             sender.send(incoming).unwrap();
@@ -68,7 +68,7 @@ fn what_has_arrived_is_taken_before_the_socket_is_closed() {
         ..IntakeOptions::default()
     };
     let socket = IntakeSocket::bind(&options).unwrap();
-    let intake = Intake::start(socket, move |batch| {
+    let intake = Intake::start(socket, || false, move |batch| {
         for incoming in batch {
             sender.send(incoming).unwrap();
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::held::HeldBytes;
 use super::{TransportError, WakeReceiver, bind, harden, uninterrupted, wait};
 
 const SOCKET: &str = "publish";
@@ -20,6 +21,9 @@ pub struct PublishOptions {
     /// Events that libzmq holds for each subscriber; beyond it publishing waits, and events stay
     /// in the outbox.
     pub send_queue_length: i32,
+    /// Bytes that libzmq holds for all subscribers together; beyond it publishing waits likewise. A
+    /// larger event passes alone.
+    pub buffer_bytes: usize,
     /// Time after which a subscriber that takes nothing is disconnected, so that the others go on.
     ///
     /// A gateway with a full queue reads nothing until it has worked off half of it: 500 events at
@@ -34,6 +38,7 @@ impl Default for PublishOptions {
         Self {
             endpoint: "tcp://127.0.0.1:5558".into(),
             send_queue_length: 256,
+            buffer_bytes: 64 << 20,
             stall_limit: Duration::from_secs(120),
             linger: Duration::from_secs(3),
         }
@@ -45,7 +50,8 @@ impl Default for PublishOptions {
 pub enum SendOutcome {
     /// It is on its way to every subscriber.
     Sent,
-    /// The queue of a subscriber is full: nobody got it, and it may be tried again.
+    /// The queue of a subscriber is full, or libzmq holds enough bytes: nobody got it, and it may be
+    /// tried again.
     QueueFull,
 }
 
@@ -62,6 +68,8 @@ pub enum Subscription {
 pub struct PublishSocket {
     socket: zmq::Socket,
     endpoint: String,
+    buffer_bytes: usize,
+    held: HeldBytes,
 }
 
 impl PublishSocket {
@@ -73,7 +81,12 @@ impl PublishSocket {
         let mut socket = zmq::Context::new().socket(zmq::XPUB).map_err(failed)?;
         configure(&mut socket, options).map_err(failed)?;
         let endpoint = bind(&socket, &options.endpoint)?;
-        Ok(Self { socket, endpoint })
+        Ok(Self {
+            socket,
+            endpoint,
+            buffer_bytes: options.buffer_bytes,
+            held: HeldBytes::default(),
+        })
     }
 
     /// Where the socket is bound, with its real port.
@@ -85,7 +98,12 @@ impl PublishSocket {
     ///
     /// # Errors
     /// libzmq fails.
-    pub fn send(&self, frames: &[Bytes]) -> Result<SendOutcome, TransportError> {
+    pub fn send(&mut self, frames: &[Bytes]) -> Result<SendOutcome, TransportError> {
+        let bytes: usize = frames.iter().map(Bytes::len).sum();
+        let held = self.held.count();
+        if held > 0 && held.saturating_add(bytes) > self.buffer_bytes {
+            return Ok(SendOutcome::QueueFull);
+        }
         for (position, frame) in frames.iter().enumerate() {
             let more = if position + 1 < frames.len() {
                 zmq::SNDMORE
@@ -94,13 +112,18 @@ impl PublishSocket {
             };
             // Full or not is decided at the first frame: libzmq counts messages, not frames.
             let wait = if position == 0 { zmq::DONTWAIT } else { 0 };
-            match uninterrupted(|| self.socket.send(frame.as_ref(), more | wait)) {
+            match uninterrupted(|| self.held.send(&mut self.socket, frame, more | wait)) {
                 Ok(()) => {}
                 Err(zmq::Error::EAGAIN) if position == 0 => return Ok(SendOutcome::QueueFull),
                 Err(source) => return Err(failed(source)),
             }
         }
         Ok(SendOutcome::Sent)
+    }
+
+    /// Bytes of events that libzmq holds now.
+    pub fn held_bytes(&self) -> usize {
+        self.held.count()
     }
 
     /// The next change among subscribers, without waiting.

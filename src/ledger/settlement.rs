@@ -1,0 +1,163 @@
+//! What becomes of events once they are published: repeated, settled, or unconfirmed in the end.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::events::event_ref;
+use super::records::{EventRef, RepeatWindow, UnsettledEvent};
+use super::{Ledger, LedgerError};
+
+const COLUMNS: &str = "event.id, event.job_id, event.reissues, job.task_id, event.kind, event.body, \
+                       job.received_at_ms";
+
+impl Ledger {
+    /// Published events that are to be published again: those that the subscribers drop if they have
+    /// them, of which a time of the schedule has come since they were published last. Times are
+    /// milliseconds since 1970.
+    ///
+    /// Events that were asked for again are left out: who asked will do so again.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn due_events_blocking(
+        &self,
+        window: &RepeatWindow<'_>,
+        now_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<EventRef>, LedgerError> {
+        self.store
+            .read(|connection| due(connection, window, now_ms, limit))
+    }
+
+    /// Events that were published first after `after_ms`, at `until_ms` at the latest, and are not
+    /// settled; the oldest first.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn unsettled_events(
+        &self,
+        after_ms: i64,
+        until_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<UnsettledEvent>, LedgerError> {
+        self.read(move |connection| {
+            let range = "event.first_published_at_ms > ?1 AND event.first_published_at_ms <= ?2";
+            let mut statement = connection.prepare_cached(&select("published", range))?;
+            let events = statement.query_map(params![after_ms, until_ms, limit], unsettled)?;
+            Ok(events.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Notes that the gateway has taken events; those that were asked for again meanwhile stay as they are.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn settle(&self, events: Vec<EventRef>) -> Result<u64, LedgerError> {
+        self.write(move |connection| {
+            let mut update = connection.prepare_cached(
+                "UPDATE events SET state = 'settled'
+                 WHERE id = ?1 AND reissues = ?2 AND state IN ('published', 'unconfirmed')",
+            )?;
+            let mut settled = 0;
+            for event in &events {
+                settled += update.execute(params![event.id, event.reissues])? as u64;
+            }
+            Ok(settled)
+        })
+        .await
+    }
+
+    /// Gives up on published events that were published first at `until_ms` or earlier, on `limit` of
+    /// them; returns how many there were.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn give_up_unsettled(&self, until_ms: i64, limit: u32) -> Result<u64, LedgerError> {
+        self.write(move |connection| {
+            let given_up = connection
+                .prepare_cached(
+                    "UPDATE events SET state = 'unconfirmed' WHERE id IN (
+                         SELECT id FROM events
+                         WHERE state = 'published' AND first_published_at_ms <= ?1 LIMIT ?2)",
+                )?
+                .execute(params![until_ms, limit])?;
+            Ok(given_up as u64)
+        })
+        .await
+    }
+
+    /// Unconfirmed events, the oldest first.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn unconfirmed_events(
+        &self,
+        limit: u32,
+    ) -> Result<Vec<UnsettledEvent>, LedgerError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(&select("unconfirmed", "?1 = ?2"))?;
+            let events = statement.query_map(params![0, 0, limit], unsettled)?;
+            Ok(events.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+fn select(state: &str, condition: &str) -> String {
+    format!(
+        "SELECT {COLUMNS} FROM events AS event JOIN jobs AS job ON job.id = event.job_id
+         WHERE event.state = '{state}' AND {condition}
+         ORDER BY event.first_published_at_ms, event.id LIMIT ?3"
+    )
+}
+
+fn unsettled(row: &Row<'_>) -> rusqlite::Result<UnsettledEvent> {
+    Ok(UnsettledEvent {
+        event: event_ref(row)?,
+        task_id: row.get(3)?,
+        kind: row.get(4)?,
+        body: row.get(5)?,
+        received_at_ms: row.get(6)?,
+    })
+}
+
+fn due(
+    connection: &Connection,
+    window: &RepeatWindow<'_>,
+    now_ms: i64,
+    limit: u32,
+) -> Result<Vec<EventRef>, LedgerError> {
+    let too_old_ms = newest_too_old(connection, window.max_newer)?;
+    let mut statement = connection.prepare_cached(
+        "SELECT id, job_id, reissues FROM events
+         WHERE state = 'published' AND repeatable = 1 AND reissues = 0
+           AND first_published_at_ms > ?1 AND first_published_at_ms <= ?2
+           AND last_published_at_ms < first_published_at_ms + ?3
+         ORDER BY first_published_at_ms, id LIMIT ?4",
+    )?;
+    let mut due = Vec::new();
+    // The oldest first: they leave the window soonest. Of the times that have come only the last counts.
+    let mut from_ms = now_ms - window.window_ms;
+    for step_ms in window.schedule_ms.iter().rev() {
+        let until_ms = now_ms - step_ms;
+        let room = limit.saturating_sub(due.len() as u32);
+        let after_ms = from_ms.max(too_old_ms);
+        let events = statement.query_map(params![after_ms, until_ms, step_ms, room], event_ref)?;
+        due.extend(events.collect::<Result<Vec<_>, _>>()?);
+        from_ms = until_ms;
+    }
+    Ok(due)
+}
+
+/// When the newest of those events was published first that have `max_newer` newer ones.
+fn newest_too_old(connection: &Connection, max_newer: u32) -> Result<i64, LedgerError> {
+    let at_ms: Option<i64> = connection
+        .prepare_cached(
+            "SELECT first_published_at_ms FROM events
+             WHERE repeatable = 1 AND first_published_at_ms IS NOT NULL
+             ORDER BY first_published_at_ms DESC LIMIT 1 OFFSET ?1",
+        )?
+        .query_row([max_newer], |row| row.get(0))
+        .optional()?;
+    Ok(at_ms.unwrap_or(i64::MIN))
+}
