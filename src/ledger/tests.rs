@@ -1,5 +1,6 @@
 mod items;
 mod memory;
+mod settlement;
 
 use std::fs;
 use std::time::SystemTime;

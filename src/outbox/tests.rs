@@ -14,6 +14,10 @@ struct Daemon {
 }
 
 fn start() -> Daemon {
+    start_with(&[])
+}
+
+fn start_with(republish: &[Duration]) -> Daemon {
     let directory = TempDir::new().unwrap();
     let ledger = Ledger::open(directory.path()).unwrap();
     let socket = PublishSocket::bind(&PublishOptions {
@@ -22,7 +26,7 @@ fn start() -> Daemon {
     })
     .unwrap();
     let endpoint = socket.endpoint().to_owned();
-    let (outbox, thread) = Outbox::start(ledger.clone(), socket, &[]).unwrap();
+    let (outbox, thread) = Outbox::start(ledger.clone(), socket, republish).unwrap();
     Daemon {
         ledger,
         outbox,
@@ -202,4 +206,64 @@ async fn stopping_publishes_what_waits() {
         .unwrap();
     assert_eq!(ledger.counts().await.unwrap().pending_events, 0);
     assert_eq!(receive(subscriber, 100).await.1.len(), 100);
+}
+
+/// Emits two events of a text: its translation, which a gateway knows when it comes again, and an error.
+async fn emit_text(daemon: &Daemon, key: &str) {
+    let job_id = daemon.accept(key).await;
+    let event = |kind: &'static str, is_repeatable| OutgoingEvent {
+        key: kind.into(),
+        kind,
+        is_repeatable,
+        body: format!("{key}:{kind}").into_bytes(),
+        frames: Vec::new(),
+    };
+    let emission = Emission {
+        events: vec![
+            event("translation_completed", true),
+            event("translation_error", false),
+        ],
+        finish: Some(Finish::Done),
+        ..Emission::default()
+    };
+    daemon.outbox.emit(job_id, emission).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_gateway_drops_is_repeated_by_the_clock_until_it_has_settled() {
+    let second = Duration::from_secs(1);
+    let daemon = start_with(&[second, 2 * second]);
+    let subscriber = subscribe(&daemon);
+    emit_text(&daemon, "a").await;
+    let translation = "a:translation_completed";
+    let expected = [translation, "a:translation_error", translation, translation];
+    let (subscriber, events) = receive(subscriber, 4).await;
+    assert_eq!(events, expected);
+
+    // What has settled is not repeated; what is new comes before any repeat.
+    emit_text(&daemon, "b").await;
+    let (subscriber, events) = receive(subscriber, 2).await;
+    assert_eq!(events, ["b:translation_completed", "b:translation_error"]);
+    until(async || daemon.ledger.counts().await.unwrap().pending_events == 0).await;
+    let unsettled = daemon.ledger.unsettled_events(0, i64::MAX, 9).await.unwrap();
+    let all = unsettled.iter().map(|event| event.event).collect();
+    daemon.ledger.settle(all).await.unwrap();
+    tokio::time::sleep(3 * second).await;
+    emit_text(&daemon, "c").await;
+    let (_subscriber, events) = receive(subscriber, 2).await;
+    assert_eq!(events, ["c:translation_completed", "c:translation_error"]);
+}
+
+#[tokio::test]
+async fn nothing_is_repeated_to_nobody() {
+    let daemon = start_with(&[Duration::from_millis(1)]);
+    let subscriber = subscribe(&daemon);
+    emit_text(&daemon, "a").await;
+    let (subscriber, _) = receive(subscriber, 2).await;
+    drop(subscriber);
+    until(async || !daemon.outbox.has_subscriber()).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // A new subscriber gets the replay, and with it the repeat that was due.
+    let (_subscriber, events) = receive(subscribe(&daemon), 2).await;
+    assert_eq!(events, ["a:translation_completed", "a:translation_error"]);
 }

@@ -1,6 +1,7 @@
 #[path = "../../tests/support/mongodb.rs"]
 mod mongodb_server;
 mod reads;
+mod traces;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -351,10 +352,11 @@ async fn a_store_finds_its_server_again() {
     server.restart().unwrap();
     // The driver may notice the new server only at its next heartbeat.
     let mut outcome = store.upsert(&write).await;
-    for _ in 0..40 {
+    for _ in 0..100 {
         if outcome.is_ok() {
             break;
         }
+        tokio::time::sleep(Duration::from_millis(100)).await;
         outcome = store.upsert(&write).await;
     }
     assert_eq!(outcome.unwrap(), Outcome::Written);

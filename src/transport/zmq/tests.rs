@@ -223,7 +223,7 @@ fn event(number: usize) -> [Bytes; 2] {
 }
 
 /// Sends events until a subscriber takes no more; returns how many it took.
-fn fill(socket: &PublishSocket) -> usize {
+fn fill(socket: &mut PublishSocket) -> usize {
     let mut sent = 0;
     while socket.send(&event(sent)).unwrap() == SendOutcome::Sent {
         sent += 1;
@@ -237,19 +237,19 @@ fn fill(socket: &PublishSocket) -> usize {
 
 #[test]
 fn a_subscriber_that_takes_nothing_is_disconnected_in_the_end() {
-    let (socket, calls, _waker) = publisher(Duration::from_secs(1));
+    let (mut socket, calls, _waker) = publisher(Duration::from_secs(1));
     let _stalled = subscribe_to(socket.endpoint(), b"");
     assert_eq!(await_subscription(&socket, &calls), Subscription::Added);
-    fill(&socket);
+    fill(&mut socket);
     assert_eq!(await_subscription(&socket, &calls), Subscription::Gone);
 }
 
 #[test]
 fn a_stalled_subscriber_pushes_back_and_misses_nothing() {
-    let (socket, calls, _waker) = publisher(Duration::from_secs(120));
+    let (mut socket, calls, _waker) = publisher(Duration::from_secs(120));
     let subscriber = subscribe_to(socket.endpoint(), b"");
     assert_eq!(await_subscription(&socket, &calls), Subscription::Added);
-    let sent = fill(&socket);
+    let sent = fill(&mut socket);
     let reader = std::thread::spawn(move || {
         let numbers = (0..sent + 20).map(|_| {
             let frames = subscriber.recv_multipart(0).unwrap();
@@ -266,6 +266,81 @@ fn a_stalled_subscriber_pushes_back_and_misses_nothing() {
         }
     }
     assert_eq!(reader.join().unwrap(), (0..sent + 20).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_libzmq_holds_is_bounded_by_bytes_and_shared_by_subscribers() {
+    const BUFFER_BYTES: usize = 64 << 20;
+    let options = PublishOptions {
+        endpoint: "tcp://127.0.0.1:*".into(),
+        buffer_bytes: BUFFER_BYTES,
+        ..PublishOptions::default()
+    };
+    let mut socket = PublishSocket::bind(&options).unwrap();
+    let (_waker, calls) = Waker::pair().unwrap();
+    let mut subscribers = Vec::new();
+    for _ in 0..3 {
+        subscribers.push(subscribe_to(socket.endpoint(), b""));
+        assert_eq!(await_subscription(&socket, &calls), Subscription::Added);
+    }
+    let large = Bytes::from(vec![7; 10_000_000]);
+    let event = |number: usize| [Bytes::from(number.to_string()), large.clone()];
+    let mut sent = 0;
+    while socket.send(&event(sent)).unwrap() == SendOutcome::Sent {
+        sent += 1;
+        assert!(socket.held_bytes() <= BUFFER_BYTES);
+        // What the system's own buffers take is sent for good.
+        assert!(sent < 50, "500 MB were taken for subscribers that read nothing");
+    }
+    assert!(socket.held_bytes() > BUFFER_BYTES - 11_000_000);
+
+    let readers = subscribers.into_iter().map(|subscriber| {
+        std::thread::spawn(move || {
+            for number in 0..sent + 5 {
+                let frames = subscriber.recv_multipart(0).unwrap();
+                assert_eq!(frames[0], number.to_string().into_bytes());
+                assert_eq!(frames[1].len(), 10_000_000);
+            }
+        })
+    });
+    let readers: Vec<_> = readers.collect();
+    for number in sent..sent + 5 {
+        while socket.send(&event(number)).unwrap() == SendOutcome::QueueFull {
+            socket.wait(&calls, Duration::from_millis(5)).unwrap();
+        }
+    }
+    for reader in readers {
+        reader.join().unwrap();
+    }
+    let emptied = (0..2_000).any(|_| {
+        socket.wait(&calls, Duration::from_millis(10)).unwrap();
+        socket.held_bytes() == 0
+    });
+    assert!(emptied, "{} bytes are held of what all have", socket.held_bytes());
+}
+
+#[test]
+fn an_event_that_is_larger_than_the_bound_passes_alone() {
+    let options = PublishOptions {
+        endpoint: "tcp://127.0.0.1:*".into(),
+        buffer_bytes: 1,
+        ..PublishOptions::default()
+    };
+    let mut socket = PublishSocket::bind(&options).unwrap();
+    let (_waker, calls) = Waker::pair().unwrap();
+    // Nobody gets it, and nothing is held.
+    assert_eq!(socket.send(&event(0)).unwrap(), SendOutcome::Sent);
+    assert_eq!(socket.held_bytes(), 0);
+    let subscriber = subscribe_to(socket.endpoint(), b"");
+    assert_eq!(await_subscription(&socket, &calls), Subscription::Added);
+    for number in 1..20 {
+        while socket.send(&event(number)).unwrap() == SendOutcome::QueueFull {
+            socket.wait(&calls, Duration::from_millis(5)).unwrap();
+        }
+        let frames = subscriber.recv_multipart(0).unwrap();
+        assert_eq!(frames[0], number.to_string().into_bytes());
+    }
+    drop(socket);
 }
 
 #[test]
