@@ -10,6 +10,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
 use super::daemon::Daemon;
+use super::proxy::Proxy;
 pub use server::TestMongo;
 
 /// One server for all tests that run at the same time; the last of them ends it.
@@ -107,6 +108,15 @@ impl Database {
             let database = client.database(&self.name);
             database.list_collection_names().await.unwrap()
         })
+    }
+
+    /// A proxy in front of the server, and the address of the database behind it; `None` for a server on
+    /// another machine.
+    pub fn proxied(&self) -> Option<(Proxy, String)> {
+        let (port, _) = self.url.strip_prefix("mongodb://127.0.0.1:")?.split_once('/')?;
+        let proxy = Proxy::start(port.parse().ok()?);
+        let url = self.url.replace(port, &proxy.port().to_string());
+        Some((proxy, url))
     }
 
     /// A daemon that writes here.

@@ -5,9 +5,12 @@ pub mod contract;
 pub mod daemon;
 pub mod database;
 pub mod examples;
+#[path = "../../support/fake_mongodb.rs"]
+pub mod fake_mongodb;
 pub mod ffmpeg;
 pub mod gateway;
 pub mod models;
+pub mod proxy;
 pub mod recordings;
 pub mod requests;
 pub mod voice_api;
