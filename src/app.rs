@@ -245,10 +245,7 @@ pub async fn serve(
             stopping.clone(),
         ));
     }
-    let monitor = storage::monitor(
-        Arc::clone(ledger.storage()),
-        settings.ledger.min_free_bytes,
-    );
+    let monitor = storage::monitor(Arc::clone(ledger.storage()), settings.ledger.min_free_bytes);
     tasks.spawn(until_stopped(monitor, stopping.clone()));
     let housekeeping = housekeeping(ledger.clone(), settings.clone());
     tasks.spawn(until_stopped(housekeeping, stopping.clone()));

@@ -5,7 +5,7 @@
 //! reserve for what is under way, and finds out when there is space again.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use rustix::fs::{FallocateFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use tokio::sync::watch;
 
+use crate::fault;
 use crate::observe::metrics::{STORAGE_FREE, STORAGE_WRITABLE};
 
 /// How often the disk is looked at.
@@ -156,7 +157,9 @@ impl Storage {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<PathBuf>> {
-        self.failed_in.lock().unwrap_or_else(PoisonError::into_inner)
+        self.failed_in
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -172,22 +175,17 @@ pub async fn monitor(storage: Arc<Storage>, min_free_bytes: u64) {
     }
 }
 
-/// Writes a file, makes it durable and deletes it.
+/// Writes a file without a name, which is gone when it is closed, and makes it durable.
 fn probe(directory: &Path) -> io::Result<()> {
-    crate::fault::disk("probe")?;
-    let file = tempfile::Builder::new()
-        .prefix(".probe-")
-        .tempfile_in(directory)?;
-    match rustix::fs::fallocate(file.as_file(), FallocateFlags::empty(), 0, PROBE_BYTES) {
+    fault::disk("probe")?;
+    let mut file = tempfile::tempfile_in(directory)?;
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, PROBE_BYTES) {
         Ok(()) => {}
         // Not every file system can.
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-            io::Write::write_all(&mut file.as_file(), &[0; 4096])?;
-        }
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.write_all(&[0; 4096])?,
         Err(error) => return Err(error.into()),
     }
-    file.as_file().sync_all()?;
-    file.close()
+    file.sync_all()
 }
 
 #[cfg(test)]

@@ -216,7 +216,8 @@ impl Ledger {
         checkpoint: NewCheckpoint,
     ) -> Result<(), LedgerError> {
         self.off_thread(move |store| {
-            fault::disk("checkpoint").map_err(|source| io_error(store.storage.directory(), source))?;
+            fault::disk("checkpoint")
+                .map_err(|source| io_error(store.storage.directory(), source))?;
             let blob = store.blobs.put_all(checkpoint.blob.as_slice())?.pop();
             let stored = Checkpoint {
                 stage: checkpoint.stage,

@@ -121,7 +121,11 @@ pub(super) fn counts(connection: &Connection) -> Result<LedgerCounts, LedgerErro
             .query_row([], |row| row.get(0))?;
         Ok(count.unsigned_abs())
     };
-    let events = |state: &str| count(&format!("SELECT count(*) FROM events WHERE state = '{state}'"));
+    let events = |state: &str| {
+        count(&format!(
+            "SELECT count(*) FROM events WHERE state = '{state}'"
+        ))
+    };
     Ok(LedgerCounts {
         accepted: count("SELECT count(*) FROM jobs WHERE state = 'accepted'")?,
         running: count("SELECT count(*) FROM jobs WHERE state = 'running'")?,

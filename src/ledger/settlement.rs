@@ -6,9 +6,6 @@ use super::events::event_ref;
 use super::records::{EventRef, RepeatWindow, UnsettledEvent};
 use super::{Ledger, LedgerError};
 
-const COLUMNS: &str = "event.id, event.job_id, event.reissues, job.task_id, event.kind, event.body, \
-                       job.received_at_ms";
-
 impl Ledger {
     /// Published events that are to be published again: those that the subscribers drop if they have
     /// them, of which a time of the schedule has come since they were published last. Times are
@@ -28,21 +25,31 @@ impl Ledger {
             .read(|connection| due(connection, window, now_ms, limit))
     }
 
-    /// Events that were published first after `after_ms`, at `until_ms` at the latest, and are not
-    /// settled; the oldest first.
+    /// Events of these kinds that were published first after `after_ms`, at `until_ms` at the latest, and
+    /// are not settled; the oldest first.
     ///
     /// # Errors
     /// The database fails.
     pub async fn unsettled_events(
         &self,
+        kinds: &[&str],
         after_ms: i64,
         until_ms: i64,
         limit: u32,
     ) -> Result<Vec<UnsettledEvent>, LedgerError> {
+        let kinds = serde_json::Value::from(kinds).to_string();
         self.read(move |connection| {
-            let range = "event.first_published_at_ms > ?1 AND event.first_published_at_ms <= ?2";
-            let mut statement = connection.prepare_cached(&select("published", range))?;
-            let events = statement.query_map(params![after_ms, until_ms, limit], unsettled)?;
+            let mut statement = connection.prepare_cached(
+                "SELECT event.id, event.job_id, event.reissues, job.task_id, event.kind, event.body,
+                        job.received_at_ms
+                 FROM events AS event JOIN jobs AS job ON job.id = event.job_id
+                 WHERE event.state = 'published' AND event.first_published_at_ms > ?1
+                   AND event.first_published_at_ms <= ?2
+                   AND event.kind IN (SELECT value FROM json_each(?3))
+                 ORDER BY event.first_published_at_ms, event.id LIMIT ?4",
+            )?;
+            let values = params![after_ms, until_ms, kinds, limit];
+            let events = statement.query_map(values, unsettled)?;
             Ok(events.collect::<Result<_, _>>()?)
         })
         .await
@@ -86,29 +93,24 @@ impl Ledger {
         .await
     }
 
-    /// Unconfirmed events, the oldest first.
+    /// Unconfirmed events, the oldest first, without their bodies.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn unconfirmed_events(
-        &self,
-        limit: u32,
-    ) -> Result<Vec<UnsettledEvent>, LedgerError> {
+    pub async fn unconfirmed_events(&self, limit: u32) -> Result<Vec<UnsettledEvent>, LedgerError> {
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached(&select("unconfirmed", "?1 = ?2"))?;
-            let events = statement.query_map(params![0, 0, limit], unsettled)?;
+            let mut statement = connection.prepare_cached(
+                "SELECT event.id, event.job_id, event.reissues, job.task_id, event.kind, x'',
+                        job.received_at_ms
+                 FROM events AS event JOIN jobs AS job ON job.id = event.job_id
+                 WHERE event.state = 'unconfirmed'
+                 ORDER BY event.first_published_at_ms, event.id LIMIT ?1",
+            )?;
+            let events = statement.query_map([limit], unsettled)?;
             Ok(events.collect::<Result<_, _>>()?)
         })
         .await
     }
-}
-
-fn select(state: &str, condition: &str) -> String {
-    format!(
-        "SELECT {COLUMNS} FROM events AS event JOIN jobs AS job ON job.id = event.job_id
-         WHERE event.state = '{state}' AND {condition}
-         ORDER BY event.first_published_at_ms, event.id LIMIT ?3"
-    )
 }
 
 fn unsettled(row: &Row<'_>) -> rusqlite::Result<UnsettledEvent> {

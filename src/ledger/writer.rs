@@ -84,7 +84,9 @@ fn run(mut connection: Connection, queue: &Receiver<Change>) {
         let (answers, committed) = commit(&mut connection, group);
         // Of a disk that takes nothing the storage tells, once.
         if let Err(error) = &committed
-            && LedgerError::Commit(Arc::clone(error)).storage_fault().is_none()
+            && LedgerError::Commit(Arc::clone(error))
+                .storage_fault()
+                .is_none()
         {
             tracing::error!(%error, changes = answers.len(), "the ledger could not commit");
         }

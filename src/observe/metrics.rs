@@ -105,7 +105,10 @@ fn describe() {
         (ENGINE_READY, "1 when the engine is ready"),
         (OUTBOX_PENDING, "stored events that wait to be published"),
         (OUTBOX_EVENTS, "events in the ledger by state"),
-        (STORAGE_WRITABLE, "1 while the disk lets requests be taken in"),
+        (
+            STORAGE_WRITABLE,
+            "1 while the disk lets requests be taken in",
+        ),
         (MONGODB_BREAKER, "0 closed, 1 half open, 2 open"),
         (DOCUMENTS_PENDING, "documents that wait to be written"),
         (VOICES_DUE, "voices that are to be made anew"),
@@ -113,10 +116,7 @@ fn describe() {
         describe_gauge!(name, text);
     }
     for (name, text) in [
-        (
-            OUTBOX_BUFFERED,
-            "events that libzmq holds for subscribers",
-        ),
+        (OUTBOX_BUFFERED, "events that libzmq holds for subscribers"),
         (STORAGE_FREE, "free space of the data directory"),
     ] {
         describe_gauge!(name, Unit::Bytes, text);

@@ -5,6 +5,17 @@ use serde::Deserialize;
 use crate::ledger::UnsettledEvent;
 use crate::store::{Trace, TraceOwner};
 
+/// The events that the gateway keeps something of (contract/mongo.md, section 3).
+pub(super) const KINDS: [&str; 7] = [
+    "translation_completed",
+    "transcription_ready",
+    "transcription_completed",
+    "audio_translation_ready",
+    "audio_translations_progressive",
+    "audio_translations_completed",
+    "audio_process_completed",
+];
+
 /// What is read of an event: ids and languages, not what people say.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -45,8 +56,7 @@ struct VoiceProfile {
     user_id: String,
 }
 
-/// Everything that has to be there for the event to count as taken; `None` for events that the gateway
-/// keeps nothing of (contract/mongo.md, section 3).
+/// Everything that has to be there for the event to count as taken; `None` where that cannot be told.
 pub(super) fn traces(event: &UnsettledEvent) -> Option<Vec<Trace>> {
     // The daemon's own event, so it is whole; what a later version writes may not be.
     let body: Body = serde_json::from_slice(&event.body).ok()?;

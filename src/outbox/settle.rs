@@ -92,7 +92,8 @@ async fn of_age(
     let mut events: Vec<UnsettledEvent> = Vec::new();
     for age_ms in AGES_SECS.map(|seconds| seconds * 1000) {
         let room = MAX_EVENTS - events.len() as u32;
-        let found = ledger.unsettled_events(after_ms - age_ms, now_ms - age_ms, room);
+        let found =
+            ledger.unsettled_events(&receipt::KINDS, after_ms - age_ms, now_ms - age_ms, room);
         events.extend(found.await?);
     }
     Ok(events)

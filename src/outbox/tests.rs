@@ -1,3 +1,7 @@
+mod documents;
+#[path = "../../tests/support/fake_mongodb.rs"]
+mod fake_mongodb;
+
 use tempfile::TempDir;
 
 use super::*;
@@ -245,8 +249,7 @@ async fn what_a_gateway_drops_is_repeated_by_the_clock_until_it_has_settled() {
     let (subscriber, events) = receive(subscriber, 2).await;
     assert_eq!(events, ["b:translation_completed", "b:translation_error"]);
     until(async || daemon.ledger.counts().await.unwrap().pending_events == 0).await;
-    let unsettled = daemon.ledger.unsettled_events(0, i64::MAX, 9).await.unwrap();
-    let all = unsettled.iter().map(|event| event.event).collect();
+    let all = daemon.ledger.unsettled_blocking(0, i64::MAX).unwrap();
     daemon.ledger.settle(all).await.unwrap();
     tokio::time::sleep(3 * second).await;
     emit_text(&daemon, "c").await;

@@ -170,7 +170,10 @@ mod tests {
             breaker.pass(now).unwrap().end(Some(error), now);
             assert_eq!(*state.borrow(), BreakerState::Closed);
         }
-        breaker.pass(now).unwrap().end(Some(&StoreError::Timeout), now);
+        breaker
+            .pass(now)
+            .unwrap()
+            .end(Some(&StoreError::Timeout), now);
         assert_eq!(*state.borrow(), BreakerState::Open);
     }
 

@@ -11,8 +11,8 @@ const PERMANENT_CODES: [i32; 9] = [2, 9, 14, 20, 72, 121, 10334, 17280, 17419];
 /// not to be satisfied, primary stepped down, exceeded time limits, socket, no primary in any of its wordings,
 /// interrupted by a change of primary, its disk full.
 const NOT_NOW_CODES: [i32; 20] = [
-    6, 7, 24, 50, 64, 89, 91, 100, 133, 189, 202, 262, 9001, 10_058, 10_107, 11_600, 11_602, 13_435,
-    13_436, 14_031,
+    6, 7, 24, 50, 64, 89, 91, 100, 133, 189, 202, 262, 9001, 10_058, 10_107, 11_600, 11_602,
+    13_435, 13_436, 14_031,
 ];
 
 /// Server codes that say that we are not let in: user not found, authentication failed or due again.

@@ -80,8 +80,12 @@ impl Trace {
                 message_id,
                 language,
             } => ("Message", "_id", message_id, translation(language)),
-            Self::Transcription { owner, .. } => (of(owner), "_id", owner.id(), "transcription".into()),
-            Self::Speech { owner, language } => (of(owner), "_id", owner.id(), translation(language)),
+            Self::Transcription { owner, .. } => {
+                (of(owner), "_id", owner.id(), "transcription".into())
+            }
+            Self::Speech { owner, language } => {
+                (of(owner), "_id", owner.id(), translation(language))
+            }
             Self::Voice { user_id } => ("UserVoiceModel", "userId", user_id, String::new()),
         }
     }
@@ -119,7 +123,10 @@ impl Trace {
                     (Some(found), Some(duration_ms)) => found == *duration_ms,
                     _ => true,
                 };
-                return is_as_long && found.get_str("language").is_ok_and(|found| found == language);
+                return is_as_long
+                    && found
+                        .get_str("language")
+                        .is_ok_and(|found| found == language);
             }
             Self::Voice { .. } => Some(document),
         };
@@ -142,7 +149,9 @@ impl MongoStore {
         let is_name = |language: &str| {
             !language.is_empty()
                 && language.len() <= MAX_LANGUAGE_BYTES
-                && language.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && language
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         };
         let (_, _, id, _) = trace.place();
         let is_language = match trace {
@@ -164,7 +173,10 @@ impl MongoStore {
             if let Ok(id) = ObjectId::parse_str(id)
                 && Self::can_find(&sought.trace)
             {
-                questions.entry((collection, key)).or_default().push((index, id));
+                questions
+                    .entry((collection, key))
+                    .or_default()
+                    .push((index, id));
             }
         }
         self.within_budget(async {

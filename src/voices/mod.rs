@@ -150,8 +150,9 @@ impl VoiceError {
     /// The fault of the disk that it tells of, if it is one, and where.
     pub fn storage_fault(&self) -> Option<(StorageFault, &Path)> {
         match self {
-            Self::Store(VoiceStoreError::Io { path, source })
-            | Self::CloneLog { path, source } => Some((StorageFault::of(source)?, path)),
+            Self::Store(VoiceStoreError::Io { path, source }) | Self::CloneLog { path, source } => {
+                Some((StorageFault::of(source)?, path))
+            }
             _ => None,
         }
     }

@@ -29,7 +29,10 @@ fn proxied() -> Option<(Arc<TestMongo>, Database, Proxy, String)> {
     let server = shared_server()?;
     let database = Database::new(&server);
     let Some((proxy, url)) = database.proxied() else {
-        skip("REQUIRE_MONGODB", "no proxy is put before a server elsewhere");
+        skip(
+            "REQUIRE_MONGODB",
+            "no proxy is put before a server elsewhere",
+        );
         return None;
     };
     Some((server, database, proxy, url))
@@ -55,18 +58,30 @@ fn wait_database(daemon: &Daemon, state: &str, breaker: &[&str]) {
 fn assert_documents(database: &Database, messages: usize) {
     for (collection, keys, count) in [
         ("message_audio_transcriptions", &["attachmentId"][..], 1),
-        ("message_translated_audios", &["attachmentId", "targetLanguage"], 2),
+        (
+            "message_translated_audios",
+            &["attachmentId", "targetLanguage"],
+            2,
+        ),
         ("user_voice_models", &["userId"], 1),
     ] {
         let documents = database.documents(collection);
         assert_eq!(documents.len(), count * messages, "{collection}");
         let mut found: Vec<String> = documents
             .iter()
-            .map(|document| keys.iter().map(|key| document.get(key).unwrap().to_string()).collect())
+            .map(|document| {
+                keys.iter()
+                    .map(|key| document.get(key).unwrap().to_string())
+                    .collect()
+            })
             .collect();
         found.sort();
         found.dedup();
-        assert_eq!(found.len(), documents.len(), "{collection} has a document twice");
+        assert_eq!(
+            found.len(),
+            documents.len(),
+            "{collection} has a document twice"
+        );
     }
 }
 
@@ -96,7 +111,11 @@ fn a_database_that_is_cut_off_delays_no_event_and_gets_every_document_once() {
     wait_database(&daemon, "connected", &["closed"]);
     assert_documents(&database, 3);
     for line in ["mongodb is away", "mongodb is back"] {
-        assert_eq!(daemon.log().matches(line).count(), 1, "{line:?} is logged once");
+        assert_eq!(
+            daemon.log().matches(line).count(),
+            1,
+            "{line:?} is logged once"
+        );
     }
 }
 
@@ -163,7 +182,10 @@ fn assert_waits_for(command: &str, answer: Document, user: &str, line: &str) {
         assert_eq!(server.updates().len() as u64, 2 * DOCUMENTS);
     }
     let given_up = ["outcome=\"skipped\""];
-    assert_eq!(daemon.metric("translator_documents_written_total", &given_up), 0.0);
+    assert_eq!(
+        daemon.metric("translator_documents_written_total", &given_up),
+        0.0
+    );
 }
 
 fn error(code: i32) -> Document {

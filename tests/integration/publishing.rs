@@ -48,7 +48,8 @@ fn store_events(data_dir: &Path) {
 /// A daemon that has the events to publish, with these settings.
 fn daemon_with_events(settings: &str) -> (Daemon, tempfile::NamedTempFile) {
     let settings = settings_file(settings);
-    let mut daemon = Daemon::start_with(&[("TRANSLATOR_CONFIG", settings.path().to_str().unwrap())]);
+    let mut daemon =
+        Daemon::start_with(&[("TRANSLATOR_CONFIG", settings.path().to_str().unwrap())]);
     assert_eq!(daemon.terminate().code(), Some(0));
     store_events(&daemon.folder().join("data"));
     daemon.restart();

@@ -75,7 +75,10 @@ fn what_the_gateway_has_kept_is_not_replayed() {
         event.text("targetLanguage") == "es"
     });
     assert_eq!(again.len(), 1, "{again:?}");
-    assert_eq!(daemon.metric("translator_outbox_events", &["state=\"unconfirmed\""]), 0.0);
+    assert_eq!(
+        daemon.metric("translator_outbox_events", &["state=\"unconfirmed\""]),
+        0.0
+    );
 }
 
 #[test]
@@ -92,10 +95,25 @@ fn an_event_that_nobody_is_known_to_have_taken_is_published_again_if_a_gateway_d
         completed == 3
     });
     let kinds: Vec<&str> = events.iter().map(|event| event.kind()).collect();
-    let expected = ["transcription_ready", "audio_translation_ready", COMPLETED, COMPLETED, COMPLETED];
-    assert_eq!(kinds, expected, "each repeat would be shown to people but for the last");
+    let expected = [
+        "transcription_ready",
+        "audio_translation_ready",
+        COMPLETED,
+        COMPLETED,
+        COMPLETED,
+    ];
+    assert_eq!(
+        kinds, expected,
+        "each repeat would be shown to people but for the last"
+    );
     for repeat in &events[3..] {
         assert!(repeat.body == events[2].body && repeat.frames == events[2].frames);
     }
-    assert_eq!(daemon.metric("translator_events_published_total", &["occasion=\"repeated\""]), 2.0);
+    assert_eq!(
+        daemon.metric(
+            "translator_events_published_total",
+            &["occasion=\"repeated\""]
+        ),
+        2.0
+    );
 }

@@ -85,13 +85,20 @@ fn assert_waits_for_space(site: &str, action: &str, state: &str) {
     let spoken = completed.json["translatedAudios"].as_array().unwrap();
     assert_eq!(spoken.len(), 2, "{site}");
     for audio in spoken {
-        assert_eq!(audio["voiceCloned"], true, "{site}: no other voice is taken");
+        assert_eq!(
+            audio["voiceCloned"], true,
+            "{site}: no other voice is taken"
+        );
         let path = daemon.folder().join(audio["audioPath"].as_str().unwrap());
         assert!(path.is_file(), "{site}: {}", path.display());
     }
     wait_storage(&daemon, "ok");
     assert_eq!(daemon.get_json("/health")["status"], "healthy");
-    assert_eq!(attempts(&daemon), [1], "{site}: a full disk is not the job's fault");
+    assert_eq!(
+        attempts(&daemon),
+        [1],
+        "{site}: a full disk is not the job's fault"
+    );
     assert_eq!(times_logged(&daemon, "intake goes on"), 1);
     assert_eq!(daemon.call("DELETE", "/audio/voice-models/anybody").0, 404);
 }
@@ -199,7 +206,10 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Lazily: the daemon may still be ending.
-        let unmounted = Command::new("umount").arg("-l").arg(self.folder.path()).status();
+        let unmounted = Command::new("umount")
+            .arg("-l")
+            .arg(self.folder.path())
+            .status();
         assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
     }
 }
@@ -227,11 +237,17 @@ fn a_full_disk_pauses_intake_and_signs_of_life_go_on() {
         gateway.send(&text(&format!("full-{number}")), &[]);
     }
     wait_storage(&daemon, "full");
-    assert_eq!(daemon.call("POST", "/audio/voice-models/a/recalibrate").0, 507);
+    assert_eq!(
+        daemon.call("POST", "/audio/voice-models/a/recalibrate").0,
+        507
+    );
     assert_eq!(daemon.get("/live").unwrap().0, 200);
     wait_for("an unsolicited pong", || {
         let events = gateway.listen(Duration::from_secs(1));
-        events.iter().any(|event| event.kind() == "pong").then_some(())
+        events
+            .iter()
+            .any(|event| event.kind() == "pong")
+            .then_some(())
     });
     wait_storage(&daemon, "full");
 
@@ -270,9 +286,15 @@ fn the_reserve_lets_running_jobs_end() {
     wait_storage(&daemon, "full");
     gateway.send(&text("waiting"), &[]);
     let events = gateway.events_of(&message.message_id, &[COMPLETED]);
-    let spoken = events.last().unwrap().json["translatedAudios"].as_array().unwrap().len();
+    let spoken = events.last().unwrap().json["translatedAudios"]
+        .as_array()
+        .unwrap()
+        .len();
     assert_eq!(spoken, 3);
-    assert_eq!(daemon.metric("translator_jobs_accepted_total", &["kind=\"translation\""]), 0.0);
+    assert_eq!(
+        daemon.metric("translator_jobs_accepted_total", &["kind=\"translation\""]),
+        0.0
+    );
     disk.free();
     gateway.events_of_task("waiting", 1);
     assert_eq!(times_logged(&daemon, "intake pauses"), 1);

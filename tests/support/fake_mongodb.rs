@@ -53,7 +53,9 @@ impl FakeMongo {
 
     /// From now on, what a command is answered.
     pub fn answer(&self, command: &str, answer: Document) {
-        lock(&self.script).answers.insert(command.to_owned(), answer);
+        lock(&self.script)
+            .answers
+            .insert(command.to_owned(), answer);
     }
 
     /// From now on, every command is answered well.
@@ -64,14 +66,21 @@ impl FakeMongo {
     /// The updates that were answered well, in order.
     pub fn updates(&self) -> Vec<Document> {
         let script = lock(&self.script);
-        let updates = script.seen.iter().filter(|(command, _)| command == "update");
+        let updates = script
+            .seen
+            .iter()
+            .filter(|(command, _)| command == "update");
         updates.flat_map(|(_, updates)| updates.clone()).collect()
     }
 
     /// Times that a command came.
     pub fn count(&self, command: &str) -> usize {
         let script = lock(&self.script);
-        script.seen.iter().filter(|(seen, _)| seen == command).count()
+        script
+            .seen
+            .iter()
+            .filter(|(seen, _)| seen == command)
+            .count()
     }
 }
 
@@ -170,7 +179,11 @@ fn message(body: &[u8]) -> io::Result<(Document, Vec<Document>)> {
     }
     // They may also be in the command itself.
     if let Ok(inside) = command.get_array("updates") {
-        updates.extend(inside.iter().filter_map(|update| update.as_document().cloned()));
+        updates.extend(
+            inside
+                .iter()
+                .filter_map(|update| update.as_document().cloned()),
+        );
     }
     Ok((command, updates))
 }

@@ -39,16 +39,26 @@ async fn events_are_due_once_for_each_time_of_the_schedule() {
     let repeatable = vec![events[0]];
     assert_eq!(due(&ledger, 104_999), []);
     assert_eq!(due(&ledger, 105_000), repeatable);
-    ledger.mark_published_blocking(&[(events[0], 105_100)]).unwrap();
+    ledger
+        .mark_published_blocking(&[(events[0], 105_100)])
+        .unwrap();
     assert_eq!(due(&ledger, 129_999), []);
     assert_eq!(due(&ledger, 130_000), repeatable);
     // A time that was missed is not made up for.
-    ledger.mark_published_blocking(&[(events[0], 130_001)]).unwrap();
+    ledger
+        .mark_published_blocking(&[(events[0], 130_001)])
+        .unwrap();
     assert_eq!(due(&ledger, 159_999), []);
-    assert_eq!(due(&ledger, 160_001), [], "nothing is repeated after the window");
+    assert_eq!(
+        due(&ledger, 160_001),
+        [],
+        "nothing is repeated after the window"
+    );
     let late = published(&ledger, "b", &["repeatable"], 200_000).await;
     assert_eq!(due(&ledger, 240_000), late);
-    ledger.mark_published_blocking(&[(late[0], 240_000)]).unwrap();
+    ledger
+        .mark_published_blocking(&[(late[0], 240_000)])
+        .unwrap();
     assert_eq!(due(&ledger, 240_001), []);
     let schedule_off = RepeatWindow {
         schedule_ms: &[],
@@ -63,7 +73,13 @@ async fn events_that_a_gateway_may_have_forgotten_are_not_repeated() {
     let folder = TempDir::new().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     let old = published(&ledger, "a", &["repeatable"], 100_000).await;
-    published(&ledger, "b", &["repeatable 1", "repeatable 2", "other"], 101_000).await;
+    published(
+        &ledger,
+        "b",
+        &["repeatable 1", "repeatable 2", "other"],
+        101_000,
+    )
+    .await;
     let due_ids = |now_ms| -> Vec<i64> {
         let due = due(&ledger, now_ms);
         due.iter().map(|event| event.id).collect()
@@ -74,7 +90,9 @@ async fn events_that_a_gateway_may_have_forgotten_are_not_repeated() {
     // What is asked for again is not repeated on top of that.
     ledger.accept(job("c")).await.unwrap();
     let again = ledger.pending_events_blocking(100).unwrap();
-    ledger.mark_published_blocking(&[(again[0], 103_000)]).unwrap();
+    ledger
+        .mark_published_blocking(&[(again[0], 103_000)])
+        .unwrap();
     assert!(!due_ids(109_000).contains(&again[0].id));
 }
 
@@ -83,22 +101,37 @@ async fn settled_events_leave_the_replay_and_unconfirmed_ones_are_listed() {
     let folder = TempDir::new().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     let events = published(&ledger, "a", &["one", "two", "three"], 100_000).await;
-    let found = ledger.unsettled_events(99_999, 100_000, 2).await.unwrap();
+    let kinds = ["translation_error", "translation_completed"];
+    let found = ledger
+        .unsettled_events(&kinds, 99_999, 100_000, 2)
+        .await
+        .unwrap();
     assert_eq!(found.len(), 2);
     assert_eq!(found[0].event, events[0]);
     assert_eq!(found[0].kind, "translation_completed");
     assert_eq!(found[0].task_id, "task of a");
     assert_eq!(found[0].body, br#"{"type":"one"}"#);
-    assert!(ledger.unsettled_events(100_000, 200_000, 9).await.unwrap().is_empty());
+    for (kinds, after_ms) in [(&kinds[..], 100_000), (&kinds[..1], 99_999)] {
+        let none = ledger.unsettled_events(kinds, after_ms, 200_000, 9).await;
+        assert!(none.unwrap().is_empty());
+    }
 
     let asked_for_again = EventRef {
         reissues: 1,
         ..events[1]
     };
-    let settled = ledger.settle(vec![events[0], asked_for_again]).await.unwrap();
-    assert_eq!(settled, 1, "what was asked for again meanwhile waits for its own settlement");
+    let settled = ledger
+        .settle(vec![events[0], asked_for_again])
+        .await
+        .unwrap();
+    assert_eq!(
+        settled, 1,
+        "what was asked for again meanwhile waits for its own settlement"
+    );
     // It had been sent once more before that was known.
-    ledger.mark_published_blocking(&[(events[0], 101_000)]).unwrap();
+    ledger
+        .mark_published_blocking(&[(events[0], 101_000)])
+        .unwrap();
     let unsettled = ledger.unsettled_blocking(0, 200_000).unwrap();
     assert_eq!(unsettled, events[1..]);
 
@@ -110,7 +143,12 @@ async fn settled_events_leave_the_replay_and_unconfirmed_ones_are_listed() {
     assert_eq!(ids, events[1..]);
     let counts = ledger.counts().await.unwrap();
     assert_eq!(
-        (counts.pending_events, counts.published_events, counts.settled_events, counts.unconfirmed_events),
+        (
+            counts.pending_events,
+            counts.published_events,
+            counts.settled_events,
+            counts.unconfirmed_events
+        ),
         (0, 0, 1, 2)
     );
 
@@ -141,18 +179,29 @@ fn events_of_an_earlier_version_keep_their_frames_and_ids() {
     drop(Ledger::open(folder.path()).unwrap());
     let connection = Connection::open(&path).unwrap();
     let frames: i64 = connection
-        .query_row("SELECT count(*) FROM event_frames WHERE event_id = 7", [], |row| row.get(0))
+        .query_row(
+            "SELECT count(*) FROM event_frames WHERE event_id = 7",
+            [],
+            |row| row.get(0),
+        )
         .unwrap();
     assert_eq!(frames, 1);
     connection
-        .execute("INSERT INTO events (job_id, key, body) VALUES (1, 'three', x'7b7d')", [])
+        .execute(
+            "INSERT INTO events (job_id, key, body) VALUES (1, 'three', x'7b7d')",
+            [],
+        )
         .unwrap();
     assert_eq!(connection.last_insert_rowid(), 9, "an id is not used twice");
     connection
         .execute_batch("PRAGMA foreign_keys = ON; DELETE FROM jobs")
         .unwrap();
     let left: i64 = connection
-        .query_row("SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM event_frames)", [], |row| row.get(0))
+        .query_row(
+            "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM event_frames)",
+            [],
+            |row| row.get(0),
+        )
         .unwrap();
     assert_eq!(left, 0);
 }

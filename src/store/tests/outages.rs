@@ -54,7 +54,10 @@ async fn a_server_that_takes_nothing_now_is_waited_for() {
     ] {
         let error = refusal(&server, answer.clone()).await;
         assert!(
-            matches!(error, StoreError::NotNow { .. } | StoreError::Unreachable(_)),
+            matches!(
+                error,
+                StoreError::NotNow { .. } | StoreError::Unreachable(_)
+            ),
             "{answer}: {error:?}"
         );
         assert!(error.is_absence() && error.is_transient() && error.is_outage());
@@ -67,14 +70,23 @@ async fn missing_rights_are_waited_for_and_stop_nothing_else() {
     let server = FakeMongo::start().unwrap();
     for answer in [command_error(13), write_error(13), command_error(8000)] {
         let error = refusal(&server, answer.clone()).await;
-        assert!(matches!(error, StoreError::Forbidden { .. }), "{answer}: {error:?}");
+        assert!(
+            matches!(error, StoreError::Forbidden { .. }),
+            "{answer}: {error:?}"
+        );
         assert!(error.is_absence() && error.is_transient() && !error.is_outage());
     }
     let store = store(&server.url(""));
     let write = every_write(IdPolicy::ObjectIdsOnly).remove(0);
     store.upsert(&write).await.unwrap_err();
     // A user that may only read does read.
-    assert_eq!(store.voice_embedding("5f0000000000000000000a01").await.unwrap(), None);
+    assert_eq!(
+        store
+            .voice_embedding("5f0000000000000000000a01")
+            .await
+            .unwrap(),
+        None
+    );
 }
 
 #[tokio::test]
@@ -98,7 +110,10 @@ async fn a_document_that_will_never_be_taken_is_no_absence() {
     let server = FakeMongo::start().unwrap();
     for code in [121, 2, 10_334] {
         let error = refusal(&server, write_error(code)).await;
-        assert!(matches!(error, StoreError::Refused { .. }), "{code}: {error:?}");
+        assert!(
+            matches!(error, StoreError::Refused { .. }),
+            "{code}: {error:?}"
+        );
         assert!(!error.is_absence() && !error.is_transient());
     }
 }

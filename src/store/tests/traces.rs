@@ -145,7 +145,10 @@ fn only_object_ids_and_plain_languages_are_looked_for() {
     assert!(MongoStore::can_find(&text(MESSAGE, "fr")));
     assert!(MongoStore::can_find(&text(MESSAGE, "pt-br")));
     for language in ["", "f.r", "$fr", "a very long language"] {
-        assert!(!MongoStore::can_find(&text(MESSAGE, language)), "{language}");
+        assert!(
+            !MongoStore::can_find(&text(MESSAGE, language)),
+            "{language}"
+        );
     }
     for id in ["post:5f0000000000000000000a01", "rest_1_x", ""] {
         assert!(!MongoStore::can_find(&text(id, "fr")), "{id}");

@@ -94,7 +94,10 @@ unsafe extern "C" fn let_go(_data: *mut c_void, hint: *mut c_void) {
     drop(unsafe { Box::from_raw(hint.cast::<HeldFrame>()) });
 }
 
-#[expect(unsafe_code, reason = "zmq 0.10 has no safe access to the error number")]
+#[expect(
+    unsafe_code,
+    reason = "zmq 0.10 has no safe access to the error number"
+)]
 fn last_error() -> zmq::Error {
     // SAFETY: reads the calling thread's error number.
     zmq::Error::from_raw(unsafe { zmq_sys::zmq_errno() })

@@ -15,12 +15,16 @@ fn intake(max_message_bytes: usize) -> (Intake, Receiver<Incoming>) {
         ..IntakeOptions::default()
     };
     let socket = IntakeSocket::bind(&options).unwrap();
-    let intake = Intake::start(socket, || false, move |batch| {
-        assert!(!batch.is_empty());
-        for incoming in batch {
-            sender.send(incoming).unwrap();
-        }
-    });
+    let intake = Intake::start(
+        socket,
+        || false,
+        move |batch| {
+            assert!(!batch.is_empty());
+            for incoming in batch {
+                sender.send(incoming).unwrap();
+            }
+        },
+    );
     (intake.unwrap(), received)
 }
 
@@ -68,13 +72,17 @@ fn what_has_arrived_is_taken_before_the_socket_is_closed() {
         ..IntakeOptions::default()
     };
     let socket = IntakeSocket::bind(&options).unwrap();
-    let intake = Intake::start(socket, || false, move |batch| {
-        for incoming in batch {
-            sender.send(incoming).unwrap();
-        }
-        // Waits while the test holds the other end.
-        held.recv().unwrap_or_default();
-    });
+    let intake = Intake::start(
+        socket,
+        || false,
+        move |batch| {
+            for incoming in batch {
+                sender.send(incoming).unwrap();
+            }
+            // Waits while the test holds the other end.
+            held.recv().unwrap_or_default();
+        },
+    );
     let intake = intake.unwrap();
     let peer = push_to(intake.endpoint());
     peer.send("0", 0).unwrap();
@@ -290,7 +298,10 @@ fn what_libzmq_holds_is_bounded_by_bytes_and_shared_by_subscribers() {
         sent += 1;
         assert!(socket.held_bytes() <= BUFFER_BYTES);
         // What the system's own buffers take is sent for good.
-        assert!(sent < 50, "500 MB were taken for subscribers that read nothing");
+        assert!(
+            sent < 50,
+            "500 MB were taken for subscribers that read nothing"
+        );
     }
     assert!(socket.held_bytes() > BUFFER_BYTES - 11_000_000);
 
@@ -316,7 +327,11 @@ fn what_libzmq_holds_is_bounded_by_bytes_and_shared_by_subscribers() {
         socket.wait(&calls, Duration::from_millis(10)).unwrap();
         socket.held_bytes() == 0
     });
-    assert!(emptied, "{} bytes are held of what all have", socket.held_bytes());
+    assert!(
+        emptied,
+        "{} bytes are held of what all have",
+        socket.held_bytes()
+    );
 }
 
 #[test]

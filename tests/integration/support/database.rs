@@ -113,7 +113,10 @@ impl Database {
     /// A proxy in front of the server, and the address of the database behind it; `None` for a server on
     /// another machine.
     pub fn proxied(&self) -> Option<(Proxy, String)> {
-        let (port, _) = self.url.strip_prefix("mongodb://127.0.0.1:")?.split_once('/')?;
+        let (port, _) = self
+            .url
+            .strip_prefix("mongodb://127.0.0.1:")?
+            .split_once('/')?;
         let proxy = Proxy::start(port.parse().ok()?);
         let url = self.url.replace(port, &proxy.port().to_string());
         Some((proxy, url))
