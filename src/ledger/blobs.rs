@@ -13,6 +13,7 @@ use rusqlite::Row;
 use super::LedgerError;
 use crate::domain::digest::sha256_hex;
 use crate::fault;
+use crate::storage::StorageFault;
 
 /// Names the bytes of one payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +85,11 @@ impl BlobStore {
         let path = self.path(blob);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // A sector that cannot be read is one payload's end, not the disk's.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    || StorageFault::of(&error) == Some(StorageFault::Failing) =>
+            {
                 return Err(LedgerError::DamagedBlob { path });
             }
             Err(source) => return Err(at(&path, source)),

@@ -102,7 +102,16 @@ impl LedgerError {
     }
 }
 
+/// A page that cannot be read is not among them: it would pause everything for ever.
 fn fault_of(error: &rusqlite::Error) -> Option<StorageFault> {
+    const READS: [i32; 3] = [
+        ffi::SQLITE_IOERR_READ,
+        ffi::SQLITE_IOERR_SHORT_READ,
+        ffi::SQLITE_IOERR_CORRUPTFS,
+    ];
+    if READS.contains(&error.sqlite_error()?.extended_code) {
+        return None;
+    }
     match error.sqlite_error_code()? {
         ErrorCode::DiskFull => Some(StorageFault::Full),
         ErrorCode::ReadOnly => Some(StorageFault::ReadOnly),

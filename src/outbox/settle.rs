@@ -10,7 +10,7 @@ use crate::domain::timestamp::now_unix_ms;
 use crate::engine::error_chain;
 use crate::ledger::{EventRef, Ledger, LedgerError, UnsettledEvent};
 use crate::observe::metrics::EVENTS_SETTLED;
-use crate::store::{MongoStore, Sought};
+use crate::store::{MongoStore, Sought, StoreError};
 
 /// How often events are looked at.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,6 +32,7 @@ const GIVE_UP_BATCH: u32 = 500;
 pub async fn run(ledger: Ledger, store: Option<Arc<MongoStore>>) {
     let mut swept_until_ms = now_unix_ms();
     let mut is_failing = false;
+    let mut is_answered = true;
     loop {
         tokio::time::sleep(SWEEP_INTERVAL).await;
         let now_ms = now_unix_ms();
@@ -39,22 +40,26 @@ pub async fn run(ledger: Ledger, store: Option<Arc<MongoStore>>) {
         swept_until_ms = swept_until_ms.clamp(now_ms - MAX_LAG_MS, now_ms);
         let swept = sweep(&ledger, store.as_deref(), swept_until_ms, now_ms).await;
         match &swept {
-            // Without an answer the same events are looked for again.
-            Ok(Answer::None) => {}
             Ok(Answer::Given) => swept_until_ms = now_ms,
+            // Without an answer the same events are looked for again. Of an outage the breaker tells.
+            Ok(Answer::None(error)) if is_answered && !error.is_outage() => {
+                tracing::warn!(error = %error_chain(error), "the gateway's collections cannot be read");
+            }
+            Ok(Answer::None(_)) => {}
             Err(error) if !is_failing => {
                 tracing::error!(error = %error_chain(error), "events cannot be settled");
             }
             Err(_) => {}
         }
+        is_answered = !matches!(swept, Ok(Answer::None(_)));
         is_failing = swept.is_err();
     }
 }
 
 enum Answer {
     Given,
-    /// The database is away.
-    None,
+    /// The database does not tell.
+    None(StoreError),
 }
 
 async fn sweep(
@@ -67,12 +72,12 @@ async fn sweep(
     if let Some(store) = store {
         let events = of_age(ledger, after_ms, now_ms).await?;
         match taken(store, events).await {
-            Some(taken) if !taken.is_empty() => {
+            Ok(taken) if !taken.is_empty() => {
                 let settled = ledger.settle(taken).await?;
                 metrics::counter!(EVENTS_SETTLED, "outcome" => "read_back").increment(settled);
             }
-            Some(_) => {}
-            None => answer = Answer::None,
+            Ok(_) => {}
+            Err(error) => answer = Answer::None(error),
         }
     }
     let window_ms = REPLAY_WINDOW.as_millis() as i64;
@@ -99,8 +104,11 @@ async fn of_age(
     Ok(events)
 }
 
-/// Those of the events that have left all their traces; `None` when the database does not tell.
-async fn taken(store: &MongoStore, events: Vec<UnsettledEvent>) -> Option<Vec<EventRef>> {
+/// Those of the events that have left all their traces.
+async fn taken(
+    store: &MongoStore,
+    events: Vec<UnsettledEvent>,
+) -> Result<Vec<EventRef>, StoreError> {
     let mut sought = Vec::new();
     let mut owners = Vec::new();
     for event in &events {
@@ -115,21 +123,12 @@ async fn taken(store: &MongoStore, events: Vec<UnsettledEvent>) -> Option<Vec<Ev
         }));
     }
     if sought.is_empty() {
-        return Some(Vec::new());
+        return Ok(Vec::new());
     }
-    match store.find_traces(&sought).await {
-        Ok(found) => {
-            let mut found = found.into_iter();
-            owners.retain(|(_, traces)| {
-                // Counted to the end, so that the next event begins with its own.
-                found.by_ref().take(*traces).filter(|found| !found).count() == 0
-            });
-            Some(owners.into_iter().map(|(event, _)| event).collect())
-        }
-        Err(error) if error.is_absence() => None,
-        Err(error) => {
-            tracing::warn!(error = %error_chain(&error), "the gateway's collections cannot be read");
-            None
-        }
-    }
+    let mut found = store.find_traces(&sought).await?.into_iter();
+    owners.retain(|(_, traces)| {
+        // Counted to the end, so that the next event begins with its own.
+        found.by_ref().take(*traces).filter(|found| !found).count() == 0
+    });
+    Ok(owners.into_iter().map(|(event, _)| event).collect())
 }

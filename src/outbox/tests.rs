@@ -1,6 +1,4 @@
 mod documents;
-#[path = "../../tests/support/fake_mongodb.rs"]
-mod fake_mongodb;
 
 use tempfile::TempDir;
 

@@ -21,7 +21,8 @@ pub(super) fn retry(
     ledger: Ledger,
     begun: Begun,
 ) {
-    tracing::warn!(job.id = job_id.0, "job waits until the disk can be written");
+    // Of the disk the storage tells, once for all jobs.
+    tracing::debug!(job.id = job_id.0, "job waits until the disk can be written");
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(RETRY_PAUSE).await;

@@ -105,9 +105,9 @@ impl StoreError {
         )
     }
 
-    /// True when no other call would fare better.
-    pub(super) fn is_outage(&self) -> bool {
-        self.is_absence() && !matches!(self, Self::Forbidden { .. } | Self::BreakerOpen)
+    /// True when no other call would fare better, or none was made for that.
+    pub fn is_outage(&self) -> bool {
+        self.is_absence() && !matches!(self, Self::Forbidden { .. })
     }
 
     pub(super) fn is_duplicate_key(&self) -> bool {

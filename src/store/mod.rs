@@ -6,6 +6,9 @@
 mod breaker;
 pub mod documents;
 mod error;
+#[cfg(test)]
+#[path = "../../tests/support/fake_mongodb.rs"]
+pub(crate) mod fake_mongodb;
 mod mongo;
 mod reads;
 #[cfg(test)]

@@ -1,5 +1,3 @@
-#[path = "../../tests/support/fake_mongodb.rs"]
-mod fake_mongodb;
 #[path = "../../tests/support/mongodb.rs"]
 mod mongodb_server;
 mod outages;

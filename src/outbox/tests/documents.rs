@@ -5,11 +5,11 @@ use std::net::TcpListener;
 use mongodb::bson::{Document, doc};
 use tokio::sync::watch;
 
-use super::fake_mongodb::FakeMongo;
 use super::*;
 use crate::ledger::DocumentWrite;
 use crate::observe::Health;
 use crate::observe::health::DatabaseStatus;
+use crate::store::fake_mongodb::FakeMongo;
 use crate::store::{MongoOptions, MongoStore};
 
 const USERS: i32 = 10;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mongodb::bson::{Document, doc};
 
 use super::every_write;
-use super::fake_mongodb::FakeMongo;
+use crate::store::fake_mongodb::FakeMongo;
 use crate::store::{IdPolicy, MongoOptions, MongoStore, Outcome, StoreError};
 
 fn store(url: &str) -> MongoStore {
