@@ -16,6 +16,8 @@ enum Kind {
     Mebibytes,
     /// Items between commas.
     List,
+    /// Whole numbers between commas; `none` for none.
+    Numbers,
     /// One item of a list that several variables add to.
     Item,
     /// One of these words, in any case; the pair's second is the setting's word for it.
@@ -52,6 +54,7 @@ const VARIABLES: &[(&str, &str, Kind)] = &[
     ("TRANSLATOR_ZMQ_BIND_ADDRESS", "zmq.bind_address", Kind::Text),
     ("TRANSLATOR_ZMQ_PULL_PORT", "zmq.pull_port", PORT),
     ("TRANSLATOR_ZMQ_PUB_PORT", "zmq.pub_port", PORT),
+    ("TRANSLATOR_REPUBLISH_SECS", "outbox.republish_secs", Kind::Numbers),
     ("TRANSLATOR_HTTP_BIND_ADDRESS", "http.bind_address", Kind::Text),
     ("FASTAPI_PORT", "http.port", PORT),
     ("HTTP_PORT", "http.port", PORT),
@@ -199,6 +202,12 @@ impl Kind {
                     .filter(|item| !item.is_empty());
                 Some(items.map(str::to_owned).collect::<Vec<_>>().into())
             }
+            Self::Numbers if text.eq_ignore_ascii_case("none") => Some(Vec::<i64>::new().into()),
+            Self::Numbers => {
+                let numbers = text.split(',').map(|number| number.trim().parse::<i64>());
+                let numbers: Vec<i64> = numbers.collect::<Result<_, _>>().ok()?;
+                Some(numbers.into())
+            }
             Self::Word(words) => words.iter().find_map(|(word, setting)| {
                 word.eq_ignore_ascii_case(text).then(|| (*setting).into())
             }),
@@ -222,6 +231,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text | Self::Item | Self::List => f.write_str("a text"),
+            Self::Numbers => f.write_str("none, or numbers with commas"),
             Self::Boolean | Self::Debug => f.write_str("true or false"),
             Self::Number(least, most) => write!(f, "a number from {least} to {most}"),
             Self::Mebibytes => f.write_str("a number from 1 to 1024"),

@@ -101,7 +101,8 @@ fn a_value_of_the_wrong_type_names_its_key_and_file() {
 #[test]
 fn all_problems_are_told_at_once() {
     let error = from_file(
-        "[zmq]\npub_port = 5555\n[jobs]\nmax_queued_audio = 0\n[synthesize]\nbitrate_kbps = 63\n\
+        "[zmq]\npub_port = 5555\npublish_buffer_bytes = 1\nsubscriber_stall_secs = 0\n\
+         [outbox]\nrepublish_secs = [30, 5]\n[jobs]\nmax_queued_audio = 0\n[synthesize]\nbitrate_kbps = 63\n\
          [mongo]\nurl = \"postgres://user:secret@host\"\n[audio]\nallowed_url_hosts = [\"https://x\"]\n\
          [ledger]\nhistory_retention_days = 0\n[cache]\nmax_age_secs = 31536001\n\
          [voices]\nmax_age_days = 0\nmin_duration_ms = 600001\n\
@@ -116,6 +117,9 @@ fn all_problems_are_told_at_once() {
         keys,
         [
             "zmq.pub_port",
+            "zmq.publish_buffer_bytes",
+            "zmq.subscriber_stall_secs",
+            "outbox.republish_secs",
             "ledger.history_retention_days",
             "cache.max_age_secs",
             "jobs.max_queued_audio",
@@ -153,13 +157,14 @@ fn nonsense_in_the_environment_is_ignored_with_a_warning() {
         ("ENABLE_VOICE_API", "perhaps"),
         ("TRANSLATION_CACHE_TTL", "-1"),
         ("CACHE_MAX_ENTRIES", "lots"),
+        ("TRANSLATOR_REPUBLISH_SECS", "5, soon"),
         ("NOT_OURS", "x"),
     ]);
     assert_eq!(settings.zmq.pull_port, 5555);
     assert_eq!(settings.mongo.url, None);
     assert!(settings.audio.enabled);
     let texts: Vec<_> = warnings.iter().map(Warning::to_string).collect();
-    assert_eq!(texts.len(), 9, "{texts:#?}");
+    assert_eq!(texts.len(), 10, "{texts:#?}");
     assert_eq!(
         texts[0],
         "environment variable TRANSLATOR_ZMQ_PULL_PORT is ignored: it is not a number from 0 to 65535"
@@ -186,8 +191,12 @@ fn variables_are_read_by_their_kind() {
         ("TTS_OUTPUT_DIR", "more"),
         ("AUDIO_RETENTION_DAYS", "7"),
         ("TTS_UNSUPPORTED", "english"),
+        ("TRANSLATOR_REPUBLISH_SECS", "7, 40"),
     ]);
     assert_eq!(warnings, []);
+    assert_eq!(settings.outbox.republish_secs, [7, 40]);
+    let (never, _) = from_environment(&[("TRANSLATOR_REPUBLISH_SECS", "none")]);
+    assert!(never.outbox.republish_secs.is_empty());
     assert_eq!(settings.audio.max_bytes, 20 << 20);
     assert_eq!(settings.audio.allowed_url_hosts, ["a.example", "b.example"]);
     assert_eq!(

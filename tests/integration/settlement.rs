@@ -7,7 +7,7 @@ use crate::support::daemon::Daemon;
 use crate::support::database::{Database, shared_server};
 use crate::support::gateway::Gateway;
 use crate::support::voice_message::VoiceMessage;
-use crate::support::{settings_file, wait_for};
+use crate::support::wait_for;
 
 const COMPLETED: &str = "audio_process_completed";
 
@@ -83,9 +83,7 @@ fn what_the_gateway_has_kept_is_not_replayed() {
 
 #[test]
 fn an_event_that_nobody_is_known_to_have_taken_is_published_again_if_a_gateway_drops_it() {
-    let settings = settings_file("[outbox]\nrepublish_secs = [1, 3]\n");
-    let config = settings.path().to_str().unwrap();
-    let daemon = Daemon::start_with(&[("TRANSLATOR_CONFIG", config)]);
+    let daemon = Daemon::start_with(&[("TRANSLATOR_REPUBLISH_SECS", "1, 3")]);
     let mut gateway = Gateway::connect(daemon.ports);
     let message = VoiceMessage::named("repeated");
     message.send(&mut gateway, &["fr"]);

@@ -93,6 +93,8 @@ impl Daemon {
             .env("TRANSLATOR_ZMQ_PULL_PORT", ports.pull.to_string())
             .env("TRANSLATOR_ZMQ_PUB_PORT", ports.publish.to_string())
             .env("HTTP_PORT", ports.http.to_string())
+            // Tests count events, and may take longer than the first repeat.
+            .env("TRANSLATOR_REPUBLISH_SECS", "none")
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
