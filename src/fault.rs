@@ -1,7 +1,16 @@
 //! Faults on demand, so that tests can stop, break or kill a job at a chosen point.
 //!
-//! `TRANSLATOR_FAULT=<stage>[.<item>]:<action>` with the actions `pause` (says so in the log, then
-//! waits to be killed), `fail` and `panic`. Release builds contain none of it.
+//! `TRANSLATOR_FAULT=<fault>[;<fault>…]`, each of them one of
+//!
+//! - `<stage>[.<item>][@<prefix>]:<action>`: in a stage of a job, or in one language of it; with a
+//!   prefix only in jobs whose task id or message id begins so. Actions: `pause` (says so in the log,
+//!   then waits to be killed), `fail`, `panic`, `abort` (ends the process as a failed assertion of C
+//!   code does).
+//! - `decode_worker.<prefix>:<action>`: in the process that decodes a recording whose SHA-256 in
+//!   hexadecimal begins so. Actions: `fail`, `panic`, `abort`, `hang` (computes for ever), `leak` (fills
+//!   memory for ever).
+//!
+//! Release builds contain none of it.
 
 use crate::error::Stage;
 
@@ -10,12 +19,25 @@ use crate::error::Stage;
 #[error("injected fault")]
 pub struct InjectedFault;
 
+/// The variable that holds the faults.
+#[cfg(debug_assertions)]
+pub const VARIABLE: &str = "TRANSLATOR_FAULT";
+
+/// The job that a fault may be meant for.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The job's task id.
+    pub task_id: &'a str,
+    /// The request as JSON, with or without a message id.
+    pub request: &'a [u8],
+}
+
 /// A place in a job where a fault can be injected; `item` is the language, where there is one.
 ///
 /// # Errors
 /// The test wants this place to fail.
 #[cfg(not(debug_assertions))]
-pub async fn point(_stage: Stage, _item: &str) -> Result<(), InjectedFault> {
+pub async fn point(_stage: Stage, _item: &str, _job: Target<'_>) -> Result<(), InjectedFault> {
     Ok(())
 }
 
@@ -24,46 +46,204 @@ pub async fn point(_stage: Stage, _item: &str) -> Result<(), InjectedFault> {
 /// # Errors
 /// The test wants this place to fail.
 #[cfg(debug_assertions)]
-pub async fn point(stage: Stage, item: &str) -> Result<(), InjectedFault> {
-    static WANTED: std::sync::LazyLock<Option<Fault>> = std::sync::LazyLock::new(Fault::read);
-    let Some(fault) = &*WANTED else { return Ok(()) };
-    if fault.stage != stage.as_str() || fault.item.as_deref().is_some_and(|wanted| wanted != item) {
-        return Ok(());
-    }
-    match fault.action.as_str() {
-        "pause" => {
-            tracing::warn!(stage = stage.as_str(), item, "fault: paused");
+pub async fn point(stage: Stage, item: &str, job: Target<'_>) -> Result<(), InjectedFault> {
+    let stage = stage.as_str();
+    match wanted(|fault| fault.hits_stage(stage, item) && fault.hits_job(job)) {
+        None => Ok(()),
+        Some(Action::Pause) => {
+            tracing::warn!(stage, item, "fault: paused");
             std::future::pending().await
         }
-        "panic" => panic!("fault: injected panic at {}", stage.as_str()),
-        _ => Err(InjectedFault),
+        Some(action) => action.take(),
+    }
+}
+
+/// The place in a decoding process where a fault can be injected.
+///
+/// # Errors
+/// The test wants this recording to fail.
+#[cfg(not(debug_assertions))]
+pub fn decode_point(_recording_sha256: &str) -> Result<(), InjectedFault> {
+    Ok(())
+}
+
+/// The place in a decoding process where a fault can be injected.
+///
+/// # Errors
+/// The test wants this recording to fail.
+#[cfg(debug_assertions)]
+pub fn decode_point(recording_sha256: &str) -> Result<(), InjectedFault> {
+    match wanted(|fault| fault.hits_recording(recording_sha256)) {
+        None => Ok(()),
+        Some(action) => action.take(),
     }
 }
 
 #[cfg(debug_assertions)]
+fn wanted(is_hit: impl Fn(&Fault) -> bool) -> Option<Action> {
+    static FAULTS: std::sync::LazyLock<Vec<Fault>> = std::sync::LazyLock::new(|| {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "not a setting: a switch for tests that release builds do not have"
+        )]
+        let text = std::env::var(VARIABLE).unwrap_or_default();
+        Fault::list(&text).unwrap_or_else(|fault| panic!("{VARIABLE} has {fault:?}"))
+    });
+    FAULTS
+        .iter()
+        .find(|fault| is_hit(fault))
+        .map(|fault| fault.action)
+}
+
+#[cfg(debug_assertions)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Pause,
+    Fail,
+    Panic,
+    Abort,
+    Hang,
+    Leak,
+}
+
+#[cfg(debug_assertions)]
+impl Action {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "pause" => Self::Pause,
+            "fail" => Self::Fail,
+            "panic" => Self::Panic,
+            "abort" => Self::Abort,
+            "hang" => Self::Hang,
+            "leak" => Self::Leak,
+            _ => return None,
+        })
+    }
+
+    /// Does it, and comes back only to fail.
+    fn take(self) -> Result<(), InjectedFault> {
+        const CHUNK_BYTES: usize = 1 << 20;
+        match self {
+            Self::Fail => Err(InjectedFault),
+            Self::Panic => panic!("fault: injected panic"),
+            Self::Abort => std::process::abort(),
+            Self::Pause | Self::Hang => loop {
+                std::hint::spin_loop();
+            },
+            Self::Leak => {
+                let mut hoard = Vec::new();
+                loop {
+                    // Not zeros: untouched pages cost nothing.
+                    hoard.push(std::hint::black_box(vec![1_u8; CHUNK_BYTES]));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(debug_assertions)]
+#[derive(Debug, PartialEq, Eq)]
 struct Fault {
-    stage: String,
+    place: String,
     item: Option<String>,
-    action: String,
+    /// What the job's task id or message id begins with.
+    job: Option<String>,
+    action: Action,
 }
 
 #[cfg(debug_assertions)]
 impl Fault {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "not a setting: a switch for tests that release builds do not have"
-    )]
-    fn read() -> Option<Self> {
-        let text = std::env::var("TRANSLATOR_FAULT").ok()?;
-        let (place, action) = text.split_once(':')?;
-        let (stage, item) = match place.split_once('.') {
-            Some((stage, item)) => (stage, Some(item.to_owned())),
+    /// # Errors
+    /// The text of the first fault that cannot be read.
+    fn list(text: &str) -> Result<Vec<Self>, &str> {
+        let faults = text.split(';').filter(|fault| !fault.trim().is_empty());
+        faults
+            .map(|fault| Self::parse(fault.trim()).ok_or(fault))
+            .collect()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        // A message id may hold colons, an action does not.
+        let (place, action) = text.rsplit_once(':')?;
+        let (place, job) = match place.split_once('@') {
+            Some((place, job)) => (place, Some(job.to_owned())),
+            None => (place, None),
+        };
+        let (place, item) = match place.split_once('.') {
+            Some((place, item)) => (place, Some(item.to_owned())),
             None => (place, None),
         };
         Some(Self {
-            stage: stage.to_owned(),
+            place: place.to_owned(),
             item,
-            action: action.to_owned(),
+            job,
+            action: Action::parse(action)?,
         })
+    }
+
+    fn hits_stage(&self, stage: &str, item: &str) -> bool {
+        self.place == stage && self.item.as_deref().is_none_or(|wanted| wanted == item)
+    }
+
+    fn hits_job(&self, job: Target<'_>) -> bool {
+        let Some(prefix) = self.job.as_deref() else {
+            return true;
+        };
+        let request: serde_json::Value = serde_json::from_slice(job.request).unwrap_or_default();
+        let message_id = request["messageId"].as_str().unwrap_or_default();
+        job.task_id.starts_with(prefix) || message_id.starts_with(prefix)
+    }
+
+    fn hits_recording(&self, sha256: &str) -> bool {
+        let prefix = self.item.as_deref().unwrap_or_default();
+        self.place == "decode_worker" && sha256.starts_with(prefix)
+    }
+}
+
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use super::*;
+
+    const JOB: Target<'_> = Target {
+        task_id: "task-1",
+        request: br#"{"messageId": "message:1"}"#,
+    };
+
+    #[test]
+    fn faults_are_chosen_by_stage_item_and_job() {
+        let faults =
+            Fault::list("decode:pause; translate.fr@task:fail;synthesize@message:1:abort;")
+                .unwrap();
+        let hit = |stage, item| {
+            let mut faults = faults.iter();
+            let hit = faults.find(|fault| fault.hits_stage(stage, item) && fault.hits_job(JOB));
+            hit.map(|fault| fault.action)
+        };
+        assert_eq!(hit("decode", ""), Some(Action::Pause));
+        assert_eq!(hit("translate", "fr"), Some(Action::Fail));
+        assert_eq!(hit("translate", "es"), None);
+        assert_eq!(hit("synthesize", "es"), Some(Action::Abort));
+
+        let other = Target {
+            task_id: "other",
+            request: b"{}",
+        };
+        assert!(faults[0].hits_job(other));
+        assert!(!faults[1].hits_job(other) && !faults[2].hits_job(other));
+    }
+
+    #[test]
+    fn faults_of_decoding_are_chosen_by_the_recording() {
+        let faults = Fault::list("decode_worker.0badcafe:hang;decode:fail").unwrap();
+        assert!(faults[0].hits_recording("0badcafe42"));
+        assert!(!faults[0].hits_recording("cafe"));
+        assert!(!faults[1].hits_recording("0badcafe42"));
+        assert!(!faults[0].hits_stage("decode", ""));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told() {
+        assert_eq!(Fault::list("decode:fail;decode"), Err("decode"));
+        assert_eq!(Fault::list("decode:explode"), Err("decode:explode"));
     }
 }

@@ -217,7 +217,7 @@ impl Job {
         self.tell(stage, language, Step::Started);
         let mut clock = StageClock::start(stage, &self.pipeline.recent_times);
         let item = language.as_ref().map_or("", Language::as_str);
-        let result = match fault::point(stage, item).await {
+        let result = match fault::point(stage, item, self.fault_target()).await {
             Ok(()) => work.await,
             Err(fault) => Err(JobFailure::injected(stage, code, fault)),
         };
@@ -229,6 +229,14 @@ impl Job {
         };
         self.tell(stage, language, step);
         result
+    }
+
+    /// What faults that tests inject are chosen by.
+    pub(super) fn fault_target(&self) -> fault::Target<'_> {
+        fault::Target {
+            task_id: &self.record.task_id,
+            request: &self.record.request,
+        }
     }
 
     /// When the translation of a text has to be done: longer texts get more time.

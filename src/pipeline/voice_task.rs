@@ -239,7 +239,8 @@ pub(super) async fn forget(job: &Job, user_id: &str, requested_by: &str) -> Resu
         };
         let existed = job.pipeline.voices.forget(user_id, &occasion).await;
         let voice = existed.map_err(|error| voice::failure(&error))?;
-        fault::point(Stage::Embed, DELETED).await.map_err(|fault| {
+        let fault = fault::point(Stage::Embed, DELETED, job.fault_target()).await;
+        fault.map_err(|fault| {
             JobFailure::injected(Stage::Embed, ErrorCode::ProcessingFailed, fault)
         })?;
         let ledger = &job.pipeline.ledger;
