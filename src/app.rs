@@ -304,8 +304,9 @@ pub async fn serve(
     intake_stopping.store(true, Ordering::Relaxed);
     blocking(move || intake.stop()).await;
     stop_sender.send_replace(true);
-    if let Err(error) = jobs.await {
-        tracing::error!(%error, "scheduler panicked");
+    // What the panic says, which the error would repeat, may quote a text.
+    if jobs.await.is_err() {
+        tracing::error!("scheduler panicked");
     }
     blocking(move || publisher.stop(PUBLISH_GRACE)).await;
     if tokio::time::timeout(PUBLISH_GRACE, async {

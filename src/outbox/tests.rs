@@ -62,8 +62,8 @@ impl Daemon {
     async fn emit(&self, job_id: JobId, numbers: std::ops::Range<usize>, finish: Option<Finish>) {
         let events = numbers.map(|number| OutgoingEvent {
             key: number.to_string(),
-            body: format!("{job_id}:{number}").into_bytes(),
-            frames: vec![Bytes::from(format!("{job_id}:{number}"))],
+            body: format!("{job_id}:{number}").into_bytes().into(),
+            frames: vec![Bytes::from(format!("{job_id}:{number}"))].into(),
         });
         let emission = Emission {
             events: events.collect(),

@@ -135,7 +135,7 @@ impl<'a> Found<'a> {
             if self.is_enough() {
                 break;
             }
-            self.hear(vec![AudioSource::Path(path)]).await;
+            self.hear(vec![AudioSource::Path(path.into())]).await;
         }
     }
 
@@ -224,7 +224,9 @@ fn local_bytes(
 ) -> Option<Bytes> {
     sources.iter().find_map(|source| match source {
         AudioSource::Frame(_) | AudioSource::Base64(_) => source.inline_bytes().ok()?,
-        AudioSource::Path(path) => recording::upload_since(path, options, max_bytes, since),
+        AudioSource::Path(path) => {
+            recording::upload_since(path.expose(), options, max_bytes, since)
+        }
         AudioSource::Url(_) => None,
     })
 }

@@ -314,7 +314,7 @@ impl Pipeline {
         &self,
         record: &JobRecord,
     ) -> Result<Result<Request, RequestError>, LedgerError> {
-        let mut frames = vec![record.request.clone()];
+        let mut frames = vec![record.request.expose().clone()];
         match self.ledger.frames(record.id).await {
             Ok(binary) => frames.extend(binary),
             // The JSON names what is missing and whom to tell: better than a job that never ends.

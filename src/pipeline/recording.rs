@@ -119,8 +119,8 @@ fn first_readable(
                 .inline_bytes()
                 .map(Option::unwrap_or_default)
                 .map_err(|_| SourceError::Base64),
-            AudioSource::Url(url) => fetch(url, options),
-            AudioSource::Path(path) => read_upload(Path::new(path), options, max_bytes),
+            AudioSource::Url(url) => fetch(url.expose(), options),
+            AudioSource::Path(path) => read_upload(Path::new(path.expose()), options, max_bytes),
         };
         match bytes {
             Ok(bytes) => return Ok(bytes),
@@ -315,11 +315,11 @@ fn of_device(
     default_language: Language,
 ) -> Transcript {
     Transcript {
-        text: mobile.text.trim().to_owned(),
+        text: mobile.text.expose().trim().into(),
         language: mobile
             .language
             .or(user_language)
-            .or_else(|| detect_language(&mobile.text).map(|detected| detected.language))
+            .or_else(|| detect_language(mobile.text.expose()).map(|detected| detected.language))
             .unwrap_or(default_language),
         confidence: mobile.confidence,
         source: TranscriptSource::Mobile,

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::domain::{JsonError, PrivateText};
+
 /// Longest id that is taken, in bytes; the longest seen in practice have fewer than 64.
 const MAX_ID_BYTES: usize = 512;
 
@@ -16,7 +18,7 @@ const MAX_VALUES: usize = 250_000;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FieldsError {
     #[error("first frame is not JSON")]
-    NotJson(#[source] serde_json::Error),
+    NotJson(#[source] JsonError),
     #[error("first frame is not a JSON object")]
     NotAnObject,
     #[error("first frame holds more than {MAX_VALUES} values")]
@@ -42,7 +44,7 @@ impl Fields {
         match value {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(_) => Err(FieldsError::NotAnObject),
-            Err(error) => Err(FieldsError::NotJson(error)),
+            Err(error) => Err(FieldsError::NotJson(error.into())),
         }
     }
 
@@ -60,6 +62,11 @@ impl Fields {
             Some(Value::String(text)) if !text.is_empty() => Some(text),
             _ => None,
         }
+    }
+
+    /// A string that is not empty and is a user's own matter.
+    pub(super) fn private(&mut self, key: &str) -> Option<PrivateText> {
+        self.string(key).map(PrivateText::from)
     }
 
     /// An opaque id: a string that is not empty and of sensible length.

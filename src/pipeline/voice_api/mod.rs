@@ -98,7 +98,7 @@ pub(super) fn post(pipeline: &Pipeline, request: VoiceApiRequest, end: &Event) {
     if let VoiceCall::TranslateAsync(_, options) = request.call
         && let Some(url) = options.webhook_url
     {
-        pipeline.webhooks.post(url, end);
+        pipeline.webhooks.post(url.into_exposed(), end);
     }
 }
 
