@@ -62,6 +62,7 @@ const VARIABLES: &[(&str, &str, Kind)] = &[
     ("ENABLE_AUDIO_SERVICES", "audio.enabled", Kind::Boolean),
     ("AUDIO_MAX_SIZE_MB", "audio.max_bytes", Kind::Mebibytes),
     ("AUDIO_MAX_DURATION_SECS", "audio.max_duration_secs", COUNT),
+    ("AUDIO_DECODE_MEMORY_MB", "audio.decode_memory_bytes", Kind::Mebibytes),
     ("UPLOAD_PATH", "audio.upload_roots", Kind::Item),
     ("UPLOAD_DIR", "audio.upload_roots", Kind::Item),
     ("AUDIO_UPLOAD_DIR", "audio.upload_roots", Kind::Item),

@@ -50,6 +50,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+use crate::decoder::DecoderPool;
 use crate::domain::{Deadline, Language};
 use crate::engine::EngineHandle;
 use crate::error::{ErrorCode, Reason, Stage};
@@ -148,6 +149,8 @@ pub struct Pipeline {
     pub outbox: Option<Outbox>,
     /// The engines.
     pub engines: Engines,
+    /// What decodes recordings.
+    pub decoder: Arc<DecoderPool>,
     /// The voices of users.
     pub voices: Voices,
     /// Which models translate what; none while no such model is installed.

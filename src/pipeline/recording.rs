@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use crate::domain::{Language, Pcm, Recording, Transcript, TranscriptSource};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::observe::metrics::AUDIO_DECODED;
 use crate::protocol::{AudioSource, MobileTranscription};
-use crate::stages::decode::{decode, quality_warnings, resample};
+use crate::stages::decode::{quality_warnings, resample};
 use crate::stages::detect::detect_language;
 use crate::stages::transcribe::{SAMPLE_RATE_HZ, TranscribeRequest};
 
@@ -68,19 +69,20 @@ impl SourceError {
 pub(super) async fn decoded(job: &Job, sources: Vec<AudioSource>) -> Result<Recording, JobFailure> {
     job.stage(Stage::Decode, None, ErrorCode::TranscriptionFailed, async {
         let options = job.pipeline.options.clone();
+        let decoder = Arc::clone(&job.pipeline.decoder);
         let deadline = job.deadline.clone();
         let work = move || -> Result<Recording, JobFailure> {
             let max_bytes = options.decode_limits.max_bytes as u64;
             let recording = first_readable(&sources, &options.recording, max_bytes)?;
-            let decoded =
-                decode(&recording, &options.decode_limits, &deadline).map_err(|error| {
-                    JobFailure::of_stage(Stage::Decode, ErrorCode::TranscriptionFailed, &error)
-                })?;
-            for warning in quality_warnings(&decoded.pcm) {
+            let decoded = decoder.decode(&recording, &options.decode_limits, &deadline);
+            let pcm = decoded.map_err(|error| {
+                JobFailure::of_stage(Stage::Decode, ErrorCode::TranscriptionFailed, &error)
+            })?;
+            for warning in quality_warnings(&pcm) {
                 tracing::info!(?warning, "recording is of poor quality");
             }
             Ok(Recording {
-                pcm: decoded.pcm,
+                pcm,
                 sha256: sha256_hex(&recording),
             })
         };

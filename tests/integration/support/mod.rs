@@ -8,6 +8,7 @@ pub mod examples;
 pub mod ffmpeg;
 pub mod gateway;
 pub mod models;
+pub mod processes;
 pub mod recordings;
 pub mod requests;
 pub mod voice_api;
