@@ -23,10 +23,10 @@ use crate::observe::health::DatabaseStatus;
 use crate::observe::metrics::{DOCUMENTS_PENDING, OUTBOX_PENDING};
 use crate::onnx::OnnxError;
 use crate::outbox::{self, Outbox};
-use crate::pipeline::voice_api::{WebhookOptions, Webhooks};
+use crate::pipeline::voice_api::Webhooks;
 use crate::pipeline::{
     CacheOptions, Conversations, Engines, Pipeline, PipelineOptions, RecentTimes, RecordingOptions,
-    UnspokenLanguage,
+    UnspokenLanguage, WebOptions,
 };
 use crate::scheduler::{Scheduler, SchedulerOptions};
 use crate::stages::decode::DecodeLimits;
@@ -162,8 +162,9 @@ pub fn build(
         database: store.clone(),
         documents: (database != DatabaseStatus::Disabled).then_some(id_policy(settings)),
         options: pipeline_options(settings, cache),
-        webhooks: Webhooks::new(WebhookOptions {
+        webhooks: Webhooks::new(WebOptions {
             allowed_hosts: settings.voice_api.allowed_webhook_hosts.clone(),
+            allowed_networks: settings.audio.allowed_url_networks.clone(),
             timeout: Duration::from_secs(settings.voice_api.webhook_timeout_secs),
         }),
         progress: broadcast::Sender::new(PROGRESS_QUEUE_LENGTH),
@@ -507,8 +508,11 @@ fn pipeline_options(settings: &Settings, cache: CacheOptions) -> PipelineOptions
         },
         recording: RecordingOptions {
             upload_roots: audio.upload_roots.clone(),
-            allowed_url_hosts: audio.allowed_url_hosts.clone(),
-            url_timeout: Duration::from_secs(audio.url_timeout_secs),
+            web: WebOptions {
+                allowed_hosts: audio.allowed_url_hosts.clone(),
+                allowed_networks: audio.allowed_url_networks.clone(),
+                timeout: Duration::from_secs(audio.url_timeout_secs),
+            },
             max_url_bytes: audio.url_max_bytes,
         },
         mp3: Mp3Options {

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::Problems;
@@ -20,6 +21,8 @@ pub struct AudioSettings {
     pub upload_roots: Vec<PathBuf>,
     /// Host names that an `audioUrl` may name.
     pub allowed_url_hosts: Vec<String>,
+    /// Networks that are not public, in which hosts of URLs may be all the same.
+    pub allowed_url_networks: Vec<IpNet>,
     /// For the whole download.
     pub url_timeout_secs: u64,
     /// Largest download.
