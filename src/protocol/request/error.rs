@@ -33,6 +33,12 @@ pub enum RequestError {
     /// More values than any request needs.
     #[error("first frame holds too many values")]
     TooManyValues,
+    /// Deeper nesting than any request needs.
+    #[error("first frame is nested too deep")]
+    TooDeep,
+    /// More bytes than any request needs beside a recording or a text.
+    #[error("first frame is too long")]
+    TooLong,
     /// A type that this daemon does not serve.
     #[error("request type {} is not known", shown(.kind))]
     UnknownType {
@@ -118,6 +124,8 @@ impl From<FieldsError> for RequestError {
             FieldsError::NotJson(source) => Self::NotJson(source),
             FieldsError::NotAnObject => Self::NotAnObject,
             FieldsError::TooManyValues => Self::TooManyValues,
+            FieldsError::TooDeep => Self::TooDeep,
+            FieldsError::TooLong => Self::TooLong,
         }
     }
 }
@@ -157,6 +165,8 @@ impl RequestError {
             | Self::NotJson(_)
             | Self::NotAnObject
             | Self::TooManyValues
+            | Self::TooDeep
+            | Self::TooLong
             | Self::UnknownType { .. } => Reason::InvalidRequest,
             Self::Rejected(rejection) => rejection.problem.reason(),
         }
@@ -177,7 +187,9 @@ impl RequestError {
             | Self::TooManyFrames(_)
             | Self::NotJson(_)
             | Self::NotAnObject
-            | Self::TooManyValues => None,
+            | Self::TooManyValues
+            | Self::TooDeep
+            | Self::TooLong => None,
             Self::UnknownType { kind, task_id } => {
                 let kind = kind.expose();
                 let task_id = task_id.clone().filter(|_| kind.starts_with("voice_"))?;
