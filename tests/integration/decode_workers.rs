@@ -217,3 +217,41 @@ fn kill(process: Process) {
         .status();
     assert!(status.unwrap().success());
 }
+
+/// Prints what a worker costs; run it alone, with `--ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn what_a_worker_costs() {
+    let (limits, deadline) = (DecodeLimits::default(), Deadline::none());
+    let wave = wav(std::iter::repeat_n(0.25, 480_000), 1, 48_000);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &wave).unwrap();
+    let opus = recordings::convert(file.path(), &["-c:a", "libopus", "-f", "ogg"]);
+    for (name, recording) in [("wav", Some(wave)), ("opus", opus)] {
+        let Some(recording) = recording else { continue };
+        let time = |work: &dyn Fn()| {
+            let times = (0..20).map(|_| {
+                let start = std::time::Instant::now();
+                work();
+                start.elapsed().as_secs_f64() * 1000.0
+            });
+            let mut times: Vec<f64> = times.collect();
+            times.sort_by(f64::total_cmp);
+            format!("{:.1} ms median, {:.1} ms worst", times[10], times[19])
+        };
+        let here = || drop(decode(&recording, &limits, &deadline).unwrap());
+        println!("{name}, 10 s, in process: {}", time(&here));
+        let warm = pool(1);
+        warm.decode(&recording, &limits, &deadline).unwrap();
+        let there = || drop(warm.decode(&recording, &limits, &deadline).unwrap());
+        println!("{name}, 10 s, warm worker: {}", time(&there));
+        let cold = || drop(pool(1).decode(&recording, &limits, &deadline).unwrap());
+        println!("{name}, 10 s, cold worker: {}", time(&cold));
+        let [worker] = children(std::process::id())[..] else {
+            panic!("run it alone");
+        };
+        let status = worker.status();
+        let [rss, size] = [&status["VmRSS"], &status["VmSize"]];
+        println!("{name}, idle worker afterwards: RSS {rss}, address space {size}");
+    }
+}
