@@ -3,7 +3,8 @@
 mod models;
 mod recalibration;
 
-use std::path::Path;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{broadcast, watch};
 
 use crate::config::{MongoWrite, Settings, Unsupported};
+use crate::decoder::{DecoderOptions, DecoderPool};
 use crate::engine::error_chain;
 use crate::http;
 use crate::intake::{Receiver, SignOfLife};
@@ -21,10 +23,10 @@ use crate::observe::health::DatabaseStatus;
 use crate::observe::metrics::{DOCUMENTS_PENDING, OUTBOX_EVENTS, OUTBOX_PENDING};
 use crate::onnx::OnnxError;
 use crate::outbox::{self, Outbox};
-use crate::pipeline::voice_api::{WebhookOptions, Webhooks};
+use crate::pipeline::voice_api::Webhooks;
 use crate::pipeline::{
     CacheOptions, Conversations, Engines, Pipeline, PipelineOptions, RecentTimes, RecordingOptions,
-    UnspokenLanguage,
+    UnspokenLanguage, WebOptions,
 };
 use crate::scheduler::{Scheduler, SchedulerOptions};
 use crate::stages::decode::DecodeLimits;
@@ -51,6 +53,10 @@ const BACKLOG_INTERVAL: Duration = Duration::from_secs(5);
 const LIFE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time for publishing what is stored when the daemon stops.
 const PUBLISH_GRACE: Duration = Duration::from_secs(5);
+/// Seconds of audio that a second of computing decodes at least; codecs manage hundreds.
+const DECODE_SPEED: u64 = 90;
+/// Computing time for a recording where the longest allowed one is short.
+const MIN_DECODE_CPU_SECS: u64 = 5;
 /// Messages to listeners about the progress of jobs that may wait.
 const PROGRESS_QUEUE_LENGTH: usize = 1024;
 
@@ -150,6 +156,7 @@ pub fn build(
             translate,
             synthesize,
         },
+        decoder: Arc::new(DecoderPool::new(decoder_options(settings)).map_err(AppError::Thread)?),
         voices: Voices::new(voice_options, embed, condition, spoken.clone()),
         routes: models.routes(),
         spoken,
@@ -157,8 +164,9 @@ pub fn build(
         database: store.clone(),
         documents: (database != DatabaseStatus::Disabled).then_some(id_policy(settings)),
         options: pipeline_options(settings, cache),
-        webhooks: Webhooks::new(WebhookOptions {
+        webhooks: Webhooks::new(WebOptions {
             allowed_hosts: settings.voice_api.allowed_webhook_hosts.clone(),
+            allowed_networks: settings.audio.allowed_url_networks.clone(),
             timeout: Duration::from_secs(settings.voice_api.webhook_timeout_secs),
         }),
         progress: broadcast::Sender::new(PROGRESS_QUEUE_LENGTH),
@@ -319,8 +327,9 @@ pub async fn serve(
     intake_stopping.store(true, Ordering::Relaxed);
     blocking(move || intake.stop()).await;
     stop_sender.send_replace(true);
-    if let Err(error) = jobs.await {
-        tracing::error!(%error, "scheduler panicked");
+    // What the panic says, which the error would repeat, may quote a text.
+    if jobs.await.is_err() {
+        tracing::error!("scheduler panicked");
     }
     blocking(move || publisher.stop(PUBLISH_GRACE)).await;
     if tokio::time::timeout(PUBLISH_GRACE, async {
@@ -503,18 +512,35 @@ fn scheduler_options(settings: &Settings) -> SchedulerOptions {
     }
 }
 
+fn decoder_options(settings: &Settings) -> DecoderOptions {
+    let audio = &settings.audio;
+    // Decoding is all computing: more workers than cores would be no faster.
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    DecoderOptions {
+        // The program of this very process, even when a new version has taken its place on disk.
+        program: PathBuf::from("/proc/self/exe"),
+        max_workers: cores.min(settings.jobs.max_concurrent_audio),
+        memory_bytes: audio.max_bytes.saturating_add(audio.decode_memory_bytes),
+        cpu_secs: (audio.max_duration_secs / DECODE_SPEED).max(MIN_DECODE_CPU_SECS),
+    }
+}
+
 fn pipeline_options(settings: &Settings, cache: CacheOptions) -> PipelineOptions {
     let (audio, speech) = (&settings.audio, &settings.synthesize);
     PipelineOptions {
         decode_limits: DecodeLimits {
             max_bytes: usize::try_from(audio.max_bytes).unwrap_or(usize::MAX),
             max_duration_ms: audio.max_duration_secs.saturating_mul(1000),
+            max_decoded_bytes: usize::try_from(audio.max_decoded_bytes()).unwrap_or(usize::MAX),
             ..DecodeLimits::default()
         },
         recording: RecordingOptions {
             upload_roots: audio.upload_roots.clone(),
-            allowed_url_hosts: audio.allowed_url_hosts.clone(),
-            url_timeout: Duration::from_secs(audio.url_timeout_secs),
+            web: WebOptions {
+                allowed_hosts: audio.allowed_url_hosts.clone(),
+                allowed_networks: audio.allowed_url_networks.clone(),
+                timeout: Duration::from_secs(audio.url_timeout_secs),
+            },
             max_url_bytes: audio.url_max_bytes,
         },
         mp3: Mp3Options {

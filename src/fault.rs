@@ -24,9 +24,25 @@ use crate::error::Stage;
 #[error("injected fault")]
 pub struct InjectedFault;
 
-/// The variable that holds the faults.
 #[cfg(debug_assertions)]
-pub const VARIABLE: &str = "TRANSLATOR_FAULT";
+const VARIABLE: &str = "TRANSLATOR_FAULT";
+
+/// The variable that holds the faults, for a process whose environment is cleared otherwise.
+#[cfg(not(debug_assertions))]
+pub fn environment() -> Option<(&'static str, String)> {
+    None
+}
+
+/// The variable that holds the faults, for a process whose environment is cleared otherwise.
+#[cfg(debug_assertions)]
+pub fn environment() -> Option<(&'static str, String)> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "not a setting: a switch for tests that release builds do not have"
+    )]
+    let text = std::env::var(VARIABLE).ok()?;
+    Some((VARIABLE, text))
+}
 
 /// The job that a fault may be meant for.
 #[derive(Debug, Clone, Copy)]
@@ -135,11 +151,7 @@ pub fn disk(site: &str) -> std::io::Result<()> {
 #[cfg(debug_assertions)]
 fn wanted(is_hit: impl Fn(&Fault) -> bool) -> Option<Action> {
     static FAULTS: std::sync::LazyLock<Vec<Fault>> = std::sync::LazyLock::new(|| {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "not a setting: a switch for tests that release builds do not have"
-        )]
-        let text = std::env::var(VARIABLE).unwrap_or_default();
+        let text = environment().map(|(_, text)| text).unwrap_or_default();
         Fault::list(&text).unwrap_or_else(|fault| panic!("{VARIABLE} has {fault:?}"))
     });
     FAULTS

@@ -313,8 +313,8 @@ pub fn new_job(request: &Request, lane: Lane, task_id: String, frames: &[Bytes])
         lane: lane.as_str().to_owned(),
         task_id,
         // Parsed as JSON, so it is UTF-8.
-        request: String::from_utf8_lossy(json).into_owned(),
-        frames: frames.cloned().collect(),
+        request: String::from_utf8_lossy(json).into_owned().into(),
+        frames: frames.cloned().collect::<Vec<_>>().into(),
         user_id: request.user_id().map(str::to_owned),
         public_id,
         events,

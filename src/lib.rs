@@ -20,6 +20,7 @@
 //! | [`store`] | results to MongoDB |
 //! | [`ledger`] | jobs, attempts, checkpoints and events on disk |
 //! | [`engine`] | the thread that owns an engine and the bounded queue before it |
+//! | [`decoder`] | recordings decoded in processes of their own |
 //! | [`stages`] | the engines and codecs: decode, transcribe, translate, embed, measure, synthesize, encode |
 //! | [`registry`] | the models on disk: manifest, verification |
 //! | [`onnx`] | the only place that builds ONNX Runtime sessions |
@@ -35,6 +36,7 @@
 pub mod app;
 pub mod commands;
 pub mod config;
+pub mod decoder;
 pub mod domain;
 pub mod engine;
 pub mod error;

@@ -3,7 +3,7 @@
 //! A model directory holds `manifest.toml` beside the files. A file that is not in the manifest, or
 //! differs from it, is not used.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -85,6 +85,9 @@ pub enum Problem {
     /// Its content is not the manifest's.
     #[error("has another SHA-256 than the manifest says")]
     Hash,
+    /// An engine may take it for a part of a model, and nothing says what it should hold.
+    #[error("is not in the manifest; `translator models lock` writes a new one")]
+    Unlisted,
 }
 
 /// The kinds of models.
@@ -249,12 +252,14 @@ impl Registry {
         !model.requires_acceptance || self.accepted_licences.contains(&model.licence)
     }
 
-    /// The folder of an engine, after checking that its models are intact and may be used.
+    /// The folder of an engine, after checking that its models are intact and may be used, and that
+    /// nothing else is in it: engines look for what they need by its name.
     ///
     /// Reads every byte of files that `checked` does not know yet.
     ///
     /// # Errors
-    /// Nothing is installed, a file differs from the manifest, or a licence is not accepted.
+    /// Nothing is installed, a file differs from the manifest or is not in it, or a licence is not
+    /// accepted.
     pub fn verified_folder(
         &self,
         engine: Engine,
@@ -278,7 +283,41 @@ impl Registry {
                     .map_err(|problem| RegistryError::Damaged { path, problem })?;
             }
         }
-        Ok(self.directory.join(engine.to_string()))
+        let folder = self.directory.join(engine.to_string());
+        self.check_unlisted(engine, &folder)?;
+        Ok(folder)
+    }
+
+    fn check_unlisted(&self, engine: Engine, folder: &Path) -> Result<(), RegistryError> {
+        let listed: HashSet<PathBuf> = self
+            .models(engine)
+            .flat_map(|model| &model.files)
+            .map(|file| self.directory.join(&file.path))
+            .collect();
+        let damaged = |path: &Path, problem| RegistryError::Damaged {
+            path: path.to_owned(),
+            problem,
+        };
+        let mut folders = vec![folder.to_owned()];
+        while let Some(folder) = folders.pop() {
+            let unreadable =
+                |error: std::io::Error| damaged(&folder, Problem::Unreadable(error.kind()));
+            for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
+                let entry = entry.map_err(unreadable)?;
+                let path = entry.path();
+                // Hidden files are nobody's model.
+                if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                    continue;
+                }
+                // A link to a folder counts as a file: it might lead anywhere, and round in circles.
+                if entry.file_type().map_err(unreadable)?.is_dir() {
+                    folders.push(path);
+                } else if !listed.contains(&path) {
+                    return Err(damaged(&path, Problem::Unlisted));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Tells the models of an engine from any others: SHA-256 over the manifest's hashes of their files.
@@ -446,127 +485,4 @@ pub fn sha256_of(path: &Path, mut progress: impl FnMut(u64)) -> std::io::Result<
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn directory_with(manifest: &str, files: &[(&str, &[u8])]) -> tempfile::TempDir {
-        let directory = tempfile::tempdir().unwrap();
-        for (path, content) in files {
-            let path = directory.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
-        }
-        std::fs::write(directory.path().join(MANIFEST_FILE), manifest).unwrap();
-        directory
-    }
-
-    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-
-    fn manifest(sha256: &str, size: u64, path: &str, extra: &str) -> String {
-        format!(
-            "[[model]]\nid = \"w\"\nengine = \"whisper\"\nlicence = \"MIT\"\n{extra}\n\
-             [[model.file]]\npath = \"{path}\"\nsha256 = \"{sha256}\"\nsize_bytes = {size}\n"
-        )
-    }
-
-    #[test]
-    fn intact_files_are_used_and_altered_ones_are_not() {
-        let directory = directory_with(
-            &manifest(ABC, 3, "whisper/a.bin", ""),
-            &[("whisper/a.bin", b"abc")],
-        );
-        let registry = Registry::open(directory.path(), &[]).unwrap();
-        let cache = directory.path().join("checked.json");
-        let file = registry.whisper_file("", &CheckedFiles::with_cache(cache.clone()));
-        assert_eq!(file.unwrap(), directory.path().join("whisper/a.bin"));
-
-        std::fs::write(directory.path().join("whisper/a.bin"), b"abd").unwrap();
-        let error = registry
-            .whisper_file("", &CheckedFiles::default())
-            .unwrap_err();
-        assert!(
-            matches!(
-                error,
-                RegistryError::Damaged {
-                    problem: Problem::Hash,
-                    ..
-                }
-            ),
-            "{error}"
-        );
-        std::fs::write(directory.path().join("whisper/a.bin"), b"ab").unwrap();
-        let error = registry.whisper_file("", &CheckedFiles::with_cache(cache));
-        assert!(matches!(
-            error,
-            Err(RegistryError::Damaged {
-                problem: Problem::Size {
-                    expected: 3,
-                    actual: 2
-                },
-                ..
-            })
-        ));
-    }
-
-    #[test]
-    fn a_manifest_cannot_point_outside() {
-        for path in ["../secret", "/etc/passwd", "whisper/../../x"] {
-            let directory = directory_with(&manifest(ABC, 3, path, ""), &[]);
-            let error = Registry::open(directory.path(), &[]).unwrap_err();
-            assert!(matches!(error, RegistryError::Outside { .. }), "{path}");
-        }
-    }
-
-    #[test]
-    fn a_limiting_licence_must_be_accepted_by_name() {
-        let directory = directory_with(
-            &manifest(ABC, 3, "whisper/a.bin", "requires_acceptance = true"),
-            &[("whisper/a.bin", b"abc")],
-        );
-        let checked = CheckedFiles::default();
-        let refused = Registry::open(directory.path(), &[]).unwrap();
-        let error = refused.whisper_file("", &checked).unwrap_err();
-        assert!(error.to_string().contains("accept_licenses"), "{error}");
-        let accepted = Registry::open(directory.path(), &["MIT".to_owned()]).unwrap();
-        assert!(accepted.whisper_file("", &checked).is_ok());
-    }
-
-    #[test]
-    fn the_hint_chooses_among_whisper_files() {
-        let text = manifest(ABC, 3, "whisper/ggml-base.bin", "")
-            + &manifest(ABC, 3, "whisper/ggml-large-v3.bin", "");
-        let directory = directory_with(
-            &text,
-            &[
-                ("whisper/ggml-base.bin", b"abc"),
-                ("whisper/ggml-large-v3.bin", b"abc"),
-            ],
-        );
-        let registry = Registry::open(directory.path(), &[]).unwrap();
-        let chosen = registry.whisper_file("large-v3", &CheckedFiles::default());
-        assert!(chosen.unwrap().ends_with("ggml-large-v3.bin"));
-    }
-
-    #[test]
-    fn a_voice_activity_detector_may_be_missing_but_not_damaged() {
-        let file = |registry: &Registry| registry.vad_file(&CheckedFiles::default());
-        let text = manifest(ABC, 3, "whisper/a.bin", "");
-        let directory = directory_with(&text, &[]);
-        let without = Registry::open(directory.path(), &[]).unwrap();
-        assert_eq!(file(&without).unwrap(), None);
-
-        let text = manifest(ABC, 3, "vad/a.onnx", "").replace("\"whisper\"", "\"vad\"");
-        let directory = directory_with(&text, &[("vad/a.onnx", b"abc")]);
-        let with = Registry::open(directory.path(), &[]).unwrap();
-        let found = directory.path().join("vad/a.onnx");
-        assert_eq!(file(&with).unwrap(), Some(found.clone()));
-        std::fs::write(found, b"abd").unwrap();
-        assert!(matches!(file(&with), Err(RegistryError::Damaged { .. })));
-    }
-
-    #[test]
-    fn a_missing_directory_says_what_to_do() {
-        let error = Registry::open(Path::new("no-such-folder"), &[]).unwrap_err();
-        assert!(error.to_string().contains("MODELS_PATH"), "{error}");
-    }
-}
+mod tests;

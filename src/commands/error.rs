@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::app::AppError;
 use crate::config::ConfigError;
+use crate::decoder::worker::WorkerError;
 use crate::ledger::LedgerError;
 use crate::registry::RegistryError;
 
@@ -27,6 +28,9 @@ pub enum CommandError {
     /// The ledger refuses.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A decode worker ended before its input.
+    #[error(transparent)]
+    DecodeWorker(#[from] WorkerError),
     /// Metrics could not be set up.
     #[error("metrics could not be set up")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),

@@ -11,6 +11,7 @@
 //! | `check_config` | the settings in force |
 //! | `healthcheck` | the probe of a container |
 //! | `demo` | daemon and client together |
+//! | `decode_worker` | what the daemon starts to decode recordings |
 //! | `request` | requests as the gateway writes them |
 //! | `answer` | events as people read them, and the files they bring |
 //! | `client` | the sockets of a client |
@@ -18,6 +19,7 @@
 mod answer;
 mod check_config;
 mod client;
+mod decode_worker;
 mod demo;
 mod doctor;
 mod error;
@@ -89,6 +91,8 @@ enum Command {
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Start a daemon, send it a sample voice message, keep the speech
     Demo(demo::DemoArgs),
+    /// Decode recordings for a daemon; it starts this itself
+    DecodeWorker(decode_worker::DecodeWorkerArgs),
 }
 
 /// Runs one command.
@@ -116,6 +120,8 @@ pub fn run(cli: Cli) -> ExitCode {
             load(config).and_then(|loaded| healthcheck::run(&loaded.settings, &args))
         }
         Command::Demo(args) => load(config).and_then(|loaded| demo::run(&loaded.settings, &args)),
+        // It gets all that it needs from the daemon.
+        Command::DecodeWorker(args) => decode_worker::run(&args),
     };
     result.unwrap_or_else(|error| {
         complain(format_args!("translator: {}", error_chain(&error)));

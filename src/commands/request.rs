@@ -164,7 +164,7 @@ mod tests {
             panic!("not understood");
         };
         assert_eq!(request.message_id, outgoing.message_id);
-        assert_eq!(request.audio, [AudioSource::Frame(recording.bytes)]);
+        assert_eq!(request.audio, [AudioSource::Frame(recording.bytes.into())]);
         assert_eq!(request.audio_mime_type.as_deref(), Some("audio/webm"));
         assert_eq!(request.sender_id, "ada");
         assert!(!request.generate_voice_clone);

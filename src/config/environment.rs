@@ -3,6 +3,7 @@
 use std::fmt;
 
 use config::{Value, ValueKind};
+use ipnet::IpNet;
 
 use super::ConnectionUrl;
 
@@ -18,6 +19,8 @@ enum Kind {
     List,
     /// Whole numbers between commas; `none` for none.
     Numbers,
+    /// Networks between commas, such as `10.0.0.0/8`.
+    Networks,
     /// One item of a list that several variables add to.
     Item,
     /// One of these words, in any case; the pair's second is the setting's word for it.
@@ -65,10 +68,12 @@ const VARIABLES: &[(&str, &str, Kind)] = &[
     ("ENABLE_AUDIO_SERVICES", "audio.enabled", Kind::Boolean),
     ("AUDIO_MAX_SIZE_MB", "audio.max_bytes", Kind::Mebibytes),
     ("AUDIO_MAX_DURATION_SECS", "audio.max_duration_secs", COUNT),
+    ("AUDIO_DECODE_MEMORY_MB", "audio.decode_memory_bytes", Kind::Mebibytes),
     ("UPLOAD_PATH", "audio.upload_roots", Kind::Item),
     ("UPLOAD_DIR", "audio.upload_roots", Kind::Item),
     ("AUDIO_UPLOAD_DIR", "audio.upload_roots", Kind::Item),
     ("AUDIO_URL_HOSTS", "audio.allowed_url_hosts", Kind::List),
+    ("AUDIO_URL_NETWORKS", "audio.allowed_url_networks", Kind::Networks),
     ("OUTPUT_DIR", "output.path", Kind::Text),
     ("AUDIO_OUTPUT_DIR", "output.path", Kind::Text),
     ("TTS_OUTPUT_DIR", "output.path", Kind::Text),
@@ -195,12 +200,11 @@ impl Kind {
                     .filter(|number| (1..=1024).contains(number))?;
                 Some((mebibytes << 20).into())
             }
-            Self::List => {
-                let items = text
-                    .split(',')
-                    .map(str::trim)
-                    .filter(|item| !item.is_empty());
-                Some(items.map(str::to_owned).collect::<Vec<_>>().into())
+            Self::List => Some(items(text).collect::<Vec<_>>().into()),
+            Self::Networks => {
+                let mut networks = items(text);
+                let are_networks = networks.all(|network| network.parse::<IpNet>().is_ok());
+                are_networks.then(|| items(text).collect::<Vec<_>>().into())
             }
             Self::Numbers if text.eq_ignore_ascii_case("none") => Some(Vec::<i64>::new().into()),
             Self::Numbers => {
@@ -233,6 +237,7 @@ impl fmt::Display for Kind {
             Self::Text | Self::Item | Self::List => f.write_str("a text"),
             Self::Numbers => f.write_str("none, or numbers with commas"),
             Self::Boolean | Self::Debug => f.write_str("true or false"),
+            Self::Networks => f.write_str("networks such as 10.0.0.0/8"),
             Self::Number(least, most) => write!(f, "a number from {least} to {most}"),
             Self::Mebibytes => f.write_str("a number from 1 to 1024"),
             Self::Word(words) => {
@@ -243,6 +248,12 @@ impl fmt::Display for Kind {
             Self::MongoUrl => f.write_str("a MongoDB address"),
         }
     }
+}
+
+/// What stands between commas.
+fn items(text: &str) -> impl Iterator<Item = String> {
+    let items = text.split(',').map(str::trim);
+    items.filter(|item| !item.is_empty()).map(str::to_owned)
 }
 
 fn boolean(text: &str) -> Option<bool> {

@@ -158,13 +158,14 @@ fn nonsense_in_the_environment_is_ignored_with_a_warning() {
         ("TRANSLATION_CACHE_TTL", "-1"),
         ("CACHE_MAX_ENTRIES", "lots"),
         ("TRANSLATOR_REPUBLISH_SECS", "5, soon"),
+        ("AUDIO_URL_NETWORKS", "10.0.0.0/8, 10.0.0.0/99"),
         ("NOT_OURS", "x"),
     ]);
     assert_eq!(settings.zmq.pull_port, 5555);
     assert_eq!(settings.mongo.url, None);
     assert!(settings.audio.enabled);
     let texts: Vec<_> = warnings.iter().map(Warning::to_string).collect();
-    assert_eq!(texts.len(), 10, "{texts:#?}");
+    assert_eq!(texts.len(), 11, "{texts:#?}");
     assert_eq!(
         texts[0],
         "environment variable TRANSLATOR_ZMQ_PULL_PORT is ignored: it is not a number from 0 to 65535"
@@ -177,6 +178,8 @@ fn variables_are_read_by_their_kind() {
     let (settings, warnings) = from_environment(&[
         ("AUDIO_MAX_SIZE_MB", "20"),
         ("AUDIO_URL_HOSTS", "a.example, b.example,"),
+        ("AUDIO_URL_NETWORKS", "10.0.0.0/8, fd00::/8"),
+        ("AUDIO_DECODE_MEMORY_MB", "256"),
         ("UPLOAD_PATH", "one"),
         ("AUDIO_UPLOAD_DIR", "two"),
         ("TRANSLATOR_DEVICE", "CUDA"),
@@ -199,6 +202,11 @@ fn variables_are_read_by_their_kind() {
     assert!(never.outbox.republish_secs.is_empty());
     assert_eq!(settings.audio.max_bytes, 20 << 20);
     assert_eq!(settings.audio.allowed_url_hosts, ["a.example", "b.example"]);
+    let networks: Vec<_> = ["10.0.0.0/8", "fd00::/8"]
+        .map(|net| net.parse().unwrap())
+        .into();
+    assert_eq!(settings.audio.allowed_url_networks, networks);
+    assert_eq!(settings.audio.decode_memory_bytes, 256 << 20);
     assert_eq!(
         settings.audio.upload_roots,
         [Path::new("one"), Path::new("two")]

@@ -1,12 +1,13 @@
 //! Audio as it travels between stages.
 
-use std::fmt;
 use std::sync::Arc;
 
+use super::Private;
+
 /// Mono PCM, 32-bit float in −1..1, shared without copying.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Pcm {
-    samples: Arc<[f32]>,
+    samples: Private<Arc<[f32]>>,
     sample_rate_hz: u32,
 }
 
@@ -14,14 +15,14 @@ impl Pcm {
     /// Wraps mono samples taken at `sample_rate_hz` (at least 1).
     pub fn new(samples: impl Into<Arc<[f32]>>, sample_rate_hz: u32) -> Self {
         Self {
-            samples: samples.into(),
+            samples: Private::from(samples.into()),
             sample_rate_hz: sample_rate_hz.max(1),
         }
     }
 
     /// The samples, in −1..1.
     pub fn samples(&self) -> &[f32] {
-        &self.samples
+        self.samples.expose()
     }
 
     /// Samples per second.
@@ -31,7 +32,7 @@ impl Pcm {
 
     /// Length in whole milliseconds, rounded down.
     pub fn duration_ms(&self) -> u64 {
-        self.samples.len() as u64 * 1000 / u64::from(self.sample_rate_hz)
+        self.samples().len() as u64 * 1000 / u64::from(self.sample_rate_hz)
     }
 }
 
@@ -42,14 +43,4 @@ pub struct Recording {
     pub pcm: Pcm,
     /// SHA-256 of the bytes as they came, in hexadecimal.
     pub sha256: String,
-}
-
-/// Shows the length only: audio is personal data.
-impl fmt::Debug for Pcm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pcm")
-            .field("duration_ms", &self.duration_ms())
-            .field("sample_rate_hz", &self.sample_rate_hz)
-            .finish()
-    }
 }

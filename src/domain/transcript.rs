@@ -1,10 +1,8 @@
 //! What was said in a recording.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use super::Language;
+use super::{Language, PrivateText};
 
 /// Who produced a transcript.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,11 +15,11 @@ pub enum TranscriptSource {
 }
 
 /// A stretch of speech with its text.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Segment {
     /// The words, trimmed.
-    pub text: String,
+    pub text: PrivateText,
     /// Start from the beginning of the audio.
     pub start_ms: u64,
     /// End from the beginning of the audio, at least `start_ms`.
@@ -41,11 +39,11 @@ pub struct Segment {
 }
 
 /// The text of a recording.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Transcript {
     /// Segment texts joined by one space; empty when nobody speaks.
-    pub text: String,
+    pub text: PrivateText,
     /// The language spoken.
     pub language: Language,
     /// Probability in 0..1 that language and words are right; 0 when the text is blank.
@@ -65,30 +63,6 @@ pub struct Transcript {
 impl Transcript {
     /// True when nobody speaks: there is nothing to translate.
     pub fn is_blank(&self) -> bool {
-        self.text.trim().is_empty()
-    }
-}
-
-/// Shows times and length only: what people say is personal data.
-impl fmt::Debug for Segment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Segment")
-            .field("characters", &self.text.chars().count())
-            .field("start_ms", &self.start_ms)
-            .field("end_ms", &self.end_ms)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Shows shape and length only: what people say is personal data.
-impl fmt::Debug for Transcript {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transcript")
-            .field("characters", &self.text.chars().count())
-            .field("language", &self.language)
-            .field("confidence", &self.confidence)
-            .field("source", &self.source)
-            .field("segments", &self.segments.len())
-            .finish_non_exhaustive()
+        self.text.expose().trim().is_empty()
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::private::Shown;
+
 /// The OpenVoice embedding of a speaker: identity, not normalised (`[256]` with the real extractor).
 #[derive(Clone, PartialEq)]
 pub struct SpeakerEmbedding(pub Arc<[f32]>);
@@ -29,21 +31,21 @@ pub struct Conditioning {
     pub speaker_embedding: Arc<[f32]>,
 }
 
-/// Shows the dimension only: a voice print is personal data.
+/// Shows dimension and hash only: a voice print is personal data.
 impl fmt::Debug for SpeakerEmbedding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SpeakerEmbedding([{}])", self.0.len())
+        f.debug_tuple("SpeakerEmbedding")
+            .field(&Shown(&self.0))
+            .finish()
     }
 }
 
-/// Shows the dimensions only: a voice print is personal data.
+/// Shows dimensions and hashes only: a voice print is personal data.
 impl fmt::Debug for Conditioning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Conditioning(latents [{}], speaker embedding [{}])",
-            self.latents.len(),
-            self.speaker_embedding.len()
-        )
+        f.debug_struct("Conditioning")
+            .field("latents", &Shown(&self.latents))
+            .field("speaker_embedding", &Shown(&self.speaker_embedding))
+            .finish()
     }
 }

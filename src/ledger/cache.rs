@@ -1,13 +1,11 @@
 //! Statements on results that may be given out again.
 
-use std::fmt;
-
-use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::blobs::optional_blob_ref;
 use super::records::CacheLimits;
 use super::{BlobRef, LedgerError};
+use crate::domain::{Private, PrivateBytes};
 
 /// What a cache entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +32,7 @@ impl CacheKind {
 }
 
 /// A result to be kept.
+#[derive(Debug)]
 pub struct NewCacheEntry {
     /// What it is.
     pub kind: CacheKind,
@@ -42,31 +41,18 @@ pub struct NewCacheEntry {
     /// Whose it is: deleted with the user.
     pub user_id: Option<String>,
     /// A small record, as JSON.
-    pub payload: Vec<u8>,
+    pub payload: Private<Vec<u8>>,
     /// What is too large for the database, as audio.
-    pub blob: Option<Bytes>,
+    pub blob: Option<PrivateBytes>,
 }
 
 /// A result that was kept; [`Ledger::blob`](super::Ledger::blob) reads the large part.
+#[derive(Debug)]
 pub struct CacheEntry {
     /// See [`NewCacheEntry::payload`].
-    pub payload: Vec<u8>,
+    pub payload: Private<Vec<u8>>,
     /// See [`NewCacheEntry::blob`].
     pub blob: Option<BlobRef>,
-}
-
-/// Shows the kind only: entries hold what people said.
-impl fmt::Debug for NewCacheEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NewCacheEntry({})", self.kind.as_str())
-    }
-}
-
-/// Shows nothing: entries hold what people said.
-impl fmt::Debug for CacheEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CacheEntry")
-    }
 }
 
 pub(super) fn store(

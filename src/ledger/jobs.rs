@@ -1,5 +1,6 @@
 //! Statements on jobs, their frames and their checkpoints.
 
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::blobs::{blob_ref, optional_blob_ref};
@@ -301,7 +302,7 @@ fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
         attempts: row.get(6)?,
         received_at_ms: row.get(7)?,
         finished_at_ms: row.get(8)?,
-        request: row.get::<_, String>(9)?.into(),
+        request: Bytes::from(row.get::<_, String>(9)?).into(),
         user_id: row.get(10)?,
         public_id: row.get(11)?,
         reason: row.get(12)?,

@@ -39,6 +39,7 @@ use rusqlite::Connection;
 use blobs::BlobStore;
 use writer::Writer;
 
+use crate::domain::PrivateBytes;
 use crate::domain::timestamp::now_unix_ms;
 use crate::fault;
 use crate::storage::Storage;
@@ -171,7 +172,7 @@ impl Ledger {
             };
             if let Some(blob) = request {
                 match store.blobs.read(&blob) {
-                    Ok(request) => record.request = request,
+                    Ok(request) => record.request = request.into(),
                     // A job that cannot be read can at least end.
                     Err(error @ LedgerError::DamagedBlob { .. }) => {
                         tracing::error!(job.id = job_id.0, %error, "a request is lost");
@@ -218,7 +219,7 @@ impl Ledger {
         self.off_thread(move |store| {
             fault::disk("checkpoint")
                 .map_err(|source| io_error(store.storage.directory(), source))?;
-            let blob = store.blobs.put_all(checkpoint.blob.as_slice())?.pop();
+            let blob = store.put_blob(checkpoint.blob)?;
             let stored = Checkpoint {
                 stage: checkpoint.stage,
                 item: checkpoint.item,
@@ -406,9 +407,9 @@ impl Ledger {
     ///
     /// # Errors
     /// The disk or the database fails.
-    pub async fn cache(&self, entry: NewCacheEntry) -> Result<(), LedgerError> {
+    pub async fn cache(&self, mut entry: NewCacheEntry) -> Result<(), LedgerError> {
         self.off_thread(move |store| {
-            let blob = store.blobs.put_all(entry.blob.as_slice())?.pop();
+            let blob = store.put_blob(entry.blob.take())?;
             store.writer.write(move |connection| {
                 cache::store(connection, &entry, blob.as_ref(), now_unix_ms())
             })
@@ -505,7 +506,7 @@ impl Store {
         for mut job in batch {
             stored.push(jobs::StoredJob {
                 request: self.put_request(&mut job)?,
-                frames: self.blobs.put_all(&job.frames)?,
+                frames: self.blobs.put_all(job.frames.expose())?,
                 events: self.put_events(std::mem::take(&mut job.events))?,
                 job,
             });
@@ -517,14 +518,19 @@ impl Store {
     /// Stores a large request, so that the database reads and writes small rows; what would become no job
     /// leaves nothing on the disk.
     fn put_request(&self, job: &mut NewJob) -> Result<Option<BlobRef>, LedgerError> {
-        if job.request.len() <= MAX_INLINE_REQUEST_BYTES
+        if job.request.expose().len() <= MAX_INLINE_REQUEST_BYTES
             || job.is_surplus
             || self.read(|connection| jobs::is_repeat(connection, job))?
         {
             return Ok(None);
         }
-        let request = Bytes::from(std::mem::take(&mut job.request));
-        Ok(self.blobs.put_all(&[request])?.pop())
+        let request = std::mem::take(&mut job.request).into_exposed();
+        Ok(self.blobs.put_all(&[Bytes::from(request)])?.pop())
+    }
+
+    fn put_blob(&self, blob: Option<PrivateBytes>) -> Result<Option<BlobRef>, LedgerError> {
+        let blob = blob.map(PrivateBytes::into_exposed);
+        Ok(self.blobs.put_all(blob.as_slice())?.pop())
     }
 
     /// Stores the binary frames of events; the events themselves are the caller's to store.
@@ -533,7 +539,8 @@ impl Store {
         events: Vec<OutgoingEvent>,
     ) -> Result<Vec<events::StoredEvent>, LedgerError> {
         let put = |mut event: OutgoingEvent| {
-            let frames = self.blobs.put_all(&std::mem::take(&mut event.frames))?;
+            let frames = std::mem::take(&mut event.frames);
+            let frames = self.blobs.put_all(frames.expose())?;
             Ok(events::StoredEvent { event, frames })
         };
         events.into_iter().map(put).collect()

@@ -1,4 +1,4 @@
-//! What goes into the ledger and what comes out. No `Debug` output shows text or bytes of a job.
+//! What goes into the ledger and what comes out. Text and bytes of a job are [private](Private).
 
 use std::fmt;
 
@@ -6,6 +6,7 @@ use bytes::Bytes;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use super::BlobRef;
+use crate::domain::{Private, PrivateBytes, PrivateText};
 
 /// Names a job; later jobs have larger ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,6 +15,18 @@ pub struct JobId(pub i64);
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl<T: ToSql> ToSql for Private<T> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        self.expose().to_sql()
+    }
+}
+
+impl<T: FromSql> FromSql for Private<T> {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        T::column_result(value).map(Self::from)
     }
 }
 
@@ -81,7 +94,7 @@ impl FromSql for JobState {
 }
 
 /// A request that was checked and is to be kept.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct NewJob {
     /// What makes two requests the same job, or with [`items`](Self::items) the same task.
     pub key: String,
@@ -96,26 +109,15 @@ pub struct NewJob {
     /// The task id of every event of the job.
     pub task_id: String,
     /// The request as JSON text.
-    pub request: String,
+    pub request: PrivateText,
     /// The binary frames after the JSON, in order.
-    pub frames: Vec<Bytes>,
+    pub frames: Private<Vec<Bytes>>,
     /// Whose job it is: the owner of the voice, or who asks.
     pub user_id: Option<String>,
     /// What peers call the job, where they may ask for it.
     pub public_id: Option<String>,
     /// Events that are stored with the job: the answer that it was accepted.
     pub events: Vec<OutgoingEvent>,
-}
-
-impl fmt::Debug for NewJob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NewJob")
-            .field("kind", &self.kind)
-            .field("task_id", &self.task_id)
-            .field("request_bytes", &self.request.len())
-            .field("frames", &self.frames.len())
-            .finish_non_exhaustive()
-    }
 }
 
 /// What became of a request. What of it earlier jobs have done, which have ended, waits to be published
@@ -136,7 +138,7 @@ pub enum Accepted {
 }
 
 /// A job as it is stored.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct JobRecord {
     /// The job.
     pub id: JobId,
@@ -157,7 +159,7 @@ pub struct JobRecord {
     /// When the job ended.
     pub finished_at_ms: Option<i64>,
     /// See [`NewJob::request`].
-    pub request: Bytes,
+    pub request: PrivateBytes,
     /// Those of [`NewJob::items`] that this job answers.
     pub items: Vec<String>,
     /// See [`NewJob::user_id`].
@@ -170,60 +172,30 @@ pub struct JobRecord {
     pub started_at_ms: Option<i64>,
 }
 
-impl fmt::Debug for JobRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobRecord")
-            .field("id", &self.id)
-            .field("kind", &self.kind)
-            .field("task_id", &self.task_id)
-            .field("state", &self.state)
-            .field("attempts", &self.attempts)
-            .finish_non_exhaustive()
-    }
-}
-
 /// What a stage of a job made.
+#[derive(Debug)]
 pub struct NewCheckpoint {
     /// The stage's name.
     pub stage: String,
     /// The language, or empty for a stage that runs once.
     pub item: String,
     /// A small record, as JSON.
-    pub payload: Vec<u8>,
+    pub payload: Private<Vec<u8>>,
     /// What is too large for the database, as audio.
-    pub blob: Option<Bytes>,
-}
-
-impl fmt::Debug for NewCheckpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NewCheckpoint")
-            .field("stage", &self.stage)
-            .field("item", &self.item)
-            .finish_non_exhaustive()
-    }
+    pub blob: Option<PrivateBytes>,
 }
 
 /// A checkpoint as it is stored; [`Ledger::blob`](super::Ledger::blob) reads the large part.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Checkpoint {
     /// See [`NewCheckpoint::stage`].
     pub stage: String,
     /// See [`NewCheckpoint::item`].
     pub item: String,
     /// See [`NewCheckpoint::payload`].
-    pub payload: Vec<u8>,
+    pub payload: Private<Vec<u8>>,
     /// See [`NewCheckpoint::blob`].
     pub blob: Option<BlobRef>,
-}
-
-impl fmt::Debug for Checkpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Checkpoint")
-            .field("stage", &self.stage)
-            .field("item", &self.item)
-            .field("blob", &self.blob)
-            .finish_non_exhaustive()
-    }
 }
 
 /// A job that is to be done, as the scheduler needs it.
@@ -257,7 +229,7 @@ impl From<Finish> for JobState {
 }
 
 /// An event to be published.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct OutgoingEvent {
     /// Names the event within its job, as `transcription_ready` or `audio:fr`.
     pub key: String,
@@ -266,24 +238,13 @@ pub struct OutgoingEvent {
     /// Whether a subscriber that has the event drops a repeat of it.
     pub is_repeatable: bool,
     /// The JSON of frame 0.
-    pub body: Vec<u8>,
+    pub body: Private<Vec<u8>>,
     /// The binary frames after it.
-    pub frames: Vec<Bytes>,
-}
-
-impl fmt::Debug for OutgoingEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OutgoingEvent")
-            .field("key", &self.key)
-            .field("kind", &self.kind)
-            .field("body_bytes", &self.body.len())
-            .field("frames", &self.frames.len())
-            .finish()
-    }
+    pub frames: Private<Vec<Bytes>>,
 }
 
 /// An upsert for the document store, or a deletion.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct DocumentWrite {
     /// Writes with equal keys reach the store in the order in which they were stored here. A job
     /// stores one write per key.
@@ -293,15 +254,7 @@ pub struct DocumentWrite {
     /// Which document, as JSON text.
     pub filter: String,
     /// What is written, as JSON text; `null` deletes.
-    pub document: String,
-}
-
-impl fmt::Debug for DocumentWrite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DocumentWrite")
-            .field("collection", &self.collection)
-            .finish_non_exhaustive()
-    }
+    pub document: PrivateText,
 }
 
 /// What a job hands over at once: kept as a whole or not at all.
@@ -327,7 +280,7 @@ pub struct EventRef {
 }
 
 /// An event that was published and of which it is not known whether anybody has taken it.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct UnsettledEvent {
     /// The event.
     pub event: EventRef,
@@ -336,19 +289,9 @@ pub struct UnsettledEvent {
     /// See [`OutgoingEvent::kind`].
     pub kind: String,
     /// See [`OutgoingEvent::body`].
-    pub body: Vec<u8>,
+    pub body: Private<Vec<u8>>,
     /// When its job was accepted, milliseconds since 1970.
     pub received_at_ms: i64,
-}
-
-impl fmt::Debug for UnsettledEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnsettledEvent")
-            .field("event", &self.event)
-            .field("task_id", &self.task_id)
-            .field("kind", &self.kind)
-            .finish_non_exhaustive()
-    }
 }
 
 /// When published events are published again, see [`Ledger::due_events_blocking`].
@@ -365,7 +308,7 @@ pub struct RepeatWindow<'a> {
 }
 
 /// A document write that waits.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct PendingDocument {
     /// Names the write in [`Ledger::mark_document`](super::Ledger::mark_document).
     pub id: i64,
@@ -375,17 +318,6 @@ pub struct PendingDocument {
     pub attempts: u32,
     /// What is to be written.
     pub write: DocumentWrite,
-}
-
-impl fmt::Debug for PendingDocument {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PendingDocument")
-            .field("id", &self.id)
-            .field("job_id", &self.job_id)
-            .field("attempts", &self.attempts)
-            .field("write", &self.write)
-            .finish()
-    }
 }
 
 /// What became of a try to write a document.

@@ -16,8 +16,8 @@ fn job(key: &str) -> NewJob {
         kind: "audio_process".into(),
         lane: "audio".into(),
         task_id: format!("task of {key}"),
-        request: format!(r#"{{"secret":"{key}"}}"#),
-        frames: vec![Bytes::from(format!("audio of {key}")), Bytes::new()],
+        request: format!(r#"{{"secret":"{key}"}}"#).into(),
+        frames: vec![Bytes::from(format!("audio of {key}")), Bytes::new()].into(),
         ..NewJob::default()
     }
 }
@@ -38,8 +38,8 @@ fn retention(age_ms: i64) -> Retention {
 fn event(key: &str) -> OutgoingEvent {
     OutgoingEvent {
         key: key.into(),
-        body: format!(r#"{{"type":"{key}"}}"#).into_bytes(),
-        frames: vec![Bytes::from(format!("speech of {key}"))],
+        body: format!(r#"{{"type":"{key}"}}"#).into_bytes().into(),
+        frames: vec![Bytes::from(format!("speech of {key}"))].into(),
         ..OutgoingEvent::default()
     }
 }
@@ -91,8 +91,8 @@ async fn what_was_answered_survives_a_kill() {
     let checkpoint = |item: &str, payload: &str| NewCheckpoint {
         stage: "synthesize".into(),
         item: item.into(),
-        payload: payload.into(),
-        blob: Some(Bytes::from_static(b"mp3")),
+        payload: payload.as_bytes().to_vec().into(),
+        blob: Some(Bytes::from_static(b"mp3").into()),
     };
     ledger
         .checkpoint(second, checkpoint("fr", "1"))
@@ -120,16 +120,19 @@ async fn what_was_answered_survives_a_kill() {
     assert_eq!((waiting.state, waiting.attempts), (JobState::Accepted, 0));
     let begun = revived.load(second).await.unwrap().unwrap();
     assert_eq!((begun.state, begun.attempts), (JobState::Running, 1));
-    assert_eq!(begun.request, job("b").request);
+    assert_eq!(begun.request.expose(), job("b").request.expose());
     assert_eq!(begun.task_id, "task of b");
-    assert_eq!(revived.frames(second).await.unwrap(), job("b").frames);
+    assert_eq!(
+        revived.frames(second).await.unwrap(),
+        job("b").frames.into_exposed()
+    );
     let checkpoints = revived.checkpoints(second).await.unwrap();
     assert_eq!(
         checkpoints.len(),
         1,
         "a checkpoint replaces the one before it"
     );
-    assert_eq!(checkpoints[0].payload, b"2");
+    assert_eq!(checkpoints[0].payload.expose(), b"2");
     let blob = checkpoints[0].blob.clone().unwrap();
     assert_eq!(revived.blob(blob).await.unwrap(), "mp3");
 
@@ -365,8 +368,8 @@ async fn purging_keeps_what_is_needed() {
     let shared_blob = NewCheckpoint {
         stage: "decode".into(),
         item: String::new(),
-        payload: Vec::new(),
-        blob: Some(Bytes::from_static(b"audio of done")),
+        payload: Vec::new().into(),
+        blob: Some(Bytes::from_static(b"audio of done").into()),
     };
     ledger.checkpoint(open, shared_blob).await.unwrap();
 
@@ -393,7 +396,10 @@ async fn purging_keeps_what_is_needed() {
         Purged { jobs: 0, blobs: 1 }
     );
     assert!(ledger.load(done).await.unwrap().is_none());
-    assert_eq!(ledger.frames(waiting).await.unwrap(), job("waiting").frames);
+    assert_eq!(
+        ledger.frames(waiting).await.unwrap(),
+        job("waiting").frames.into_exposed()
+    );
     let checkpoint = ledger.checkpoints(open).await.unwrap().remove(0);
     assert_eq!(
         ledger.blob(checkpoint.blob.unwrap()).await.unwrap(),
@@ -409,8 +415,8 @@ async fn a_changed_payload_is_never_handed_out_and_heals_when_stored_again() {
     let stored = |payload: &'static [u8]| NewCheckpoint {
         stage: "encode".into(),
         item: "fr".into(),
-        payload: Vec::new(),
-        blob: Some(Bytes::from_static(payload)),
+        payload: Vec::new().into(),
+        blob: Some(Bytes::from_static(payload).into()),
     };
     ledger.checkpoint(job_id, stored(b"bytes")).await.unwrap();
     let blob = ledger.checkpoints(job_id).await.unwrap()[0]
@@ -482,7 +488,7 @@ async fn debug_output_shows_no_text() {
     let canary = "canary";
     let request = NewJob {
         request: canary.into(),
-        frames: vec![Bytes::from_static(canary.as_bytes())],
+        frames: vec![Bytes::from_static(canary.as_bytes())].into(),
         ..job("a")
     };
     let mut shown = format!("{request:?}");
@@ -492,12 +498,12 @@ async fn debug_output_shows_no_text() {
     let checkpoint = NewCheckpoint {
         stage: "transcribe".into(),
         item: String::new(),
-        payload: canary.into(),
+        payload: canary.as_bytes().to_vec().into(),
         blob: None,
     };
     let emission = Emission {
         events: vec![OutgoingEvent {
-            body: canary.into(),
+            body: canary.as_bytes().to_vec().into(),
             ..event("e")
         }],
         documents: vec![write("k", canary)],

@@ -1,13 +1,12 @@
 //! Statements on what the voice API remembers: translations of a user, feedback, and figures.
 
-use std::fmt;
-
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Ledger, LedgerError};
+use crate::domain::PrivateText;
 
 /// A translation that the voice API has made.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct VoiceTranslationRecord {
     /// Its name; keeping it again replaces it.
     pub id: String,
@@ -18,9 +17,9 @@ pub struct VoiceTranslationRecord {
     /// The language that was spoken.
     pub source_language: String,
     /// What was said.
-    pub original_text: String,
+    pub original_text: PrivateText,
     /// JSON object: the text in each language.
-    pub translated_texts: String,
+    pub translated_texts: PrivateText,
     /// Length of the recording.
     pub audio_duration_ms: u64,
     /// Whether it was spoken in the user's voice.
@@ -32,7 +31,7 @@ pub struct VoiceTranslationRecord {
 }
 
 /// What a user thinks of a translation.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct VoiceFeedback {
     /// Its name; keeping it again replaces it.
     pub id: String,
@@ -45,25 +44,11 @@ pub struct VoiceFeedback {
     /// What aspect it is about.
     pub kind: String,
     /// In the user's words.
-    pub comment: Option<String>,
+    pub comment: Option<PrivateText>,
     /// JSON object as sent.
-    pub metadata: Option<String>,
+    pub metadata: Option<PrivateText>,
     /// Milliseconds since 1970.
     pub created_at_ms: i64,
-}
-
-/// Shows the names only: people's words are personal data.
-impl fmt::Debug for VoiceTranslationRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "VoiceTranslationRecord({})", self.id)
-    }
-}
-
-/// Shows the names only: people's words are personal data.
-impl fmt::Debug for VoiceFeedback {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "VoiceFeedback({})", self.id)
-    }
 }
 
 /// Which part of a user's history is wanted.

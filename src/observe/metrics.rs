@@ -59,6 +59,11 @@ pub const VOICES_DUE: &str = "translator_voices_due";
 pub const CACHE_REQUESTS: &str = "translator_cache_requests_total";
 /// Failures, by `stage` and `reason`.
 pub const ERRORS: &str = "translator_errors_total";
+/// Recordings given to decode workers, by `outcome` (`ok`, `refused`, `crashed`, `deadline_exceeded`,
+/// `cancelled`, `unavailable`).
+pub const DECODES: &str = "translator_decodes_total";
+/// Decode workers that died or had to be stopped, and were replaced where needed.
+pub const DECODE_WORKER_RESTARTS: &str = "translator_decode_worker_restarts_total";
 /// Length of each recording that was decoded.
 pub const AUDIO_DECODED: &str = "translator_audio_decoded_seconds";
 /// Length of each speech that was synthesized, by `language`.
@@ -95,6 +100,11 @@ fn describe() {
         (EVENTS_SETTLED, "events whose settlement has ended"),
         (DOCUMENTS_WRITTEN, "documents dealt with"),
         (CACHE_REQUESTS, "questions to the caches"),
+        (DECODES, "recordings given to decode workers"),
+        (
+            DECODE_WORKER_RESTARTS,
+            "decode workers that died or were stopped",
+        ),
         (ERRORS, "failures by stage and reason"),
     ] {
         describe_counter!(name, text);

@@ -113,11 +113,11 @@ async fn write(
         return Ok(DocumentOutcome::Skipped);
     };
     let (filter, document) = (&stored.filter, &stored.document);
-    if let Some(delete) = DocumentDelete::from_json(collection, filter, document)? {
+    if let Some(delete) = DocumentDelete::from_json(collection, filter, document.expose())? {
         store.delete(&delete).await?;
         return Ok(DocumentOutcome::Done);
     }
-    let write = DocumentWrite::from_json(collection, filter, document)?;
+    let write = DocumentWrite::from_json(collection, filter, document.expose())?;
     match store.upsert(&write).await? {
         Outcome::Written => Ok(DocumentOutcome::Done),
         Outcome::Conflict => {

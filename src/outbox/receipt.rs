@@ -59,7 +59,7 @@ struct VoiceProfile {
 /// Everything that has to be there for the event to count as taken; `None` where that cannot be told.
 pub(super) fn traces(event: &UnsettledEvent) -> Option<Vec<Trace>> {
     // The daemon's own event, so it is whole; what a later version writes may not be.
-    let body: Body = serde_json::from_slice(&event.body).ok()?;
+    let body: Body = serde_json::from_slice(event.body.expose()).ok()?;
     match event.kind.as_str() {
         "translation_completed" => Some(vec![Trace::Text {
             message_id: body.result?.message_id,
@@ -121,7 +121,7 @@ mod tests {
             },
             task_id: String::new(),
             kind: body["type"].as_str().unwrap().to_owned(),
-            body: body.to_string().into_bytes(),
+            body: body.to_string().into_bytes().into(),
             received_at_ms: 0,
         })
     }

@@ -68,8 +68,8 @@ impl Daemon {
     async fn emit(&self, job_id: JobId, numbers: std::ops::Range<usize>, finish: Option<Finish>) {
         let events = numbers.map(|number| OutgoingEvent {
             key: number.to_string(),
-            body: format!("{job_id}:{number}").into_bytes(),
-            frames: vec![Bytes::from(format!("{job_id}:{number}"))],
+            body: format!("{job_id}:{number}").into_bytes().into(),
+            frames: vec![Bytes::from(format!("{job_id}:{number}"))].into(),
             ..OutgoingEvent::default()
         });
         let emission = Emission {
@@ -217,8 +217,8 @@ async fn emit_text(daemon: &Daemon, key: &str) {
         key: kind.into(),
         kind,
         is_repeatable,
-        body: format!("{key}:{kind}").into_bytes(),
-        frames: Vec::new(),
+        body: format!("{key}:{kind}").into_bytes().into(),
+        frames: Vec::new().into(),
     };
     let emission = Emission {
         events: vec![

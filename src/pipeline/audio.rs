@@ -165,7 +165,7 @@ async fn finish(
                 audio_count: voice.metadata.audio_count,
                 total_duration_ms: voice.metadata.total_duration_ms,
                 version: voice.metadata.version,
-                embedding: voice.profile.to_bytes(),
+                embedding: voice.profile.to_bytes().into(),
             }),
     }));
     let mut events = vec![("completed".to_owned(), completed)];

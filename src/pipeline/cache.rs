@@ -171,7 +171,7 @@ impl<'a> Slot<'a> {
             return Ok(None);
         };
         // What another version has written is as good as nothing.
-        let Ok(record) = serde_json::from_slice(&entry.payload) else {
+        let Ok(record) = serde_json::from_slice(entry.payload.expose()) else {
             return Ok(None);
         };
         let blob = match entry.blob {
@@ -200,8 +200,8 @@ impl<'a> Slot<'a> {
             kind: self.kind,
             key,
             user_id: self.owner_id.map(str::to_owned),
-            payload,
-            blob,
+            payload: payload.into(),
+            blob: blob.map(Into::into),
         };
         if let Err(error) = self.job.pipeline.ledger.cache(entry).await {
             let error = error_chain(&error);

@@ -77,7 +77,7 @@ fn accepted_at(job: &Job) -> SystemTime {
 fn translated(audio: &TranslatedAudio) -> TranslatedAudioRecord<'_> {
     TranslatedAudioRecord {
         target_language: audio.target_language,
-        translated_text: &audio.translated_text,
+        translated_text: audio.translated_text.expose(),
         audio_path: &audio.audio_path,
         audio_url: &audio.audio_url,
         duration_ms: audio.duration_ms,
@@ -117,7 +117,7 @@ fn stored_form(
             order_key,
             collection: collection.as_str().to_owned(),
             filter,
-            document,
+            document: document.into(),
         }),
         Err(error) => {
             tracing::error!(%error, "document could not be written as json");

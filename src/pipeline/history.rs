@@ -2,6 +2,7 @@
 //! database says, and where it says nothing, what the ledger still has.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,9 +16,10 @@ use crate::domain::timestamp::from_unix_ms;
 use crate::domain::voice::SpeakerEmbedding;
 use crate::domain::{Deadline, Recording};
 use crate::engine::error_chain;
-use crate::ledger::{JobId, LedgerError};
+use crate::error::Reason;
+use crate::ledger::{JobId, JobRecord, JobState, LedgerError};
 use crate::protocol::{AudioSource, Request, RequestKind};
-use crate::stages::decode::{DecodeLimits, decode};
+use crate::stages::decode::DecodeLimits;
 use crate::voices::VoicePrint;
 
 /// Recordings that one voice is made from at most, beside the one at hand.
@@ -135,7 +137,7 @@ impl<'a> Found<'a> {
             if self.is_enough() {
                 break;
             }
-            self.hear(vec![AudioSource::Path(path)]).await;
+            self.hear(vec![AudioSource::Path(path.into())]).await;
         }
     }
 
@@ -156,6 +158,9 @@ impl<'a> Found<'a> {
             };
             if from_unix_ms(record.received_at_ms) < self.wanted.since {
                 break;
+            }
+            if is_harmful(&record) {
+                continue;
             }
             let Ok(Request::AudioProcess(request)) = self.pipeline.request_of(&record).await?
             else {
@@ -194,15 +199,24 @@ impl<'a> Found<'a> {
             return;
         }
         let deadline = self.deadline.clone();
-        let decoded = off_thread(move || decode(&bytes, &limits, &deadline).ok());
-        if let Some(decoded) = decoded.await {
-            self.speech_ms += decoded.pcm.duration_ms();
-            self.recordings.push(Recording {
-                pcm: decoded.pcm,
-                sha256,
-            });
+        let decoder = Arc::clone(&self.pipeline.decoder);
+        let decoded = off_thread(move || decoder.decode(&bytes, &limits, &deadline).ok());
+        if let Some(pcm) = decoded.await {
+            self.speech_ms += pcm.duration_ms();
+            self.recordings.push(Recording { pcm, sha256 });
         }
     }
+}
+
+/// True for a job whose recording could not be decoded, or may have been what took so long: it is not
+/// tried again with every later recording of its user.
+fn is_harmful(record: &JobRecord) -> bool {
+    let harmful = [Reason::MalformedAudio, Reason::DeadlineExceeded].map(Reason::as_str);
+    record.state == JobState::Quarantined
+        || record
+            .reason
+            .as_deref()
+            .is_some_and(|reason| harmful.contains(&reason))
 }
 
 /// Runs what may panic on a recording that nobody has to have.
@@ -224,7 +238,9 @@ fn local_bytes(
 ) -> Option<Bytes> {
     sources.iter().find_map(|source| match source {
         AudioSource::Frame(_) | AudioSource::Base64(_) => source.inline_bytes().ok()?,
-        AudioSource::Path(path) => recording::upload_since(path, options, max_bytes, since),
+        AudioSource::Path(path) => {
+            recording::upload_since(path.expose(), options, max_bytes, since)
+        }
         AudioSource::Url(_) => None,
     })
 }

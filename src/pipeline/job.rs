@@ -122,7 +122,7 @@ impl Job {
     ) -> Option<(T, Option<Bytes>)> {
         let key = (stage.as_str().to_owned(), item.to_owned());
         let checkpoint = self.checkpoints.get(&key)?;
-        let record = serde_json::from_slice(&checkpoint.payload).ok()?;
+        let record = serde_json::from_slice(checkpoint.payload.expose()).ok()?;
         let blob = match checkpoint.blob.clone() {
             Some(blob) => Some(self.pipeline.ledger.blob(blob).await.ok()?),
             None => None,
@@ -149,8 +149,8 @@ impl Job {
         let checkpoint = NewCheckpoint {
             stage: stage.as_str().to_owned(),
             item: item.to_owned(),
-            payload,
-            blob,
+            payload: payload.into(),
+            blob: blob.map(Into::into),
         };
         self.pipeline
             .ledger
@@ -235,7 +235,7 @@ impl Job {
     pub(super) fn fault_target(&self) -> fault::Target<'_> {
         fault::Target {
             task_id: &self.record.task_id,
-            request: &self.record.request,
+            request: self.record.request.expose(),
         }
     }
 
@@ -297,8 +297,8 @@ pub fn outgoing_event(key: String, event: &Event) -> Result<OutgoingEvent, serde
         key,
         kind: event.kind(),
         is_repeatable: event.is_repeatable(),
-        body: frames.next().unwrap_or_default().to_vec(),
-        frames: frames.collect(),
+        body: frames.next().unwrap_or_default().to_vec().into(),
+        frames: frames.collect::<Vec<_>>().into(),
     })
 }
 

@@ -11,6 +11,8 @@
 //! voice_profile.rs voices that are measured, verified and compared for the gateway
 //! conversation.rs which languages, when the request does not say
 //! recording.rs    where audio comes from, and its transcript
+//! uploads.rs      files that a request names
+//! web.rs          URLs that a request names; addresses.rs where they may lead
 //! cache.rs        texts, transcripts and speech that are given out again
 //! voice.rs        the voice that a job speaks in, or makes
 //! history.rs      earlier recordings of a user, for a voice
@@ -23,6 +25,7 @@
 //! Each step that costs something is checkpointed in the ledger, so a job that was interrupted goes
 //! on where it stood, and an event that was stored once is not stored again.
 
+mod addresses;
 mod audio;
 mod cache;
 mod conversation;
@@ -39,10 +42,12 @@ mod speech;
 mod text;
 mod transcription;
 mod translation;
+mod uploads;
 mod voice;
 pub mod voice_api;
 mod voice_profile;
 mod voice_task;
+mod web;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,6 +55,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+use crate::decoder::DecoderPool;
 use crate::domain::{Deadline, Language};
 use crate::engine::EngineHandle;
 use crate::error::{ErrorCode, Reason, Stage};
@@ -78,6 +84,7 @@ pub use running::{Advance, RunningJob, RunningJobs};
 pub use text::items;
 use voice_api::Webhooks;
 pub use voice_task::{Deleted, VoiceTask, VoiceTaskKind};
+pub use web::WebOptions;
 
 /// Lanes of jobs with recordings that are heard or spoken, by their names in the ledger: those that
 /// somebody waits for, and those that may wait.
@@ -148,6 +155,8 @@ pub struct Pipeline {
     pub outbox: Option<Outbox>,
     /// The engines.
     pub engines: Engines,
+    /// What decodes recordings.
+    pub decoder: Arc<DecoderPool>,
     /// The voices of users.
     pub voices: Voices,
     /// Which models translate what; none while no such model is installed.
@@ -314,7 +323,7 @@ impl Pipeline {
         &self,
         record: &JobRecord,
     ) -> Result<Result<Request, RequestError>, LedgerError> {
-        let mut frames = vec![record.request.clone()];
+        let mut frames = vec![record.request.expose().clone()];
         match self.ledger.frames(record.id).await {
             Ok(binary) => frames.extend(binary),
             // The JSON names what is missing and whom to tell: better than a job that never ends.

@@ -120,7 +120,7 @@ async fn translation(
         return Ok(text);
     }
     let source = SourceText {
-        text: &transcript.text,
+        text: transcript.text.expose(),
         language: transcript.language,
         model_type: message.model_type,
     };
@@ -154,7 +154,7 @@ async fn synthesize(
     job.stage(Stage::Synthesize, Some(language), code, async {
         let conditioning = Arc::new(voice.conditioning);
         let speak = || SpeechRequest {
-            text: text.to_owned(),
+            text: text.into(),
             language: spoken_as(job, language),
             conditioning: Arc::clone(&conditioning),
             seed,
@@ -261,7 +261,7 @@ async fn publishable(
     };
     Ok(TranslatedAudio {
         target_language: language,
-        translated_text: record.text,
+        translated_text: record.text.into(),
         audio_url,
         audio_path,
         duration_ms: record.speech.duration_ms,
@@ -269,7 +269,7 @@ async fn publishable(
         voice_quality: record.quality,
         audio_mime_type: AUDIO_MP3.to_owned(),
         segments: record.speech.segments,
-        audio,
+        audio: audio.into(),
     })
 }
 

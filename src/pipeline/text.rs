@@ -49,12 +49,12 @@ pub(super) fn keep_items(request: &mut Request, items: &[String]) {
 }
 
 pub(super) async fn run(job: &Arc<Job>, request: TranslationRequest) -> Result<Finish, JobFailure> {
-    let length = request.text.chars().count();
+    let length = request.text.expose().chars().count();
     let max_length = job.pipeline.options.max_text_characters;
     if length > max_length {
         return too_long(job, request, length, max_length).await;
     }
-    let source = source_language(job, request.source_language, &request.text).await?;
+    let source = source_language(job, request.source_language, request.text.expose()).await?;
     let request = Arc::new(request);
     let targets = &request.target_languages;
     let (stored, missing): (Vec<_>, Vec<_>) = targets
@@ -62,7 +62,13 @@ pub(super) async fn run(job: &Arc<Job>, request: TranslationRequest) -> Result<F
         .iter()
         .cloned()
         .partition(|target| job.has_stored(&event_key(&target.requested)));
-    let mut results = in_order(job, source, &request.text, request.model_type, &missing);
+    let mut results = in_order(
+        job,
+        source,
+        request.text.expose(),
+        request.model_type,
+        &missing,
+    );
     let mut failed = targets.rejected.clone();
     let mut failures = Vec::new();
     let mut succeeded = !stored.is_empty();
@@ -114,7 +120,7 @@ pub(super) async fn run_story(
     job: &Arc<Job>,
     request: StoryTextRequest,
 ) -> Result<Finish, JobFailure> {
-    let source = source_language(job, request.source_language, &request.text).await?;
+    let source = source_language(job, request.source_language, request.text.expose()).await?;
     let targets: Vec<RequestedLanguage> = request
         .target_languages
         .accepted
@@ -122,13 +128,19 @@ pub(super) async fn run_story(
         .filter(|target| target.language != source)
         .cloned()
         .collect();
-    let mut results = in_order(job, source, &request.text, ModelType::Basic, &targets);
+    let mut results = in_order(
+        job,
+        source,
+        request.text.expose(),
+        ModelType::Basic,
+        &targets,
+    );
     let mut event =
         StoryTextCompleted::new(request.post_id, request.text_object_index, Timestamp::now());
     let mut failures = Vec::new();
     while let Some((target, result)) = results.next().await {
         match result {
-            Ok(translated) => event.add(target.field_name().to_owned(), translated.text),
+            Ok(translated) => event.add(target.field_name().to_owned(), translated.text.into()),
             Err(JobFailure::Ledger(error)) => return Err(error.into()),
             Err(failure) => {
                 failure.record(job.kind());
@@ -280,14 +292,17 @@ fn completed(
         target_language: target.requested.clone(),
         result: TextResult {
             message_id: request.message_id.clone(),
-            translated_text: translated.text,
+            translated_text: translated.text.into(),
             source_language: source,
             target_language: target.requested.clone(),
             confidence_score,
             processing_time,
             model_type: request.model_type,
             translator_model: translated.model_type,
-            pool_type: Some(PoolType::of_text(&request.text, request.is_low_priority())),
+            pool_type: Some(PoolType::of_text(
+                request.text.expose(),
+                request.is_low_priority(),
+            )),
             translation_time: Some(translated.translation_time),
             queue_time: Some(processing_time.saturating_sub(translated.translation_time)),
             segments_count: translated.segments_count,

@@ -68,7 +68,7 @@ pub(super) async fn translate_cached(
             return Ok((text, model_type, true));
         }
         let request = || Request {
-            text: source.text.to_owned(),
+            text: source.text.into(),
             source_language: source.language,
             target_language: target,
             quality: quality_of(source.model_type),
@@ -157,7 +157,7 @@ fn quality_of(model_type: ModelType) -> Quality {
 impl CachedText {
     fn of(translation: Translation) -> Self {
         Self {
-            text: translation.text,
+            text: translation.text.into_exposed(),
             segments_count: translation.segments_count,
             emojis_count: translation.emojis_count,
             model: translation.model,

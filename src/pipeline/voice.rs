@@ -203,7 +203,7 @@ fn sent_voice(
     let Some((existing, bytes)) = existing else {
         return (None, None);
     };
-    match VoicePrint::from_bytes(bytes) {
+    match VoicePrint::from_bytes(bytes.expose()) {
         Ok(VoicePrint::Whole(profile)) if message.use_original_voice => {
             let supplied = SuppliedVoice {
                 profile,

@@ -14,7 +14,7 @@ use super::message::{Outcome, Speaking, Targets, VoiceMessage};
 use super::recording::{self, Hints};
 use super::voice::{self, register, require_length, require_voice};
 use super::voice_api::{REPLY, measured};
-use crate::domain::{Recording, Transcript, TranscriptSource, VoiceMeasures};
+use crate::domain::{PrivateText, Recording, Transcript, TranscriptSource, VoiceMeasures};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::Finish;
 use crate::protocol::{
@@ -98,9 +98,9 @@ async fn analyze(
             },
             fingerprint_id: fingerprint.id().to_owned(),
             signature_short: fingerprint.signature_short().to_owned(),
-            fingerprint: fingerprint.to_json(),
+            fingerprint: fingerprint.to_json().into(),
             embedding_path: voice_file.display().to_string(),
-            embedding_data: stored.profile.to_bytes(),
+            embedding_data: stored.profile.to_bytes().into(),
             embedding_dimension: stored.profile.speaker_embedding.0.len(),
             transcription: transcription.filter(|_| wanted.include_transcription),
             voice_previews,
@@ -110,7 +110,7 @@ async fn analyze(
 }
 
 fn words(transcript: &Transcript) -> usize {
-    transcript.text.split_whitespace().count()
+    transcript.text.expose().split_whitespace().count()
 }
 
 async fn transcribe(
@@ -135,16 +135,16 @@ async fn transcribe(
 /// What the previews say: the text of the request, else the beginning of what was said.
 fn preview_transcript(
     job: &Job,
-    text: Option<String>,
+    text: Option<PrivateText>,
     heard: Option<&ProfileTranscription>,
 ) -> Transcript {
     let heard = heard.map(|heard| &heard.transcript);
     let default_language = job.pipeline.options.default_text_language;
     let (text, language) = match (text, heard) {
-        (None, Some(heard)) => (beginning(&heard.text), heard.language),
+        (None, Some(heard)) => (beginning(heard.text.expose()).into(), heard.language),
         (text, heard) => {
             let text = text.unwrap_or_default();
-            let detected = detect_language(&text).map(|detected| detected.language);
+            let detected = detect_language(text.expose()).map(|detected| detected.language);
             let spoken = heard.map(|heard| heard.language);
             let language = detected.or(spoken).unwrap_or(default_language);
             (text, language)
@@ -209,16 +209,16 @@ async fn previews(
     }
     outcome.sort(&spoken);
     job.check_retry(&mut outcome.failures)?;
-    let preview = |audio: TranslatedAudio| preview(&text.text, audio);
+    let preview = |audio: TranslatedAudio| preview(text.text.expose(), audio);
     Ok(outcome.spoken.into_iter().map(preview).collect())
 }
 
 fn preview(original: &str, audio: TranslatedAudio) -> VoicePreview {
     VoicePreview {
         language: audio.target_language,
-        original_text: original.to_owned(),
+        original_text: original.into(),
         translated_text: audio.translated_text,
-        audio_base64: STANDARD.encode(&audio.audio),
+        audio_base64: STANDARD.encode(audio.audio.expose()).into(),
         audio_format: "mp3",
         duration_ms: audio.duration_ms,
         generated_at: OffsetDateTime::now_utc(),
@@ -276,7 +276,7 @@ fn compare(request_id: String, a: &Fingerprint, b: &Fingerprint) -> Result<Event
 }
 
 fn read(fingerprint: &Fingerprint) -> Result<VoiceFingerprint, JobFailure> {
-    VoiceFingerprint::from_json(&fingerprint.0).map_err(|error| {
+    VoiceFingerprint::from_json(fingerprint.0.expose()).map_err(|error| {
         JobFailure::new(
             Stage::Intake,
             ErrorCode::ProcessingFailed,

@@ -117,7 +117,7 @@ impl VoiceTask {
             lane: lane.to_owned(),
             task_id: Uuid::new_v4().to_string(),
             // Plain data with string keys always has a JSON form.
-            request: serde_json::to_string(self).unwrap_or_default(),
+            request: serde_json::to_string(self).unwrap_or_default().into(),
             // A deletion is not part of what it deletes.
             user_id: (self.kind != VoiceTaskKind::Delete).then(|| self.user_id.clone()),
             ..NewJob::default()
@@ -130,7 +130,7 @@ impl VoiceTask {
         kinds
             .into_iter()
             .find(|kind| kind.as_str() == record.kind)?;
-        serde_json::from_slice(&record.request).ok()
+        serde_json::from_slice(record.request.expose()).ok()
     }
 }
 
@@ -161,7 +161,7 @@ impl Deleted {
         Ok(checkpoints
             .iter()
             .find(|checkpoint| checkpoint.item == DELETED)
-            .and_then(|checkpoint| serde_json::from_slice(&checkpoint.payload).ok()))
+            .and_then(|checkpoint| serde_json::from_slice(checkpoint.payload.expose()).ok()))
     }
 
     /// True when nothing was there to be deleted.
@@ -325,7 +325,7 @@ mod tests {
         let job = task.job("text_fast");
         assert_eq!(job.kind, "voice_delete");
         assert_eq!(job.user_id, None);
-        let read: VoiceTask = serde_json::from_str(&job.request).unwrap();
+        let read: VoiceTask = serde_json::from_str(job.request.expose()).unwrap();
         assert_eq!(read.kind(), VoiceTaskKind::Delete);
         assert_eq!(read.user_id, "ann");
         assert_ne!(

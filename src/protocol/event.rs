@@ -8,8 +8,6 @@ mod voice;
 mod voice_profile;
 mod voice_reports;
 
-use std::fmt;
-
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -40,7 +38,7 @@ pub use voice_reports::{
 use super::frames::{Attachments, Frames};
 
 /// One event; the variant's name in snake case is its `type`, unless given.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
     /// The daemon is there.
@@ -150,7 +148,7 @@ impl Event {
             | Self::AudioTranslationsProgressive(event)
             | Self::AudioTranslationsCompleted(event) => (
                 serde_json::to_vec(self)?,
-                vec![event.translated_audio.audio.clone()],
+                vec![event.translated_audio.audio.expose().clone()],
             ),
             Self::AudioProcessCompleted(event) => {
                 let attachments = event.attachments();
@@ -188,18 +186,11 @@ impl AudioProcessCompleted {
         let mut attachments = Attachments::default();
         for audio in &self.translated_audios {
             let name = format!("audio_{}", audio.target_language);
-            attachments.attach(name, &audio.audio, Some(&audio.audio_mime_type));
+            attachments.attach(name, audio.audio.expose(), Some(&audio.audio_mime_type));
         }
         if let Some(profile) = &self.new_voice_profile {
-            attachments.attach("embedding".to_owned(), &profile.embedding, None);
+            attachments.attach("embedding".to_owned(), profile.embedding.expose(), None);
         }
         attachments
-    }
-}
-
-/// Shows the kind only: most events hold what somebody said.
-impl fmt::Debug for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Event({})", self.kind())
     }
 }

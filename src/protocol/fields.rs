@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::domain::{JsonError, PrivateText};
+
 /// Longest id that is taken, in bytes; the longest seen in practice have fewer than 64.
 const MAX_ID_BYTES: usize = 512;
 
@@ -12,26 +14,35 @@ const MAX_ID_BYTES: usize = 512;
 /// bounded is the number of values: an hour of speech with a segment for each word still fits.
 const MAX_VALUES: usize = 250_000;
 
+/// Deepest nesting of a message; requests have five levels.
+const MAX_DEPTH: usize = 32;
+
+/// Longest JSON, in bytes, beside its longest string: that may be a recording as base64, or a text whose
+/// sender is told that it is too long. The rest is an hour's transcript at most.
+const MAX_OTHER_BYTES: usize = 4 << 20;
+
 /// Why a frame holds no fields. Says nothing about the content: that is personal data.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FieldsError {
     #[error("first frame is not JSON")]
-    NotJson(#[source] serde_json::Error),
+    NotJson(#[source] JsonError),
     #[error("first frame is not a JSON object")]
     NotAnObject,
     #[error("first frame holds more than {MAX_VALUES} values")]
     TooManyValues,
+    #[error("first frame is nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+    #[error("first frame has more than {MAX_OTHER_BYTES} bytes beside its longest string")]
+    TooLong,
 }
 
 /// A JSON object whose fields are read once; a field of another type than asked for counts as absent.
 pub(super) struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// Reads the object in `json`; serde_json bounds the depth of nesting at 128.
+    /// Reads the object in `json`.
     pub(super) fn parse(json: &[u8]) -> Result<Self, FieldsError> {
-        if !has_at_most(json, MAX_VALUES) {
-            return Err(FieldsError::TooManyValues);
-        }
+        check_shape(json)?;
         let value = match serde_json::from_slice(json) {
             Err(error) => match without_lone_surrogates(json) {
                 Some(mended) => serde_json::from_slice(&mended),
@@ -42,7 +53,7 @@ impl Fields {
         match value {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(_) => Err(FieldsError::NotAnObject),
-            Err(error) => Err(FieldsError::NotJson(error)),
+            Err(error) => Err(FieldsError::NotJson(error.into())),
         }
     }
 
@@ -60,6 +71,11 @@ impl Fields {
             Some(Value::String(text)) if !text.is_empty() => Some(text),
             _ => None,
         }
+    }
+
+    /// A string that is not empty and is a user's own matter.
+    pub(super) fn private(&mut self, key: &str) -> Option<PrivateText> {
+        self.string(key).map(PrivateText::from)
     }
 
     /// An opaque id: a string that is not empty and of sensible length.
@@ -133,31 +149,48 @@ fn without_lone_surrogates(json: &[u8]) -> Option<Vec<u8>> {
     is_changed.then_some(mended)
 }
 
-/// Tells whether `json` holds at most `limit` values, counting what separates or opens them.
-fn has_at_most(json: &[u8], limit: usize) -> bool {
-    let mut values = 1;
+/// Refuses what would take much memory once it is parsed. What is no JSON is left to the parser.
+fn check_shape(json: &[u8]) -> Result<(), FieldsError> {
+    // What separates or opens values counts them.
+    let (mut values, mut depth) = (1, 0_usize);
+    let (mut string_bytes, mut longest_string_bytes) = (0, 0);
     let mut in_string = false;
     let mut escaped = false;
     for byte in json {
         if in_string {
+            string_bytes += 1;
             match byte {
                 _ if escaped => escaped = false,
                 b'\\' => escaped = true,
-                b'"' => in_string = false,
+                b'"' => {
+                    in_string = false;
+                    longest_string_bytes = longest_string_bytes.max(string_bytes);
+                }
                 _ => {}
             }
             continue;
         }
         match byte {
-            b'"' => in_string = true,
-            b',' | b':' | b'[' | b'{' => values += 1,
+            b'"' => (in_string, string_bytes) = (true, 0),
+            b',' | b':' => values += 1,
+            b'[' | b'{' => {
+                values += 1;
+                depth += 1;
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        if values > limit {
-            return false;
+        if values > MAX_VALUES {
+            return Err(FieldsError::TooManyValues);
+        }
+        if depth > MAX_DEPTH {
+            return Err(FieldsError::TooDeep);
         }
     }
-    true
+    if json.len().saturating_sub(longest_string_bytes) > MAX_OTHER_BYTES {
+        return Err(FieldsError::TooLong);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -175,25 +208,44 @@ mod tests {
     }
 
     #[test]
-    fn values_are_counted_outside_strings() {
-        let json = br#"{"a,:[{":"\",,,,","b":[1,2]}"#;
-        assert!(has_at_most(json, 7));
-        assert!(!has_at_most(json, 6));
-    }
-
-    #[test]
     fn a_flood_of_values_is_refused_before_it_is_parsed() {
-        let flood = format!("[{}0]", "0,".repeat(MAX_VALUES));
-        assert!(matches!(
-            Fields::parse(flood.as_bytes()),
-            Err(FieldsError::TooManyValues)
-        ));
+        let array = |values| format!("[{}0]", "0,".repeat(values - 2));
+        assert!(check_shape(array(MAX_VALUES).as_bytes()).is_ok());
+        let flood = array(MAX_VALUES + 1);
+        let error = Fields::parse(flood.as_bytes());
+        assert!(matches!(error, Err(FieldsError::TooManyValues)));
     }
 
     #[test]
-    fn long_base64_is_no_flood() {
-        let json = format!("{{\"audioBase64\":\"{}\"}}", "A".repeat(4 * MAX_VALUES));
-        assert!(Fields::parse(json.as_bytes()).is_ok());
+    fn nesting_is_counted_as_it_opens_and_closes() {
+        let nested = |depth| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        let flat = format!("[{}0]", "[],{},".repeat(2 * MAX_DEPTH));
+        assert!(check_shape(flat.as_bytes()).is_ok());
+        assert!(check_shape(nested(MAX_DEPTH).as_bytes()).is_ok());
+        let error = Fields::parse(nested(MAX_DEPTH + 1).as_bytes());
+        assert!(matches!(error, Err(FieldsError::TooDeep)));
+    }
+
+    #[test]
+    fn a_long_json_is_long_by_one_string() {
+        let of_strings = |count| {
+            format!(
+                "[{}\"\"]",
+                format!("\"{}\",", "A".repeat(3 << 20)).repeat(count)
+            )
+        };
+        assert!(check_shape(of_strings(2).as_bytes()).is_ok());
+        let error = Fields::parse(of_strings(3).as_bytes());
+        assert!(matches!(error, Err(FieldsError::TooLong)));
+        let base64 = format!("{{\"audioBase64\":\"{}\"}}", "A".repeat(16 << 20));
+        assert!(Fields::parse(base64.as_bytes()).is_ok());
+        assert!(check_shape(&vec![b' '; MAX_OTHER_BYTES + 1]).is_err());
+    }
+
+    #[test]
+    fn what_is_in_strings_opens_and_separates_nothing() {
+        let text = format!("{{\"a,:[{{\":\"\\\"{}\"}}", "[{,:".repeat(MAX_VALUES));
+        assert!(Fields::parse(text.as_bytes()).is_ok());
     }
 
     #[test]

@@ -38,10 +38,11 @@ impl Lane {
         match request {
             Request::Ping => None,
             Request::AudioProcess(_) | Request::TranscriptionOnly(_) => Some(Self::Audio),
-            Request::StoryText(request) => Some(Self::of_text(&request.text, false)),
-            Request::Translation(request) => {
-                Some(Self::of_text(&request.text, request.is_low_priority()))
-            }
+            Request::StoryText(request) => Some(Self::of_text(request.text.expose(), false)),
+            Request::Translation(request) => Some(Self::of_text(
+                request.text.expose(),
+                request.is_low_priority(),
+            )),
             Request::VoiceApi(request) => Some(match &request.call {
                 VoiceCall::TranslateAsync(_, options) if options.priority == 0 => Self::AudioLow,
                 VoiceCall::Translate(_) | VoiceCall::TranslateAsync(..) => Self::Audio,

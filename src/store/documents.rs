@@ -89,7 +89,7 @@ impl DocumentWrite {
     /// # Errors
     /// None in practice: the builders of this module make nothing that JSON lacks.
     pub fn to_json(&self) -> Result<(String, String), StoreError> {
-        let json = |document| serde_json::to_string(document).map_err(StoreError::Document);
+        let json = |document| serde_json::to_string(document).map_err(not_json);
         Ok((json(&self.key)?, json(&self.fields)?))
     }
 
@@ -98,7 +98,7 @@ impl DocumentWrite {
     /// # Errors
     /// [`StoreError::Document`] for text that is none.
     pub fn from_json(collection: Collection, key: &str, fields: &str) -> Result<Self, StoreError> {
-        let document = |json| serde_json::from_str(json).map_err(StoreError::Document);
+        let document = |json| serde_json::from_str(json).map_err(not_json);
         Ok(Self {
             collection,
             key: document(key)?,
@@ -139,7 +139,7 @@ impl DocumentDelete {
     /// # Errors
     /// None in practice, as for [`DocumentWrite::to_json`].
     pub fn to_json(&self) -> Result<(String, String), StoreError> {
-        let key = serde_json::to_string(&self.key).map_err(StoreError::Document)?;
+        let key = serde_json::to_string(&self.key).map_err(not_json)?;
         Ok((key, Self::NO_FIELDS.to_owned()))
     }
 
@@ -156,9 +156,13 @@ impl DocumentDelete {
         if fields != Self::NO_FIELDS {
             return Ok(None);
         }
-        let key = serde_json::from_str(key).map_err(StoreError::Document)?;
+        let key = serde_json::from_str(key).map_err(not_json)?;
         Ok(Some(Self { collection, key }))
     }
+}
+
+fn not_json(error: serde_json::Error) -> StoreError {
+    StoreError::Document(error.into())
 }
 
 fn order_key(collection: Collection, key: &Document) -> String {
@@ -255,7 +259,7 @@ pub fn transcription(
         key: doc! { "attachmentId": policy.id(recording.attachment_id)? },
         fields: doc! {
             "messageId": policy.id(recording.message_id)?,
-            "transcribedText": &transcript.text,
+            "transcribedText": transcript.text.expose(),
             "language": transcript.language.as_str(),
             "confidence": unit_interval(transcript.confidence),
             "source": match transcript.source {
@@ -332,7 +336,7 @@ pub fn no_voice_model(user_id: &str, policy: IdPolicy) -> Option<DocumentDelete>
 
 fn segment(segment: &Segment) -> Document {
     let mut document = doc! {
-        "text": &segment.text,
+        "text": segment.text.expose(),
         "startMs": int32(segment.start_ms),
         "endMs": int32(segment.end_ms.max(segment.start_ms)),
     };

@@ -2,6 +2,8 @@
 
 use mongodb::error::{Error as DriverError, ErrorKind, WriteFailure};
 
+use crate::domain::JsonError;
+
 /// Server codes that say that a document or command will never be taken: bad value, parse failure,
 /// type mismatch, invalid options, illegal operation, failed validation, too large, key too long.
 const PERMANENT_CODES: [i32; 9] = [2, 9, 14, 20, 72, 121, 10334, 17280, 17419];
@@ -37,7 +39,7 @@ pub enum StoreError {
     Address(#[source] DriverError),
     /// A stored write can't be read back.
     #[error("a stored document is not extended JSON")]
-    Document(#[source] serde_json::Error),
+    Document(#[source] JsonError),
     /// No server, or no connection to it.
     #[error("the database can't be reached")]
     Unreachable(#[source] DriverError),
@@ -145,7 +147,7 @@ impl From<DriverError> for StoreError {
             | ErrorKind::BsonSerialization(_)
             | ErrorKind::BsonDeserialization(_)
             | ErrorKind::Bson(_) => Self::Driver,
-            ErrorKind::Write(_) => Self::Refused { code: None },
+            ErrorKind::Write(_) | ErrorKind::InvalidResponse { .. } => Self::Refused { code: None },
             // Selection, input and output, pools, name resolution: all of the way to the server.
             _ => Self::Unreachable(error),
         }

@@ -24,14 +24,14 @@ fn time(seconds: u64) -> SystemTime {
 
 fn transcript() -> Transcript {
     Transcript {
-        text: "Bonne route.".to_owned(),
+        text: "Bonne route.".into(),
         language: Language::FRENCH,
         confidence: 1.0,
         source: TranscriptSource::Whisper,
         duration_ms: 2_480,
         model: Some("base".to_owned()),
         segments: vec![Segment {
-            text: "Bonne route.".to_owned(),
+            text: "Bonne route.".into(),
             start_ms: 80,
             end_ms: 1_100,
             confidence: Some(0.93),

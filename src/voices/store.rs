@@ -21,6 +21,7 @@ use super::profile::{ProfileError, VoiceProfile};
 use crate::domain::digest::{file_name, short_digest};
 use crate::domain::timestamp;
 use crate::domain::voice::SpeakerEmbedding;
+use crate::domain::{JsonError, Private, PrivateText};
 use crate::fault;
 
 /// Folder of the notes about deletions. No user's folder begins with a dot.
@@ -62,24 +63,17 @@ pub struct VoiceMetadata {
 }
 
 /// What clients have noted about a voice; nothing here changes how it sounds.
-#[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct VoiceNotes {
     /// What its owner calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub name: Option<PrivateText>,
     /// An object of the client's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_metadata: Option<serde_json::Value>,
+    pub client_metadata: Option<Private<serde_json::Value>>,
     /// What was measured in the recording it was registered with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub characteristics: Option<serde_json::Value>,
-}
-
-/// Shows nothing of it: it is personal data.
-impl std::fmt::Debug for VoiceNotes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("VoiceNotes").finish_non_exhaustive()
-    }
+    pub characteristics: Option<Private<serde_json::Value>>,
 }
 
 /// A user's voice with what is known about it.
@@ -135,7 +129,7 @@ pub enum VoiceStoreError {
         path: PathBuf,
         /// What is wrong with it.
         #[source]
-        source: serde_json::Error,
+        source: JsonError,
     },
 }
 
@@ -316,7 +310,10 @@ impl VoiceStore {
         let path = self.folder(&metadata.user_id).join("metadata.json");
         match serde_json::to_vec_pretty(metadata) {
             Ok(json) => write_atomically(&path, &json),
-            Err(source) => Err(VoiceStoreError::Metadata { path, source }),
+            Err(source) => Err(VoiceStoreError::Metadata {
+                path,
+                source: source.into(),
+            }),
         }
     }
 }
@@ -328,7 +325,10 @@ fn read_metadata(folder: &Path) -> Result<Option<VoiceMetadata>, VoiceStoreError
     };
     serde_json::from_slice(&metadata)
         .map(Some)
-        .map_err(|source| VoiceStoreError::Metadata { path, source })
+        .map_err(|source| VoiceStoreError::Metadata {
+            path,
+            source: source.into(),
+        })
 }
 
 fn read_npy(path: &Path) -> Result<SpeakerEmbedding, NpyError> {

@@ -10,6 +10,9 @@ use crate::support::recordings;
 use crate::support::voice_job::{Answer, Expected, assert_shapes, voice_message};
 use crate::support::web_server::WebServer;
 
+/// The servers of tests are in no public network.
+const LOOPBACK: (&str, &str) = ("AUDIO_URL_NETWORKS", "127.0.0.0/8");
+
 /// A voice message in the form of the original plan: no frames.
 fn message_without_frames(name: &str) -> Value {
     let mut message = voice_message(name, &["fr"]);
@@ -28,6 +31,7 @@ fn recordings_come_from_upload_folders_web_servers_and_base64() {
     let daemon = Daemon::start_with(&[
         ("AUDIO_UPLOAD_DIR", uploads.path().to_str().unwrap()),
         ("AUDIO_URL_HOSTS", "127.0.0.1"),
+        LOOPBACK,
     ]);
     let mut gateway = Gateway::connect(daemon.ports);
     let base64 = STANDARD.encode(&recording);
@@ -35,6 +39,7 @@ fn recordings_come_from_upload_folders_web_servers_and_base64() {
         ("path", json!({"audioPath": "2026/note.m4a"})),
         ("absolute", json!({"audioPath": file})),
         ("url", json!({"audioUrl": server.url("/recording")})),
+        ("moved", json!({"audioUrl": server.url("/moved")})),
         ("base64", json!({"audioBase64": base64})),
         (
             "data-url",
@@ -62,13 +67,16 @@ fn recordings_come_from_upload_folders_web_servers_and_base64() {
     }
     transcriptions.dedup();
     assert_eq!(transcriptions.len(), 1, "the same recording each time");
-    assert_eq!(server.asked(), ["/recording", "/missing"]);
+    assert_eq!(
+        server.asked(),
+        ["/recording", "/moved", "/recording", "/missing"]
+    );
 }
 
 #[test]
 fn a_request_to_write_down_prefers_the_path_to_the_url() {
     let server = WebServer::start(b"no recording".to_vec());
-    let daemon = Daemon::start_with(&[("AUDIO_URL_HOSTS", "127.0.0.1")]);
+    let daemon = Daemon::start_with(&[("AUDIO_URL_HOSTS", "127.0.0.1"), LOOPBACK]);
     let uploads = daemon.folder().join("uploads");
     std::fs::create_dir(&uploads).unwrap();
     std::fs::write(uploads.join("note.ogg"), recordings::bundled()).unwrap();
@@ -92,7 +100,8 @@ fn a_request_to_write_down_prefers_the_path_to_the_url() {
 #[test]
 fn sources_that_must_not_or_cannot_be_read_end_the_job() {
     let server = WebServer::start(recordings::bundled());
-    let daemon = Daemon::start_with(&[("AUDIO_URL_HOSTS", "127.0.0.1, media.example.test")]);
+    let hosts = ("AUDIO_URL_HOSTS", "127.0.0.1, media.example.test");
+    let daemon = Daemon::start_with(&[hosts, LOOPBACK]);
     let uploads = daemon.folder().join("uploads");
     std::fs::create_dir(&uploads).unwrap();
     std::fs::write(daemon.folder().join("secret.ogg"), recordings::bundled()).unwrap();
@@ -109,7 +118,7 @@ fn sources_that_must_not_or_cannot_be_read_end_the_job() {
         ("outside", json!({"audioPath": outside})),
         ("folder", json!({"audioPath": "uploads"})),
         ("not-found", json!({"audioUrl": server.url("/missing")})),
-        ("moved", json!({"audioUrl": server.url("/moved")})),
+        ("away", json!({"audioUrl": server.url("/away")})),
         ("endless", json!({"audioUrl": server.url("/endless")})),
         ("other-host", json!({"audioUrl": localhost})),
         (
@@ -141,6 +150,19 @@ fn sources_that_must_not_or_cannot_be_read_end_the_job() {
             "{name}"
         );
     }
-    // A redirect could lead anywhere, so it was not followed; the other host was not asked.
-    assert_eq!(server.asked(), ["/missing", "/moved", "/endless"]);
+    // Neither the other host nor one that a redirect leads to was asked.
+    assert_eq!(server.asked(), ["/missing", "/away", "/endless"]);
+
+    // An address that is not public is not asked either, unless its network is allowed.
+    let daemon = Daemon::start_with(&[hosts]);
+    let mut gateway = Gateway::connect_subscribed(daemon.ports);
+    let mut request = message_without_frames("private");
+    request["audioUrl"] = json!(server.url("/recording"));
+    gateway.send(&request, &[]);
+    let id = request["messageId"].as_str().unwrap();
+    let events = gateway.events_of(id, &["audio_process_completed", "audio_process_error"]);
+    let error = events.last().unwrap();
+    assert_eq!(error.text("errorCode"), "transcription_failed", "{error:?}");
+    assert!(error.text("error").contains("not public"), "{error:?}");
+    assert_eq!(server.asked().len(), 3);
 }

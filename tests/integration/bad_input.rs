@@ -70,6 +70,12 @@ fn what_is_no_request_is_counted_and_dropped() {
     let deep_array = "[".repeat(200_000);
     let deep_object = format!("{}1{}", "{\"a\":".repeat(50_000), "}".repeat(50_000));
     let many_values = format!("{{\"type\":\"ping\",\"a\":[{}0]}}", "0,".repeat(300_000));
+    let too_deep = format!(
+        "{{\"type\":\"ping\",\"a\":{}{}}}",
+        "[".repeat(32),
+        "]".repeat(32)
+    );
+    let too_long = format!("{{\"type\":\"ping\"{}}}", " ".repeat(4 << 20));
     let messages: Vec<&[u8]> = vec![
         b"",
         b"{",
@@ -89,6 +95,8 @@ fn what_is_no_request_is_counted_and_dropped() {
         deep_array.as_bytes(),
         deep_object.as_bytes(),
         many_values.as_bytes(),
+        too_deep.as_bytes(),
+        too_long.as_bytes(),
     ];
     for message in &messages {
         gateway.send_raw(&[message]);

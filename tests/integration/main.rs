@@ -26,6 +26,7 @@ mod bad_input;
 mod commands;
 mod contract;
 mod conversations;
+mod decode_workers;
 mod durability;
 mod isolation;
 mod lifecycle;

@@ -31,8 +31,10 @@ fn store_events(data_dir: &Path) {
             frame[0] = number as u8;
             OutgoingEvent {
                 key: number.to_string(),
-                body: format!(r#"{{"type":"large","number":{number}}}"#).into_bytes(),
-                frames: vec![frame.into()],
+                body: format!(r#"{{"type":"large","number":{number}}}"#)
+                    .into_bytes()
+                    .into(),
+                frames: vec![frame.into()].into(),
                 ..OutgoingEvent::default()
             }
         });

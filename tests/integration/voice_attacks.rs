@@ -115,7 +115,10 @@ fn requests_that_were_searched_for_alike_hashes_are_two_jobs() {
 
 #[test]
 fn a_webhook_is_told_of_a_failed_job_too() {
-    let daemon = Daemon::start_with(&[("WEBHOOK_HOSTS", "127.0.0.1")]);
+    let daemon = Daemon::start_with(&[
+        ("WEBHOOK_HOSTS", "127.0.0.1"),
+        ("AUDIO_URL_NETWORKS", "127.0.0.0/8"),
+    ]);
     let mut gateway = Gateway::connect_subscribed(daemon.ports);
     let server = WebhookServer::start();
     gateway.send(&failing_job(&server.url("/hook")), &[]);
@@ -129,7 +132,10 @@ fn a_webhook_is_told_of_a_failed_job_too() {
 
 #[test]
 fn webhooks_that_never_answer_hold_up_nothing() {
-    let daemon = Daemon::start_with(&[("WEBHOOK_HOSTS", "127.0.0.1")]);
+    let daemon = Daemon::start_with(&[
+        ("WEBHOOK_HOSTS", "127.0.0.1"),
+        ("AUDIO_URL_NETWORKS", "127.0.0.0/8"),
+    ]);
     let mut gateway = Gateway::connect_subscribed(daemon.ports);
     let server = WebhookServer::start();
     let jobs = 300;

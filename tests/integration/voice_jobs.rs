@@ -287,7 +287,10 @@ fn a_killed_daemon_keeps_its_word() {
 #[test]
 fn a_webhook_is_called_once_where_that_is_allowed() {
     let server = WebServer::start(Vec::new());
-    let daemon = Daemon::start_with(&[("WEBHOOK_HOSTS", "127.0.0.1")]);
+    let daemon = Daemon::start_with(&[
+        ("WEBHOOK_HOSTS", "127.0.0.1"),
+        ("AUDIO_URL_NETWORKS", "127.0.0.0/8"),
+    ]);
     let mut gateway = Gateway::connect_subscribed(daemon.ports);
     let called_with = |request: &mut Value, url: String| request["webhookUrl"] = json!(url);
 

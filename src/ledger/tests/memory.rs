@@ -7,8 +7,8 @@ fn cached(key: &str, user_id: Option<&str>) -> NewCacheEntry {
         kind: CacheKind::Speech,
         key: key.into(),
         user_id: user_id.map(str::to_owned),
-        payload: key.into(),
-        blob: Some(Bytes::from(format!("speech {key}"))),
+        payload: key.as_bytes().to_vec().into(),
+        blob: Some(Bytes::from(format!("speech {key}")).into()),
     }
 }
 
@@ -20,7 +20,7 @@ async fn is_cached(ledger: &Ledger, key: &str, max_age: Duration) -> bool {
     let Some(entry) = entry else { return false };
     let blob = ledger.blob(entry.blob.unwrap()).await.unwrap();
     assert_eq!(
-        (entry.payload.as_slice(), blob),
+        (entry.payload.expose().as_slice(), blob),
         (key.as_bytes(), Bytes::from(format!("speech {key}")))
     );
     true
@@ -301,7 +301,7 @@ async fn a_large_request_lies_beside_the_database() {
     let directory = TempDir::new().unwrap();
     let ledger = Ledger::open(directory.path()).unwrap();
     let large = |key: &str, filling: &str, is_surplus| NewJob {
-        request: filling.repeat(100_000),
+        request: filling.repeat(100_000).into(),
         public_id: Some(format!("job_{key}")),
         is_surplus,
         ..job(key)
@@ -310,10 +310,13 @@ async fn a_large_request_lies_beside_the_database() {
         panic!("the job is new");
     };
     let record = ledger.load(job_id).await.unwrap().unwrap();
-    assert_eq!(record.request, "x".repeat(100_000));
-    assert_eq!(ledger.frames(job_id).await.unwrap(), job("a").frames);
+    assert_eq!(record.request.expose(), &"x".repeat(100_000));
+    assert_eq!(
+        ledger.frames(job_id).await.unwrap(),
+        job("a").frames.into_exposed()
+    );
     let public = ledger.load_public("job_a".into()).await.unwrap().unwrap();
-    assert_eq!((public.id, public.request.len()), (job_id, 0));
+    assert_eq!((public.id, public.request.expose().len()), (job_id, 0));
 
     let payloads = large_payloads(directory.path()).len();
     let repeated = ledger.accept(large("a", "y", false)).await.unwrap();
@@ -326,5 +329,5 @@ async fn a_large_request_lies_beside_the_database() {
         fs::write(path, "damaged").unwrap();
     }
     let damaged = ledger.load(job_id).await.unwrap().unwrap();
-    assert_eq!((payloads, damaged.request.len()), (1, 0));
+    assert_eq!((payloads, damaged.request.expose().len()), (1, 0));
 }

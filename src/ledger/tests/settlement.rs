@@ -110,7 +110,7 @@ async fn settled_events_leave_the_replay_and_unconfirmed_ones_are_listed() {
     assert_eq!(found[0].event, events[0]);
     assert_eq!(found[0].kind, "translation_completed");
     assert_eq!(found[0].task_id, "task of a");
-    assert_eq!(found[0].body, br#"{"type":"one"}"#);
+    assert_eq!(found[0].body.expose(), br#"{"type":"one"}"#);
     for (kinds, after_ms) in [(&kinds[..], 100_000), (&kinds[..1], 99_999)] {
         let none = ledger.unsettled_events(kinds, after_ms, 200_000, 9).await;
         assert!(none.unwrap().is_empty());

@@ -26,7 +26,7 @@ async fn store_documents(ledger: &Ledger) {
             order_key: format!("user_voice_models/{user}"),
             collection: "user_voice_models".into(),
             filter: format!(r#"{{"userId":{user}}}"#),
-            document: format!(r#"{{"version":{version}}}"#),
+            document: format!(r#"{{"version":{version}}}"#).into(),
         });
         let emission = Emission {
             documents: documents.collect(),

@@ -35,7 +35,7 @@ pub(super) async fn history(
 fn entry(translation: VoiceTranslationRecord) -> HistoryEntry {
     // The daemon wrote it itself.
     let texts: Map<String, Value> =
-        serde_json::from_str(&translation.translated_texts).unwrap_or_default();
+        serde_json::from_str(translation.translated_texts.expose()).unwrap_or_default();
     HistoryEntry {
         id: translation.id,
         user_id: translation.user_id,
@@ -44,7 +44,7 @@ fn entry(translation: VoiceTranslationRecord) -> HistoryEntry {
         target_languages: texts.keys().cloned().collect(),
         original_text: translation.original_text,
         audio_generated: !texts.is_empty(),
-        translated_texts: texts,
+        translated_texts: texts.into(),
         voice_cloned: translation.voice_cloned,
         processing_time_ms: translation.processing_time_ms,
         feedback_rating: translation.rating,
@@ -109,7 +109,9 @@ pub(super) async fn feedback(
         rating: feedback.rating,
         kind: feedback.kind.as_str().to_owned(),
         comment: feedback.comment,
-        metadata: feedback.metadata.map(|metadata| metadata.to_string()),
+        metadata: feedback
+            .metadata
+            .map(|metadata| metadata.expose().to_string().into()),
         created_at_ms: job.record.received_at_ms,
     };
     // What a user says of deleted things goes with them; a deletion waits until it is kept.

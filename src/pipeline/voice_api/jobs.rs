@@ -68,7 +68,7 @@ pub(super) async fn status(
         created_at: from_unix_ms(record.received_at_ms),
         started_at: record.started_at_ms.map(from_unix_ms),
         completed_at: record.finished_at_ms.map(from_unix_ms),
-        result,
+        result: result.map(Into::into),
         error,
     })))
 }

@@ -32,7 +32,7 @@ use crate::protocol::{
 pub(super) use analysis::measured;
 pub(super) use jobs::FAILED;
 pub use jobs::{accepted, job_id};
-pub use webhook::{WebhookOptions, Webhooks};
+pub use webhook::Webhooks;
 
 /// Key of the one reply to a request.
 pub(super) const REPLY: &str = "reply";
@@ -98,7 +98,7 @@ pub(super) fn post(pipeline: &Pipeline, request: VoiceApiRequest, end: &Event) {
     if let VoiceCall::TranslateAsync(_, options) = request.call
         && let Some(url) = options.webhook_url
     {
-        pipeline.webhooks.post(url, end);
+        pipeline.webhooks.post(url.into_exposed(), end);
     }
 }
 

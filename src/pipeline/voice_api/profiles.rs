@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::analysis::measured;
 use super::refusal;
-use crate::domain::VoiceMeasures;
+use crate::domain::{Private, VoiceMeasures};
 use crate::error::Reason;
 use crate::pipeline::job::Job;
 use crate::pipeline::{JobFailure, recording, voice, voice_task};
@@ -126,7 +126,7 @@ async fn note(
     measures: Option<&VoiceMeasures>,
 ) -> Result<VoiceApiResult, JobFailure> {
     // By way of text, which gives the shortest decimals of single precision.
-    let characteristics: Option<Value> = measures
+    let characteristics: Option<Private<Value>> = measures
         .and_then(|measures| serde_json::to_vec(measures).ok())
         .and_then(|json| serde_json::from_slice(&json).ok());
     let change = move |notes: &mut VoiceNotes| {
@@ -144,7 +144,9 @@ async fn note(
 fn summary(metadata: VoiceMetadata) -> VoiceProfileSummary {
     let notes = metadata.notes;
     VoiceProfileSummary {
-        name: notes.name.unwrap_or_else(|| metadata.profile_id.clone()),
+        name: notes
+            .name
+            .unwrap_or_else(|| metadata.profile_id.clone().into()),
         id: metadata.profile_id,
         user_id: metadata.user_id,
         created_at: metadata.created_at,

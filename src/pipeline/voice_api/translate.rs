@@ -53,7 +53,7 @@ pub(super) async fn run_async(
     let events = vec![(jobs::COMPLETED.to_owned(), completed)];
     job.finish(events, Vec::new(), Finish::Done).await?;
     if let Some((url, event)) = post {
-        job.pipeline.webhooks.post(url, &event);
+        job.pipeline.webhooks.post(url.into_exposed(), &event);
     }
     Ok(Finish::Done)
 }
@@ -168,7 +168,7 @@ async fn remember(
     let texts: serde_json::Map<String, serde_json::Value> = spoken
         .iter()
         .map(|audio| {
-            let text = audio.translated_text.clone();
+            let text = audio.translated_text.expose().clone();
             (audio.target_language.to_string(), text.into())
         })
         .collect();
@@ -178,7 +178,7 @@ async fn remember(
         created_at_ms: job.record.received_at_ms,
         source_language: transcript.language.to_string(),
         original_text: transcript.text.clone(),
-        translated_texts: serde_json::Value::Object(texts).to_string(),
+        translated_texts: serde_json::Value::Object(texts).to_string().into(),
         audio_duration_ms: transcript.duration_ms,
         voice_cloned: spoken.iter().any(|audio| audio.voice_cloned),
         processing_time_ms: job.processing_time_ms(),
@@ -192,7 +192,7 @@ fn wire_audio(audio: TranslatedAudio) -> VoiceTranslationAudio {
     VoiceTranslationAudio {
         target_language: audio.target_language,
         translated_text: audio.translated_text,
-        audio_base64: STANDARD.encode(&audio.audio),
+        audio_base64: STANDARD.encode(audio.audio.expose()).into(),
         audio_url: audio.audio_url,
         duration_ms: audio.duration_ms,
         voice_cloned: audio.voice_cloned,

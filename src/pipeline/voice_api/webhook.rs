@@ -1,22 +1,12 @@
 //! The post of a job's event to the address that its request named: once, and best effort.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::engine::error_chain;
-use crate::pipeline::recording::{allowed_uri, http_client};
+use crate::pipeline::web::{WebError, WebOptions};
 use crate::protocol::Event;
-
-/// Where events may be posted.
-#[derive(Debug, Clone, Default)]
-pub struct WebhookOptions {
-    /// Hosts that a `webhookUrl` may name; empty means that nothing is posted.
-    pub allowed_hosts: Vec<String>,
-    /// For one post.
-    pub timeout: Duration,
-}
 
 /// Posts that are under way at once. Each takes a thread of the pool that files and codecs need too,
 /// and a server may let it wait.
@@ -26,16 +16,16 @@ const MAX_PENDING: usize = 128;
 
 /// What posts events.
 pub struct Webhooks {
-    options: WebhookOptions,
+    web: WebOptions,
     under_way: Arc<Semaphore>,
     pending: Arc<Semaphore>,
 }
 
 impl Webhooks {
-    /// Posts nothing yet.
-    pub fn new(options: WebhookOptions) -> Self {
+    /// Posts nothing yet; `web` says where it may.
+    pub fn new(web: WebOptions) -> Self {
         Self {
-            options,
+            web,
             under_way: Arc::new(Semaphore::new(MAX_UNDER_WAY)),
             pending: Arc::new(Semaphore::new(MAX_PENDING)),
         }
@@ -50,19 +40,18 @@ impl Webhooks {
     }
 
     fn try_post(&self, url: String, event: &Event) -> Result<(), WebhookError> {
-        let uri =
-            allowed_uri(&url, &self.options.allowed_hosts).ok_or(WebhookError::HostNotAllowed)?;
+        let uri = self.web.allowed(&url)?;
         let pending = Arc::clone(&self.pending).try_acquire_owned();
         let pending = pending.map_err(|_| WebhookError::TooMany)?;
         let body = serde_json::to_vec(event).map_err(WebhookError::Body)?;
-        let (under_way, timeout) = (Arc::clone(&self.under_way), self.options.timeout);
+        let (under_way, web) = (Arc::clone(&self.under_way), self.web.clone());
         tokio::spawn(async move {
             let _pending = pending;
             // Never closed.
             let Ok(_turn) = under_way.acquire().await else {
                 return;
             };
-            match tokio::task::spawn_blocking(move || send(uri, &body, timeout)).await {
+            match tokio::task::spawn_blocking(move || web.post(uri, &body)).await {
                 Ok(Ok(())) => tracing::info!("webhook called"),
                 Ok(Err(error)) => {
                     tracing::warn!(error = %error_chain(&error), "webhook not called");
@@ -76,26 +65,10 @@ impl Webhooks {
 
 #[derive(Debug, thiserror::Error)]
 enum WebhookError {
-    #[error("its host is not in voice_api.allowed_webhook_hosts")]
-    HostNotAllowed,
+    #[error(transparent)]
+    Web(#[from] WebError),
     #[error("too many are to be called")]
     TooMany,
     #[error("the event could not be written as json")]
     Body(#[source] serde_json::Error),
-    #[error("it is elsewhere, and redirects are not followed")]
-    Redirected,
-    #[error("the request failed")]
-    Request(#[source] Box<ureq::Error>),
-}
-
-fn send(uri: ureq::http::Uri, body: &[u8], timeout: Duration) -> Result<(), WebhookError> {
-    let response = http_client(timeout)
-        .post(uri)
-        .content_type("application/json")
-        .send(body)
-        .map_err(|error| WebhookError::Request(Box::new(error)))?;
-    if response.status().is_redirection() {
-        return Err(WebhookError::Redirected);
-    }
-    Ok(())
 }

@@ -1,10 +1,9 @@
 //! Events of voice messages.
 
-use bytes::Bytes;
 use serde::Serialize;
 
 use super::serialize;
-use crate::domain::{Language, Segment, Transcript};
+use crate::domain::{Language, PrivateBytes, PrivateText, Segment, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::protocol::timestamp::Timestamp;
 
@@ -31,7 +30,7 @@ pub struct AudioJob {
 }
 
 /// `transcription_ready` or `transcription_completed`: what was said.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TranscriptionResult {
     /// Which job.
@@ -47,13 +46,13 @@ pub struct TranscriptionResult {
 }
 
 /// The recording in another language, as text and as speech.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TranslatedAudio {
     /// The language in canonical form.
     pub target_language: Language,
     /// Never empty.
-    pub translated_text: String,
+    pub translated_text: PrivateText,
     /// The file below the web root, or empty.
     pub audio_url: String,
     /// The file below the working folder, or empty.
@@ -72,11 +71,11 @@ pub struct TranslatedAudio {
     pub segments: Vec<Segment>,
     /// The speech itself: travels in a frame of its own.
     #[serde(skip)]
-    pub audio: Bytes,
+    pub audio: PrivateBytes,
 }
 
 /// `audio_translation_ready`, `audio_translations_progressive` or `audio_translations_completed`.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AudioTranslation {
     #[serde(flatten)]
@@ -99,7 +98,7 @@ impl AudioTranslation {
 }
 
 /// A voice that was made or improved in the job, for the gateway to keep.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NewVoiceProfile {
     /// Whose voice it is.
@@ -118,11 +117,11 @@ pub struct NewVoiceProfile {
     /// The voice print, in the daemon's own encoding: travels in a frame of its own and comes back
     /// unchanged in later requests.
     #[serde(skip)]
-    pub embedding: Bytes,
+    pub embedding: PrivateBytes,
 }
 
 /// `audio_process_completed`: everything about a voice message.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AudioProcessCompleted {
     /// Which job.
@@ -163,7 +162,7 @@ pub struct Failure {
 }
 
 /// `audio_process_error` or `transcription_error`.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct AudioFailure {
     /// Which job.
     #[serde(flatten)]

@@ -53,7 +53,7 @@ struct WireSegment<'a> {
 impl<'a> From<&'a Segment> for WireSegment<'a> {
     fn from(segment: &'a Segment) -> Self {
         Self {
-            text: &segment.text,
+            text: segment.text.expose(),
             start_ms: segment.start_ms,
             end_ms: segment.end_ms.max(segment.start_ms),
             confidence: segment.confidence.map(to_unit_interval),
@@ -93,7 +93,11 @@ pub(super) fn transcription<S: Serializer>(
 ) -> Result<S::Ok, S::Error> {
     let is_blank = transcript.is_blank();
     let wire = WireTranscription {
-        text: if is_blank { "" } else { &transcript.text },
+        text: if is_blank {
+            ""
+        } else {
+            transcript.text.expose()
+        },
         language: transcript.language,
         confidence: if is_blank {
             0.0

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::protocol::timestamp::Timestamp;
 
 /// The answer to a ping, and the sign of life while nothing happens.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Pong {
     timestamp: Timestamp,
     translator_status: &'static str,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::serialize;
-use crate::domain::Language;
+use crate::domain::{Language, PrivateText};
 use crate::error::{Reason, Stage};
 use crate::protocol::request::ModelType;
 use crate::protocol::timestamp::Timestamp;
@@ -43,7 +43,7 @@ impl PoolType {
 }
 
 /// `translation_completed`: a text in one language.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TranslationCompleted {
     /// The request's id.
@@ -59,13 +59,13 @@ pub struct TranslationCompleted {
 }
 
 /// The translation itself.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TextResult {
     /// The request's message.
     pub message_id: String,
     /// Never empty.
-    pub translated_text: String,
+    pub translated_text: PrivateText,
     /// Given or detected.
     pub source_language: Language,
     /// As requested.
@@ -102,7 +102,7 @@ pub struct TextResult {
 }
 
 /// What produced a translation.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TextMetadata {
     translator_version: &'static str,
@@ -127,7 +127,7 @@ impl TextMetadata {
 }
 
 /// `translation_error`: ends a request; what languages are missing will not come.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TranslationError {
     /// The request's id.
@@ -150,7 +150,7 @@ pub struct TranslationError {
 }
 
 /// What a [`TranslationError`] concerns.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TextErrorMetadata {
     failed_languages: Vec<String>,
@@ -164,7 +164,7 @@ impl TextErrorMetadata {
 }
 
 /// `translation_skipped`: a text is too long; a [`TranslationError`] follows.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct TranslationSkipped {
     #[serde(rename = "messageId")]
     message_id: String,
@@ -194,12 +194,12 @@ impl TranslationSkipped {
 }
 
 /// `story_text_object_translation_completed`: a story's text in every language that worked.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoryTextCompleted {
     post_id: String,
     text_object_index: i64,
-    translations: BTreeMap<String, String>,
+    translations: BTreeMap<String, PrivateText>,
     /// Milliseconds, unlike every other event.
     timestamp: u64,
 }
@@ -217,7 +217,7 @@ impl StoryTextCompleted {
 
     /// Adds the text in a language: the name is
     /// [`RequestedLanguage::field_name`](crate::protocol::RequestedLanguage::field_name).
-    pub fn add(&mut self, field_name: String, text: String) {
+    pub fn add(&mut self, field_name: String, text: PrivateText) {
         self.translations.insert(field_name, text);
     }
 }

@@ -12,7 +12,7 @@ use super::voice_reports::{
     VoiceProfileSummary, VoiceProfiles,
 };
 use crate::domain::measures::VoiceComparison;
-use crate::domain::{Language, Segment, Transcript, VoiceMeasures};
+use crate::domain::{Language, Private, PrivateText, Segment, Transcript, VoiceMeasures};
 use crate::error::{ErrorCode, Reason};
 use crate::protocol::request::RequestKind;
 use crate::protocol::timestamp::Timestamp;
@@ -83,7 +83,7 @@ impl VoiceErrorCode {
 }
 
 /// `voice_api_error`
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VoiceApiError {
     /// The request's id.
@@ -101,7 +101,7 @@ pub struct VoiceApiError {
 }
 
 /// `voice_api_success`
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VoiceApiSuccess {
     /// The request's id.
@@ -117,7 +117,7 @@ pub struct VoiceApiSuccess {
 }
 
 /// The result of a request, by its shape.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub enum VoiceApiResult {
     /// A recording in other languages.
@@ -153,7 +153,7 @@ pub enum VoiceApiResult {
 }
 
 /// A recording in other languages, with its speech inside.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VoiceTranslation {
     /// Names it for feedback.
@@ -170,7 +170,7 @@ pub struct VoiceTranslation {
 }
 
 /// What was said in the recording.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct OriginalAudio(pub Transcript);
 
 #[derive(Serialize)]
@@ -193,7 +193,11 @@ impl Serialize for OriginalAudio {
         let transcript = &self.0;
         let is_blank = transcript.is_blank();
         WireOriginalAudio {
-            transcription: if is_blank { "" } else { &transcript.text },
+            transcription: if is_blank {
+                ""
+            } else {
+                transcript.text.expose()
+            },
             language: transcript.language,
             duration_ms: transcript.duration_ms,
             confidence: if is_blank { 0.0 } else { transcript.confidence },
@@ -204,15 +208,15 @@ impl Serialize for OriginalAudio {
 }
 
 /// The recording in one language.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VoiceTranslationAudio {
     /// The language in canonical form.
     pub target_language: Language,
     /// Never empty.
-    pub translated_text: String,
+    pub translated_text: PrivateText,
     /// MP3.
-    pub audio_base64: String,
+    pub audio_base64: PrivateText,
     /// The file below the web root, where there is one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub audio_url: String,
@@ -229,7 +233,7 @@ pub struct VoiceTranslationAudio {
 }
 
 /// The user's voice as a translation used it.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UsedVoice {
     /// The profile's id.
@@ -242,7 +246,7 @@ pub struct UsedVoice {
 }
 
 /// A job that was accepted.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobAccepted {
     /// Names the job.
@@ -268,7 +272,7 @@ pub enum JobStatusName {
 }
 
 /// How far a job is.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobStatus {
     /// Names the job.
@@ -299,7 +303,7 @@ pub struct JobStatus {
     pub completed_at: Option<OffsetDateTime>,
     /// What its event carried.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub result: Option<Value>,
+    pub result: Option<Private<Value>>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -322,7 +326,7 @@ mod optional_time {
 }
 
 /// What became of a cancellation.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct JobCancelled {
     /// False when the job had ended before.
     pub success: bool,
@@ -331,7 +335,7 @@ pub struct JobCancelled {
 }
 
 /// `voice_translation_completed`: a job of the voice API has its result.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VoiceTranslationCompleted {
     /// Names the job.
@@ -347,11 +351,11 @@ pub struct VoiceTranslationCompleted {
     pub result: Arc<VoiceTranslation>,
     /// What the request brought for this.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub callback_metadata: Option<Value>,
+    pub callback_metadata: Option<Private<Value>>,
 }
 
 /// `voice_translation_failed`: a job of the voice API will have no result.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VoiceTranslationFailed {
     /// Names the job.
@@ -371,11 +375,11 @@ pub struct VoiceTranslationFailed {
     pub reason: Reason,
     /// What the request brought for this.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub callback_metadata: Option<Value>,
+    pub callback_metadata: Option<Private<Value>>,
 }
 
 /// `voice_job_progress`: a job of the voice API has come further.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VoiceJobProgress {
     /// The request's id.

@@ -1,16 +1,17 @@
 //! Replies about voice profiles, in snake case.
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::serialize;
-use crate::domain::{Language, Transcript, TranscriptSource, VoiceMeasures};
+use crate::domain::{
+    Language, Private, PrivateBytes, PrivateText, Transcript, TranscriptSource, VoiceMeasures,
+};
 use crate::protocol::timestamp::Timestamp;
 
 /// `voice_profile_analyze_result`: a voice was measured and kept.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct VoiceProfileAnalyzed {
     /// Names the request.
     pub request_id: String,
@@ -28,7 +29,7 @@ pub struct VoiceProfileAnalyzed {
     /// What was measured.
     pub voice_characteristics: VoiceMeasures,
     /// What recognises the voice later.
-    pub fingerprint: Value,
+    pub fingerprint: Private<Value>,
     /// The fingerprint's name.
     pub fingerprint_id: String,
     /// The beginning of its signature.
@@ -37,7 +38,7 @@ pub struct VoiceProfileAnalyzed {
     pub embedding_path: String,
     /// The voice, in the daemon's own encoding, as base64.
     #[serde(serialize_with = "base64")]
-    pub embedding_data: Bytes,
+    pub embedding_data: PrivateBytes,
     /// Values of the speaker embedding in it.
     pub embedding_dimension: usize,
     /// What was said, if that was wanted.
@@ -48,15 +49,15 @@ pub struct VoiceProfileAnalyzed {
     pub voice_previews: Option<Vec<VoicePreview>>,
 }
 
-fn base64<S: serde::Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+fn base64<S: serde::Serializer>(bytes: &PrivateBytes, serializer: S) -> Result<S::Ok, S::Error> {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
 
-    serializer.serialize_str(&STANDARD.encode(bytes))
+    serializer.serialize_str(&STANDARD.encode(bytes.expose()))
 }
 
 /// What was said.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct ProfileTranscription {
     /// What was said.
     pub transcript: Transcript,
@@ -91,13 +92,13 @@ impl Serialize for ProfileTranscription {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let transcript = &self.transcript;
         let segments = transcript.segments.iter().map(|segment| WireSegment {
-            text: &segment.text,
+            text: segment.text.expose(),
             start_ms: segment.start_ms,
             end_ms: segment.end_ms.max(segment.start_ms),
             confidence: segment.confidence.unwrap_or(transcript.confidence),
         });
         WireTranscription {
-            text: transcript.text.trim(),
+            text: transcript.text.expose().trim(),
             language: transcript.language,
             confidence: if transcript.is_blank() {
                 0.0
@@ -115,16 +116,16 @@ impl Serialize for ProfileTranscription {
 }
 
 /// The voice in another language.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct VoicePreview {
     /// The language in canonical form.
     pub language: Language,
     /// What was to be said.
-    pub original_text: String,
+    pub original_text: PrivateText,
     /// What is said.
-    pub translated_text: String,
+    pub translated_text: PrivateText,
     /// The speech.
-    pub audio_base64: String,
+    pub audio_base64: PrivateText,
     /// `mp3`
     pub audio_format: &'static str,
     /// Length of the speech.
@@ -135,7 +136,7 @@ pub struct VoicePreview {
 }
 
 /// `voice_profile_verify_result`: whether a recording is of the voice of a fingerprint.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct VoiceProfileVerified {
     /// Names the request.
     pub request_id: String,
@@ -154,7 +155,7 @@ pub struct VoiceProfileVerified {
 }
 
 /// `voice_profile_compare_result`: whether two fingerprints are of one voice.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct VoiceProfileCompared {
     /// Names the request.
     pub request_id: String,
@@ -171,7 +172,7 @@ pub struct VoiceProfileCompared {
 }
 
 /// `voice_profile_error`
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct VoiceProfileError {
     /// Names the request.
     pub request_id: String,

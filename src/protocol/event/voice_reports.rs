@@ -5,10 +5,10 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::serialize;
-use crate::domain::Language;
+use crate::domain::{Language, Private, PrivateText};
 
 /// Feedback was kept.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FeedbackKept {
     /// Always true.
@@ -18,7 +18,7 @@ pub struct FeedbackKept {
 }
 
 /// A part of a user's history, newest first.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct History {
     /// The part.
     pub history: Vec<HistoryEntry>,
@@ -27,7 +27,7 @@ pub struct History {
 }
 
 /// A translation of the past.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
     /// Names the translation.
@@ -42,9 +42,9 @@ pub struct HistoryEntry {
     /// What it was translated into.
     pub target_languages: Vec<String>,
     /// What was said.
-    pub original_text: String,
+    pub original_text: PrivateText,
     /// The text in each language.
-    pub translated_texts: serde_json::Map<String, Value>,
+    pub translated_texts: Private<serde_json::Map<String, Value>>,
     /// Whether it could be heard.
     pub audio_generated: bool,
     /// Whether it was the user's voice.
@@ -57,7 +57,7 @@ pub struct HistoryEntry {
 }
 
 /// Figures about a user's translations.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserStats {
     /// Whose they are.
@@ -86,7 +86,7 @@ pub struct UserStats {
 }
 
 /// Figures about the daemon.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AdminMetrics {
     /// Voice messages in work.
@@ -112,7 +112,7 @@ pub struct AdminMetrics {
 }
 
 /// Which services work.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct VoiceHealth {
     /// Altogether.
     pub status: HealthStatus,
@@ -196,7 +196,7 @@ pub struct LanguageFeatures {
 }
 
 /// What is known of a user's voice.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VoiceProfileSummary {
     /// Names it.
@@ -204,7 +204,7 @@ pub struct VoiceProfileSummary {
     /// Whose it is.
     pub user_id: String,
     /// What the user calls it; the id until it has a name.
-    pub name: String,
+    pub name: PrivateText,
     /// When it was made.
     #[serde(with = "crate::domain::timestamp")]
     pub created_at: OffsetDateTime,
@@ -218,14 +218,14 @@ pub struct VoiceProfileSummary {
     pub average_quality: f32,
     /// What was measured in it, where it was.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub voice_characteristics: Option<Value>,
+    pub voice_characteristics: Option<Private<Value>>,
     /// An object of the client's own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<Value>,
+    pub metadata: Option<Private<Value>>,
 }
 
 /// The voices of a user: one, or none.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct VoiceProfiles {
     /// The part of the list that was asked for.
     pub profiles: Vec<VoiceProfileSummary>,
@@ -234,7 +234,7 @@ pub struct VoiceProfiles {
 }
 
 /// A voice was forgotten.
-#[derive(Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProfileDeleted {
     /// Always true.

@@ -1,7 +1,5 @@
 //! Requests that bring a recording.
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -9,22 +7,22 @@ use bytes::Bytes;
 use super::error::RequestIds;
 use super::language::take_language;
 use super::{MobileTranscription, ModelType, Problem, RequestError, RequestKind, TargetLanguages};
-use crate::domain::Language;
+use crate::domain::{Language, PrivateBytes, PrivateText};
 use crate::protocol::event::AudioJob;
 use crate::protocol::fields::Fields;
 use crate::protocol::frames::RequestFrames;
 
 /// Where the bytes of a recording are.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AudioSource {
     /// Here.
-    Frame(Bytes),
+    Frame(PrivateBytes),
     /// Here, as base64 that is not decoded yet; perhaps a `data:` URL.
-    Base64(String),
+    Base64(PrivateText),
     /// On a web server.
-    Url(String),
+    Url(PrivateText),
     /// On a shared volume: absolute, or relative to one of the upload folders.
-    Path(String),
+    Path(PrivateText),
 }
 
 /// The base64 of a recording is none.
@@ -39,8 +37,9 @@ impl AudioSource {
     /// [`AudioSourceError`] for base64 that is none.
     pub fn inline_bytes(&self) -> Result<Option<Bytes>, AudioSourceError> {
         match self {
-            Self::Frame(bytes) => Ok(Some(bytes.clone())),
+            Self::Frame(bytes) => Ok(Some(bytes.expose().clone())),
             Self::Base64(text) => {
+                let text = text.expose();
                 let payload = match text.split_once(";base64,") {
                     Some((prefix, payload)) if prefix.starts_with("data:") => payload,
                     _ => text,
@@ -53,20 +52,8 @@ impl AudioSource {
     }
 }
 
-/// Shows the kind and size only.
-impl fmt::Debug for AudioSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Frame(bytes) => write!(f, "Frame({} bytes)", bytes.len()),
-            Self::Base64(text) => write!(f, "Base64({} characters)", text.len()),
-            Self::Url(_) => f.write_str("Url"),
-            Self::Path(_) => f.write_str("Path"),
-        }
-    }
-}
-
 /// A voice that the gateway keeps for its owner.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ExistingVoice {
     /// The profile's id in the gateway.
     pub profile_id: Option<String>,
@@ -75,7 +62,7 @@ pub struct ExistingVoice {
     /// How good the profile is, in 0..1.
     pub quality_score: Option<f32>,
     /// The embedding as this daemon, or its predecessor, once gave it to the gateway.
-    pub embedding: Option<Bytes>,
+    pub embedding: Option<PrivateBytes>,
 }
 
 impl ExistingVoice {
@@ -84,7 +71,8 @@ impl ExistingVoice {
     fn take(fields: &mut Fields, frames: &RequestFrames<'_>) -> Option<Self> {
         let frame = frames
             .get("voiceProfile")
-            .or_else(|| frames.get("embedding"));
+            .or_else(|| frames.get("embedding"))
+            .map(PrivateBytes::from);
         let profile = fields.object("existingVoiceProfile");
         if frame.is_none() && profile.is_none() {
             return None;
@@ -99,7 +87,7 @@ impl ExistingVoice {
         };
         let embedding = frame.or_else(|| {
             let decoded = STANDARD.decode(profile.string("embedding")?).ok()?;
-            Some(Bytes::from(decoded))
+            Some(Bytes::from(decoded).into())
         });
         Some(Self {
             profile_id: profile.id("profileId"),
@@ -107,18 +95,6 @@ impl ExistingVoice {
             quality_score: profile.unit_interval("qualityScore"),
             embedding,
         })
-    }
-}
-
-/// Shows the size of the embedding only: a voice print is personal data.
-impl fmt::Debug for ExistingVoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ExistingVoice")
-            .field("profile_id", &self.profile_id)
-            .field("user_id", &self.user_id)
-            .field("quality_score", &self.quality_score)
-            .field("embedding_bytes", &self.embedding.as_ref().map(Bytes::len))
-            .finish()
     }
 }
 
@@ -234,10 +210,12 @@ impl AudioProcessRequest {
         };
         let mut frames = RequestFrames::take(frames, &mut fields);
         let audio = [
-            frames.get("audio").map(AudioSource::Frame),
-            fields.string("audioBase64").map(AudioSource::Base64),
-            fields.string("audioUrl").map(AudioSource::Url),
-            fields.string("audioPath").map(AudioSource::Path),
+            frames
+                .get("audio")
+                .map(|bytes| AudioSource::Frame(bytes.into())),
+            fields.private("audioBase64").map(AudioSource::Base64),
+            fields.private("audioUrl").map(AudioSource::Url),
+            fields.private("audioPath").map(AudioSource::Path),
         ];
         let audio: Vec<_> = audio.into_iter().flatten().collect();
         if audio.is_empty() {
@@ -333,10 +311,12 @@ impl TranscriptionRequest {
         };
         let frames = RequestFrames::take(frames, &mut fields);
         let audio = [
-            frames.get("audio").map(AudioSource::Frame),
-            fields.string("audioData").map(AudioSource::Base64),
-            fields.string("audioPath").map(AudioSource::Path),
-            fields.string("audioUrl").map(AudioSource::Url),
+            frames
+                .get("audio")
+                .map(|bytes| AudioSource::Frame(bytes.into())),
+            fields.private("audioData").map(AudioSource::Base64),
+            fields.private("audioPath").map(AudioSource::Path),
+            fields.private("audioUrl").map(AudioSource::Url),
         ];
         let audio: Vec<_> = audio.into_iter().flatten().collect();
         if audio.is_empty() {

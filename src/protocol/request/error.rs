@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::RequestKind;
+use crate::domain::{JsonError, PrivateText};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::protocol::event::{
     AudioFailure, AudioJob, Event, Failure, StoryTextCompleted, TextErrorMetadata,
@@ -25,18 +26,24 @@ pub enum RequestError {
     TooManyFrames(usize),
     /// Unreadable JSON.
     #[error("first frame is not JSON")]
-    NotJson(#[source] serde_json::Error),
+    NotJson(#[source] JsonError),
     /// JSON, but an array or a scalar.
     #[error("first frame is not a JSON object")]
     NotAnObject,
     /// More values than any request needs.
     #[error("first frame holds too many values")]
     TooManyValues,
+    /// Deeper nesting than any request needs.
+    #[error("first frame is nested too deep")]
+    TooDeep,
+    /// More bytes than any request needs beside a recording or a text.
+    #[error("first frame is too long")]
+    TooLong,
     /// A type that this daemon does not serve.
-    #[error("request type {kind:?} is not known")]
+    #[error("request type {} is not known", shown(.kind))]
     UnknownType {
         /// The type as sent, cut after 64 characters.
-        kind: String,
+        kind: PrivateText,
         /// The id to answer to.
         task_id: Option<String>,
     },
@@ -117,6 +124,8 @@ impl From<FieldsError> for RequestError {
             FieldsError::NotJson(source) => Self::NotJson(source),
             FieldsError::NotAnObject => Self::NotAnObject,
             FieldsError::TooManyValues => Self::TooManyValues,
+            FieldsError::TooDeep => Self::TooDeep,
+            FieldsError::TooLong => Self::TooLong,
         }
     }
 }
@@ -124,7 +133,11 @@ impl From<FieldsError> for RequestError {
 impl RequestError {
     pub(super) fn unknown_type(kind: String, task_id: Option<String>) -> Self {
         Self::UnknownType {
-            kind: kind.chars().take(MAX_KIND_CHARACTERS).collect(),
+            kind: kind
+                .chars()
+                .take(MAX_KIND_CHARACTERS)
+                .collect::<String>()
+                .into(),
             task_id,
         }
     }
@@ -152,6 +165,8 @@ impl RequestError {
             | Self::NotJson(_)
             | Self::NotAnObject
             | Self::TooManyValues
+            | Self::TooDeep
+            | Self::TooLong
             | Self::UnknownType { .. } => Reason::InvalidRequest,
             Self::Rejected(rejection) => rejection.problem.reason(),
         }
@@ -172,8 +187,11 @@ impl RequestError {
             | Self::TooManyFrames(_)
             | Self::NotJson(_)
             | Self::NotAnObject
-            | Self::TooManyValues => None,
+            | Self::TooManyValues
+            | Self::TooDeep
+            | Self::TooLong => None,
             Self::UnknownType { kind, task_id } => {
+                let kind = kind.expose();
                 let task_id = task_id.clone().filter(|_| kind.starts_with("voice_"))?;
                 Some(Event::VoiceApiError(VoiceApiError {
                     task_id,
@@ -279,6 +297,18 @@ impl Rejection {
             },
             timestamp: at,
         }
+    }
+}
+
+/// A type as messages show it: what is no name, such as a text in the wrong field, by its length and hash.
+fn shown(kind: &PrivateText) -> String {
+    let is_name = |name: &str| {
+        name.bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
+    match kind.expose() {
+        name if is_name(name) => format!("{name:?}"),
+        _ => kind.to_string(),
     }
 }
 

@@ -39,13 +39,13 @@ impl Hasher {
 
     fn recording(&mut self, audio: &[AudioSource], mobile: Option<&MobileTranscription>) {
         match audio.first() {
-            Some(AudioSource::Frame(bytes)) => self.part(bytes),
+            Some(AudioSource::Frame(bytes)) => self.part(bytes.expose()),
             Some(AudioSource::Base64(text) | AudioSource::Url(text) | AudioSource::Path(text)) => {
-                self.text(text)
+                self.text(text.expose())
             }
             None => {}
         }
-        self.text(mobile.map_or("", |mobile| mobile.text.as_str()));
+        self.text(mobile.map_or("", |mobile| mobile.text.expose().as_str()));
     }
 }
 
@@ -63,7 +63,7 @@ impl Request {
             Self::Ping => {}
             Self::Translation(request) => {
                 hasher.text(&request.message_id);
-                hasher.text(&request.text);
+                hasher.text(request.text.expose());
             }
             Self::AudioProcess(request) => {
                 hasher.text(&request.message_id);
@@ -79,7 +79,7 @@ impl Request {
             Self::StoryText(request) => {
                 hasher.text(&request.post_id);
                 hasher.text(&request.text_object_index.to_string());
-                hasher.text(&request.text);
+                hasher.text(request.text.expose());
                 let source = request.source_language;
                 hasher.text(source.as_ref().map_or("auto", Language::as_str));
                 hasher.languages(Some(&request.target_languages));

@@ -1,8 +1,6 @@
 //! A transcript that the sender's device made.
 
-use std::fmt;
-
-use crate::domain::{Language, Segment};
+use crate::domain::{Language, PrivateText, Segment};
 use crate::protocol::fields::Fields;
 
 /// Confidence of a mobile transcript that brings none.
@@ -15,10 +13,10 @@ const MAX_MILLISECONDS: f64 = i32::MAX as f64;
 const DEFAULT_SEGMENT_CONFIDENCE: f32 = 0.9;
 
 /// What the recogniser of the sender's device heard; its text is never blank.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MobileTranscription {
     /// The words.
-    pub text: String,
+    pub text: PrivateText,
     /// The language, where the device says a usable one.
     pub language: Option<Language>,
     /// Probability in 0..1 that the words are right.
@@ -38,7 +36,7 @@ impl MobileTranscription {
             .filter(|text| !text.trim().is_empty())?;
         let segments = mobile.array("segments").unwrap_or_default();
         Some(Self {
-            text,
+            text: text.into(),
             language: super::language::take_language(&mut mobile, "language"),
             confidence: mobile
                 .unit_interval("confidence")
@@ -53,7 +51,7 @@ impl MobileTranscription {
 }
 
 fn read_segment(mut fields: Fields) -> Option<Segment> {
-    let text = fields.string("text")?;
+    let text = fields.private("text")?;
     let start_ms = milliseconds(&fields, "startMs", "start_ms")?;
     let end_ms = milliseconds(&fields, "endMs", "end_ms")?;
     Some(Segment {
@@ -75,15 +73,4 @@ fn read_segment(mut fields: Fields) -> Option<Segment> {
 fn milliseconds(fields: &Fields, key: &str, older_key: &str) -> Option<u64> {
     let value = fields.number(key).or_else(|| fields.number(older_key))?;
     Some(value.clamp(0.0, MAX_MILLISECONDS).round() as u64)
-}
-
-/// Shows sizes only: what people say is personal data.
-impl fmt::Debug for MobileTranscription {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MobileTranscription")
-            .field("characters", &self.text.chars().count())
-            .field("language", &self.language)
-            .field("segments", &self.segments.len())
-            .finish_non_exhaustive()
-    }
 }

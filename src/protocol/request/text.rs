@@ -1,11 +1,9 @@
 //! Requests to translate texts.
 
-use std::fmt;
-
 use super::error::RequestIds;
 use super::language::take_language;
 use super::{ModelType, Problem, RequestError, RequestKind, TargetLanguages};
-use crate::domain::Language;
+use crate::domain::{Language, PrivateText};
 use crate::protocol::fields::Fields;
 
 /// Conversation of a request that names none.
@@ -15,14 +13,14 @@ const UNKNOWN_CONVERSATION: &str = "unknown";
 const ANY_CONVERSATION: &str = "any";
 
 /// `translation`: a text and the languages it is wanted in.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TranslationRequest {
     /// Names the request; the same on retries. Absent from the oldest gateways.
     pub task_id: Option<String>,
     /// The message, opaque.
     pub message_id: String,
     /// The text; may be only spaces, never empty.
-    pub text: String,
+    pub text: PrivateText,
     /// The language of the text; `None` means that it is to be detected.
     pub source_language: Option<Language>,
     /// At least one accepted language.
@@ -61,7 +59,7 @@ impl TranslationRequest {
         let Some(message_id) = ids.message_id.clone() else {
             return reject(Problem::Missing("messageId"), ids);
         };
-        let Some(text) = fields.string("text") else {
+        let Some(text) = fields.private("text") else {
             return reject(Problem::Missing("text"), ids);
         };
         if target_languages.is_empty() {
@@ -91,14 +89,14 @@ impl TranslationRequest {
 }
 
 /// `story_text_object_translation`: a text drawn on a story. All languages are answered in one event.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StoryTextRequest {
     /// The story, opaque.
     pub post_id: String,
     /// Which of the story's texts.
     pub text_object_index: i64,
     /// The text, never empty.
-    pub text: String,
+    pub text: PrivateText,
     /// The language of the text; `None` means that it is to be detected.
     pub source_language: Option<Language>,
     /// May be empty: the answer is then empty too.
@@ -121,7 +119,7 @@ impl StoryTextRequest {
         let Some(text_object_index) = ids.text_object_index else {
             return reject(Problem::Missing("textObjectIndex"), ids);
         };
-        let Some(text) = fields.string("text") else {
+        let Some(text) = fields.private("text") else {
             return reject(Problem::Missing("text"), ids);
         };
         let Ok(target_languages) = TargetLanguages::take(&mut fields) else {
@@ -134,29 +132,5 @@ impl StoryTextRequest {
             source_language: take_language(&mut fields, "sourceLanguage"),
             target_languages: target_languages.unwrap_or_default(),
         })
-    }
-}
-
-/// Shows the length of the text only: what people write is personal data.
-impl fmt::Debug for TranslationRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TranslationRequest")
-            .field("task_id", &self.task_id)
-            .field("message_id", &self.message_id)
-            .field("characters", &self.text.chars().count())
-            .field("target_languages", &self.target_languages)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Shows the length of the text only: what people write is personal data.
-impl fmt::Debug for StoryTextRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoryTextRequest")
-            .field("post_id", &self.post_id)
-            .field("text_object_index", &self.text_object_index)
-            .field("characters", &self.text.chars().count())
-            .field("target_languages", &self.target_languages)
-            .finish_non_exhaustive()
     }
 }

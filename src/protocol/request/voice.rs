@@ -1,7 +1,5 @@
 //! Requests of the voice API: one JSON frame, exactly one reply to each.
 
-use std::fmt;
-
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -11,7 +9,7 @@ use super::language::take_language;
 use super::{
     AudioSource, MobileTranscription, Problem, RequestError, RequestKind, TargetLanguages,
 };
-use crate::domain::Language;
+use crate::domain::{Language, Private, PrivateText};
 use crate::protocol::fields::Fields;
 
 /// Entries of a page that asks for none.
@@ -89,18 +87,18 @@ pub struct VoiceTranslateRequest {
 }
 
 /// How a job of the voice API is to be done.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct JobOptions {
     /// Where its event is to be posted too, if that host is allowed.
-    pub webhook_url: Option<String>,
+    pub webhook_url: Option<PrivateText>,
     /// In 0..=3; 0 may wait behind all other recordings, the others are alike.
     pub priority: u8,
     /// Comes back with the job's event.
-    pub callback_metadata: Option<Value>,
+    pub callback_metadata: Option<Private<Value>>,
 }
 
 /// What a user thinks of a translation.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FeedbackRequest {
     /// The translation.
     pub translation_id: String,
@@ -109,9 +107,9 @@ pub struct FeedbackRequest {
     /// What aspect it is about.
     pub kind: FeedbackKind,
     /// In the user's words, cut after 2000 characters.
-    pub comment: Option<String>,
+    pub comment: Option<PrivateText>,
     /// An object of the client's own; left out when it is larger than 4 KiB.
-    pub metadata: Option<Value>,
+    pub metadata: Option<Private<Value>>,
 }
 
 /// What aspect feedback is about.
@@ -173,16 +171,16 @@ pub enum StatsPeriod {
 }
 
 /// A recording for a voice profile, and what is to be said about it.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProfileRequest {
     /// The profile, where the sender names it.
     pub profile_id: Option<String>,
     /// What the user calls it.
-    pub name: Option<String>,
+    pub name: Option<PrivateText>,
     /// Where the audio may be, in the order to try; empty only for an update.
     pub audio: Vec<AudioSource>,
     /// An object of the client's own; left out when it is larger than 4 KiB.
-    pub metadata: Option<Value>,
+    pub metadata: Option<Private<Value>>,
 }
 
 impl VoiceApiRequest {
@@ -267,7 +265,7 @@ fn read_call(kind: RequestKind, fields: &mut Fields) -> Result<VoiceCall, Proble
         RequestKind::VoiceTranslate => VoiceCall::Translate(Box::new(read_translate(fields)?)),
         RequestKind::VoiceTranslateAsync => {
             let options = JobOptions {
-                webhook_url: fields.string("webhookUrl"),
+                webhook_url: fields.private("webhookUrl"),
                 priority: fields.unsigned("priority").map_or(1, |n| n.min(3) as u8),
                 callback_metadata: read_metadata(fields, "callbackMetadata"),
             };
@@ -344,8 +342,8 @@ pub(super) fn read_audio(
     path: &str,
 ) -> Result<Vec<AudioSource>, Problem> {
     let sources = [
-        fields.string(base64).map(AudioSource::Base64),
-        fields.string(path).map(AudioSource::Path),
+        fields.private(base64).map(AudioSource::Base64),
+        fields.private(path).map(AudioSource::Path),
     ];
     let sources: Vec<_> = sources.into_iter().flatten().collect();
     if sources.is_empty() {
@@ -369,9 +367,13 @@ fn read_feedback(fields: &mut Fields) -> Result<FeedbackRequest, Problem> {
             Some("voice_similarity") => FeedbackKind::VoiceSimilarity,
             Some(_) => FeedbackKind::Other,
         },
-        comment: fields
-            .string("comment")
-            .map(|comment| comment.chars().take(MAX_COMMENT_CHARACTERS).collect()),
+        comment: fields.string("comment").map(|comment| {
+            comment
+                .chars()
+                .take(MAX_COMMENT_CHARACTERS)
+                .collect::<String>()
+                .into()
+        }),
         metadata: read_metadata(fields, "metadata"),
     })
 }
@@ -379,7 +381,7 @@ fn read_feedback(fields: &mut Fields) -> Result<FeedbackRequest, Problem> {
 fn read_profile(fields: &mut Fields, audio: Vec<AudioSource>) -> ProfileRequest {
     ProfileRequest {
         profile_id: fields.id("profileId"),
-        name: fields.id("name"),
+        name: fields.id("name").map(PrivateText::from),
         audio,
         metadata: read_metadata(fields, "metadata"),
     }
@@ -405,37 +407,7 @@ fn read_time(fields: &mut Fields, key: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(&fields.string(key)?, &Rfc3339).ok()
 }
 
-fn read_metadata(fields: &mut Fields, key: &str) -> Option<Value> {
+fn read_metadata(fields: &mut Fields, key: &str) -> Option<Private<Value>> {
     let metadata = fields.value(key).filter(Value::is_object)?;
-    (metadata.to_string().len() <= MAX_METADATA_BYTES).then_some(metadata)
-}
-
-/// Shows neither the address, which may hold a secret, nor what the client keeps for itself.
-impl fmt::Debug for JobOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobOptions")
-            .field("has_webhook", &self.webhook_url.is_some())
-            .field("priority", &self.priority)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Shows no words: what people write is personal data.
-impl fmt::Debug for FeedbackRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FeedbackRequest")
-            .field("translation_id", &self.translation_id)
-            .field("kind", &self.kind)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Shows neither the name nor what the client keeps for itself.
-impl fmt::Debug for ProfileRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProfileRequest")
-            .field("profile_id", &self.profile_id)
-            .field("audio", &self.audio)
-            .finish_non_exhaustive()
-    }
+    (metadata.to_string().len() <= MAX_METADATA_BYTES).then(|| metadata.into())
 }

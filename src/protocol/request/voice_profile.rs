@@ -1,13 +1,11 @@
 //! Requests of voice profiles, in snake case and named by their `request_id`.
 
-use std::fmt;
-
 use serde_json::Value;
 
 use super::error::RequestIds;
 use super::voice::{self, read_named};
 use super::{AudioSource, Problem, RequestError, RequestKind, TargetLanguages};
-use crate::domain::Language;
+use crate::domain::{Language, Private, PrivateText};
 use crate::protocol::fields::Fields;
 
 /// Longest text of a preview, in characters.
@@ -38,11 +36,11 @@ pub enum VoiceProfileCall {
 }
 
 /// A fingerprint as its sender keeps it; not checked yet.
-#[derive(Clone, PartialEq)]
-pub struct Fingerprint(pub Value);
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fingerprint(pub Private<Value>);
 
 /// A voice to be measured and kept.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProfileAnalysis {
     /// Where the audio may be, in the order to try; never empty.
     pub audio: Vec<AudioSource>,
@@ -55,7 +53,7 @@ pub struct ProfileAnalysis {
     /// Languages to hear the voice in; `None` when that is not wanted.
     pub preview_languages: Option<TargetLanguages>,
     /// What to say in them, at most 100 characters; else what was said.
-    pub preview_text: Option<String>,
+    pub preview_text: Option<PrivateText>,
 }
 
 impl VoiceProfileRequest {
@@ -99,14 +97,19 @@ fn read_call(kind: RequestKind, fields: &mut Fields) -> Result<VoiceProfileCall,
                 existing_fingerprint: fields
                     .value("existing_fingerprint")
                     .filter(Value::is_object)
-                    .map(Fingerprint),
+                    .map(|json| Fingerprint(json.into())),
                 include_transcription: fields.bool("include_transcription").unwrap_or(false),
                 preview_languages: wants_previews
                     .then(|| languages.unwrap_or_else(default_preview_languages)),
                 preview_text: fields
                     .string("preview_text")
                     .filter(|text| !text.trim().is_empty())
-                    .map(|text| text.chars().take(MAX_PREVIEW_CHARACTERS).collect()),
+                    .map(|text| {
+                        text.chars()
+                            .take(MAX_PREVIEW_CHARACTERS)
+                            .collect::<String>()
+                            .into()
+                    }),
             })))
         }
         RequestKind::VoiceProfileVerify => Ok(VoiceProfileCall::Verify(
@@ -128,7 +131,7 @@ fn required_fingerprint(fields: &mut Fields, key: &'static str) -> Result<Finger
     fields
         .value(key)
         .filter(Value::is_object)
-        .map(Fingerprint)
+        .map(|json| Fingerprint(json.into()))
         .ok_or(Problem::Missing(key))
 }
 
@@ -137,22 +140,4 @@ fn default_preview_languages() -> TargetLanguages {
         .into_iter()
         .filter_map(Language::parse)
         .collect()
-}
-
-/// Shows nothing: it is a voice print.
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fingerprint")
-    }
-}
-
-/// Shows no text: what people say is personal data.
-impl fmt::Debug for ProfileAnalysis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProfileAnalysis")
-            .field("audio", &self.audio)
-            .field("is_update", &self.is_update)
-            .field("preview_languages", &self.preview_languages)
-            .finish_non_exhaustive()
-    }
 }

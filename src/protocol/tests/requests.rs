@@ -100,7 +100,7 @@ fn audio_process_of_todays_gateway() {
     assert_eq!(request.task_id, None);
     assert_eq!(
         request.audio,
-        [AudioSource::Frame(Bytes::from_static(AUDIO))]
+        [AudioSource::Frame(Bytes::from_static(AUDIO).into())]
     );
     assert_eq!(request.audio_mime_type.as_deref(), Some("audio/webm"));
     assert_eq!(request.claimed_duration_ms, None);
@@ -128,7 +128,7 @@ fn audio_process_of_todays_gateway() {
 
     let voice = request.existing_voice.as_ref().unwrap();
     assert_eq!(voice.profile_id.as_deref(), Some("vp_01"));
-    assert_eq!(voice.embedding.as_deref(), Some(VOICE));
+    assert_eq!(voice.embedding, Some(Bytes::from_static(VOICE).into()));
     assert_eq!(request.voice_clone_hints.temperature, Some(0.65));
     assert_eq!(
         request.voice_clone_hints.repetition_penalty, None,
@@ -150,9 +150,9 @@ fn audio_process_of_the_original_plan() {
     assert_eq!(
         request.audio,
         [
-            AudioSource::Base64("data:audio/ogg;base64,dGhlIHJlY29yZGluZw==".to_owned()),
-            AudioSource::Url("https://files.example.test/a.ogg".to_owned()),
-            AudioSource::Path("2025/01/a.ogg".to_owned()),
+            AudioSource::Base64("data:audio/ogg;base64,dGhlIHJlY29yZGluZw==".into()),
+            AudioSource::Url("https://files.example.test/a.ogg".into()),
+            AudioSource::Path("2025/01/a.ogg".into()),
         ]
     );
     assert_eq!(
@@ -183,9 +183,9 @@ fn transcription_only() {
     assert_eq!(
         request.audio,
         [
-            AudioSource::Frame(Bytes::from_static(AUDIO)),
-            AudioSource::Path("a.wav".to_owned()),
-            AudioSource::Url("https://files.example.test/a.wav".to_owned()),
+            AudioSource::Frame(Bytes::from_static(AUDIO).into()),
+            AudioSource::Path("a.wav".into()),
+            AudioSource::Url("https://files.example.test/a.wav".into()),
         ]
     );
     assert_eq!(request.audio_format.as_deref(), Some("wav"));
@@ -275,14 +275,14 @@ fn an_embedding_frame_is_a_voice() {
         json!({"embedding": 2, "embeddingSize": 9}),
     ));
     assert_eq!(
-        request.existing_voice.unwrap().embedding.as_deref(),
-        Some(VOICE)
+        request.existing_voice.unwrap().embedding,
+        Some(Bytes::from_static(VOICE).into())
     );
 }
 
 #[test]
 fn base64_that_is_none_is_an_error() {
-    let source = AudioSource::Base64("not base64!".to_owned());
+    let source = AudioSource::Base64("not base64!".into());
     assert!(source.inline_bytes().is_err());
 }
 

@@ -90,10 +90,10 @@ fn a_translation_takes_its_languages_and_its_recording() {
     assert_eq!(wanted.target_languages.rejected, ["q1"]);
     assert_eq!(wanted.source_language, None);
     assert!(!wanted.generate_voice_clone);
-    assert_eq!(wanted.audio, [AudioSource::Path("a.ogg".to_owned())]);
+    assert_eq!(wanted.audio, [AudioSource::Path("a.ogg".into())]);
     assert_eq!(
         (options.priority, options.callback_metadata),
-        (3, Some(json!({"k": "v"})))
+        (3, Some(json!({"k": "v"}).into()))
     );
     assert!(!format!("{json:?}").is_empty());
 }
@@ -241,7 +241,7 @@ fn previews_have_defaults_and_bounds() {
     let previews = analyze(json!({"generate_previews": true, "preview_text": "é".repeat(300)}));
     let languages: Vec<_> = previews.preview_languages.unwrap().accepted;
     assert_eq!(languages.len(), 3);
-    assert_eq!(previews.preview_text.unwrap(), "é".repeat(100));
+    assert_eq!(previews.preview_text.unwrap(), *"é".repeat(100));
     assert_eq!(analyze(json!({"preview_text": "  "})).preview_text, None);
 }
 
@@ -273,7 +273,7 @@ fn pages_dates_and_words_are_bounded() {
         panic!("another call");
     };
     assert_eq!(feedback.kind, FeedbackKind::Other);
-    assert_eq!(feedback.comment.unwrap().chars().count(), 2000);
+    assert_eq!(feedback.comment.unwrap().expose().chars().count(), 2000);
     assert_eq!(feedback.metadata, None);
 }
 

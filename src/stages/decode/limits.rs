@@ -1,10 +1,12 @@
 //! What a recording may cost, measured while it is decoded.
 
+use serde::{Deserialize, Serialize};
+
 use super::error::DecodeError;
 
 /// Caps on one recording. Claims in headers are never trusted: bytes are those that arrived, time
 /// and memory those of the samples decoded so far.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecodeLimits {
     /// Bytes of the encoded recording.
     pub max_bytes: usize,
@@ -35,6 +37,21 @@ impl Default for DecodeLimits {
 }
 
 impl DecodeLimits {
+    /// Refuses an encoded recording of no size, or over the limit.
+    ///
+    /// # Errors
+    /// [`DecodeError::Empty`], [`DecodeError::TooLarge`].
+    pub fn check_size(&self, recording: &[u8]) -> Result<(), DecodeError> {
+        match recording.len() {
+            0 => Err(DecodeError::Empty),
+            bytes if bytes > self.max_bytes => Err(DecodeError::TooLarge {
+                bytes,
+                max_bytes: self.max_bytes,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Gives back a number of channels that is within the limit.
     pub(super) fn check_channels(&self, channels: usize) -> Result<u16, DecodeError> {
         match u16::try_from(channels) {

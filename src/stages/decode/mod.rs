@@ -19,13 +19,16 @@ use symphonia::core::errors::Error as SymphoniaError;
 use symphonia::core::formats::FormatReader;
 use symphonia::core::packet::Packet;
 
-use crate::domain::{Deadline, Pcm};
+use crate::domain::{Deadline, Pcm, Stop};
 use container::{AudioTrack, View};
 pub use error::DecodeError;
 pub use limits::DecodeLimits;
 use mono::MonoSamples;
 pub use quality::{QualityWarning, quality_warnings};
 pub use resample::{ResampleError, resample, resample_sinc};
+
+/// Takes the mono samples of a recording while it is decoded; why it stops, decoding stops.
+pub type SampleSink<'a> = &'a mut dyn FnMut(&[f32]) -> Result<(), Stop>;
 
 /// A decoded recording.
 #[derive(Debug, Clone)]
@@ -43,45 +46,82 @@ pub struct Decoded {
     pub truncated: bool,
 }
 
+/// What was decoded, beside the samples themselves.
+#[derive(Debug, Clone, Copy)]
+pub struct DecodedFacts {
+    /// Samples that belong to the recording; those that were given out beyond are an encoder's padding.
+    pub samples: usize,
+    /// Samples per second.
+    pub sample_rate_hz: u32,
+    /// See [`Decoded::container`].
+    pub container: &'static str,
+    /// See [`Decoded::codec`].
+    pub codec: &'static str,
+    /// See [`Decoded::channels`].
+    pub channels: u16,
+    /// See [`Decoded::truncated`].
+    pub truncated: bool,
+}
+
 /// Packets in a row that may yield nothing before the rest of the recording is given up. A header
 /// can announce billions of empty packets in a few bytes; five minutes of video without a sound
 /// have 18,000.
 const MAX_BARREN_PACKETS: u32 = 100_000;
 
-/// Decodes the default audio track of `recording`, whatever its container.
-///
-/// A recording that ends early gives what it holds; of a fragmented MP4 the whole fragments. Runs on
-/// the caller's thread; `deadline` is looked at with every packet and every read. Memory: the mono
-/// samples, twice while they are handed over.
+/// Decodes as [`decode_into`] and holds the samples together. Memory: the samples, twice while they are
+/// handed over.
 ///
 /// # Errors
-/// Nothing to decode, a codec without decoder, damage beyond use, a limit, or the deadline.
+/// As [`decode_into`].
 pub fn decode(
     recording: &[u8],
     limits: &DecodeLimits,
     deadline: &Deadline,
 ) -> Result<Decoded, DecodeError> {
-    if recording.is_empty() {
-        return Err(DecodeError::Empty);
-    }
-    if recording.len() > limits.max_bytes {
-        return Err(DecodeError::TooLarge {
-            bytes: recording.len(),
-            max_bytes: limits.max_bytes,
-        });
-    }
-    let as_file = read_as(View::File, recording, limits, deadline);
+    let mut samples = Vec::new();
+    let facts = decode_into(recording, limits, deadline, &mut |fresh| {
+        samples.extend_from_slice(fresh);
+        Ok(())
+    })?;
+    samples.truncate(facts.samples);
+    Ok(Decoded {
+        pcm: Pcm::new(samples, facts.sample_rate_hz),
+        container: facts.container,
+        codec: facts.codec,
+        channels: facts.channels,
+        truncated: facts.truncated,
+    })
+}
+
+/// Decodes the default audio track of `recording`, whatever its container, and gives its samples to
+/// `sink`, packet by packet.
+///
+/// A recording that ends early gives what it holds; of a fragmented MP4 the whole fragments. Runs on
+/// the caller's thread; `deadline` is looked at with every packet and every read. Memory: one packet.
+///
+/// # Errors
+/// Nothing to decode, a codec without decoder, damage beyond use, a limit, the deadline, or a sink that
+/// stops.
+pub fn decode_into(
+    recording: &[u8],
+    limits: &DecodeLimits,
+    deadline: &Deadline,
+    sink: SampleSink<'_>,
+) -> Result<DecodedFacts, DecodeError> {
+    limits.check_size(recording)?;
+    let as_file = read_as(View::File, recording, limits, deadline, sink);
     if !matches!(
         as_file,
         Err(DecodeError::Malformed(_) | DecodeError::NoSamples)
     ) {
         return as_file;
     }
-    // The headers may count on bytes that were cut off at the end.
-    match read_as(View::Stream, recording, limits, deadline) {
-        Ok(decoded) => Ok(Decoded {
+    // The headers may count on bytes that were cut off at the end. Nothing has reached the sink yet:
+    // both errors mean that there was no sample.
+    match read_as(View::Stream, recording, limits, deadline, sink) {
+        Ok(facts) => Ok(DecodedFacts {
             truncated: true,
-            ..decoded
+            ..facts
         }),
         Err(
             error @ (DecodeError::Stopped(_)
@@ -97,9 +137,10 @@ fn read_as(
     recording: &[u8],
     limits: &DecodeLimits,
     deadline: &Deadline,
-) -> Result<Decoded, DecodeError> {
+    sink: SampleSink<'_>,
+) -> Result<DecodedFacts, DecodeError> {
     catch_unwind(AssertUnwindSafe(|| {
-        read_recording(view, recording, limits, deadline)
+        read_recording(view, recording, limits, deadline, sink)
     }))
     .unwrap_or(Err(DecodeError::DecoderPanicked))
 }
@@ -109,7 +150,8 @@ fn read_recording(
     recording: &[u8],
     limits: &DecodeLimits,
     deadline: &Deadline,
-) -> Result<Decoded, DecodeError> {
+    sink: SampleSink<'_>,
+) -> Result<DecodedFacts, DecodeError> {
     let mut reader = container::open(recording, view, deadline)?;
     let mut track = AudioTrack::select(reader.as_ref(), limits)?;
     let mut samples = MonoSamples::new(limits);
@@ -144,7 +186,7 @@ fn read_recording(
                     truncated = true;
                     break;
                 }
-                if samples.push(&buffer, skip)? > 0 {
+                if samples.push(&buffer, skip, sink)? > 0 {
                     barren_packets = 0;
                 }
             }
@@ -157,16 +199,15 @@ fn read_recording(
     }
     deadline.check()?;
 
-    if samples.is_empty() {
+    let Some(format) = samples.format().filter(|_| !samples.is_empty()) else {
         return Err(first_damage.map_or(DecodeError::NoSamples, container::classify));
-    }
-    samples.trim_padding(&track);
-    let channels = samples.channels();
-    Ok(Decoded {
-        pcm: samples.into_pcm(),
+    };
+    Ok(DecodedFacts {
+        samples: samples.without_padding(&track),
+        sample_rate_hz: format.sample_rate_hz,
         container: reader.format_info().short_name,
         codec: track.decoder.codec_info().short_name,
-        channels,
+        channels: format.channels,
         truncated,
     })
 }

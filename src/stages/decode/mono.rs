@@ -1,25 +1,25 @@
-//! Collects decoded packets as mono samples, within the limits.
+//! Turns decoded packets into mono samples, within the limits.
 
 use symphonia::core::audio::GenericAudioBufferRef;
 
+use super::SampleSink;
 use super::container::AudioTrack;
 use super::error::DecodeError;
 use super::limits::DecodeLimits;
-use crate::domain::Pcm;
 
-/// Mono samples decoded so far.
+/// Counts the mono samples decoded so far.
 pub(super) struct MonoSamples<'a> {
     limits: &'a DecodeLimits,
-    samples: Vec<f32>,
+    count: usize,
     format: Option<Format>,
-    /// One vector of samples per channel, kept between packets.
+    /// One vector of samples per channel, kept between packets. The first becomes their average.
     planes: Vec<Vec<f32>>,
 }
 
 #[derive(Clone, Copy)]
-struct Format {
-    sample_rate_hz: u32,
-    channels: u16,
+pub(super) struct Format {
+    pub(super) sample_rate_hz: u32,
+    pub(super) channels: u16,
     max_samples: usize,
     too_many: fn(&DecodeLimits) -> DecodeError,
 }
@@ -28,19 +28,14 @@ impl<'a> MonoSamples<'a> {
     pub(super) fn new(limits: &'a DecodeLimits) -> Self {
         Self {
             limits,
-            samples: Vec::new(),
+            count: 0,
             format: None,
             planes: Vec::new(),
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.samples.is_empty()
-    }
-
-    /// Channels of the source.
-    pub(super) fn channels(&self) -> u16 {
-        self.format.map_or(0, |format| format.channels)
+        self.count == 0
     }
 
     /// False when the buffer has another sample rate than those before it.
@@ -49,14 +44,15 @@ impl<'a> MonoSamples<'a> {
             .is_none_or(|format| format.sample_rate_hz == buffer.spec().rate())
     }
 
-    /// Appends a buffer without its first `skip` frames; gives the number of samples appended.
+    /// Gives a buffer without its first `skip` frames to `sink`, and the number of its samples back.
     ///
     /// # Errors
-    /// A limit.
+    /// A limit, or the sink stops.
     pub(super) fn push(
         &mut self,
         buffer: &GenericAudioBufferRef<'_>,
         skip: usize,
+        sink: SampleSink<'_>,
     ) -> Result<usize, DecodeError> {
         if buffer.frames() == 0 {
             return Ok(0);
@@ -74,38 +70,41 @@ impl<'a> MonoSamples<'a> {
                 *sum += sample;
             }
         }
-        let fresh = first.get(skip..).unwrap_or_default();
-        if self.samples.len() + fresh.len() > format.max_samples {
+        let fresh = first.get_mut(skip..).unwrap_or_default();
+        if self.count + fresh.len() > format.max_samples {
             return Err((format.too_many)(self.limits));
         }
         let gain = 1.0 / (others.len() + 1) as f32;
-        self.samples.extend(fresh.iter().map(|&sum| {
-            let sample = sum * gain;
+        for sample in fresh.iter_mut() {
+            *sample *= gain;
             // Float formats may hold anything; `clamp` lets NaN through.
-            if sample.is_nan() {
+            *sample = if sample.is_nan() {
                 0.0
             } else {
                 sample.clamp(-1.0, 1.0)
-            }
-        }));
+            };
+        }
+        sink(fresh)?;
+        self.count += fresh.len();
         Ok(fresh.len())
     }
 
-    /// Cuts the silence that an MP3 encoder put behind the recording, if its tag fits what was
-    /// decoded. A tag that lies, or a stream that was cut or continued, changes nothing.
-    pub(super) fn trim_padding(&mut self, track: &AudioTrack) {
-        let Some(tag) = track.lame_tag() else { return };
-        let excess = (self.samples.len() as u64).checked_sub(tag.frames);
-        if let (Some(excess), Ok(frames)) = (excess, usize::try_from(tag.frames))
-            && excess <= tag.padding
-        {
-            self.samples.truncate(frames);
+    /// The number of samples without the silence that an MP3 encoder put behind the recording, if its
+    /// tag fits what was decoded. A tag that lies, or a stream that was cut or continued, changes nothing.
+    pub(super) fn without_padding(&self, track: &AudioTrack) -> usize {
+        let Some(tag) = track.lame_tag() else {
+            return self.count;
+        };
+        let excess = (self.count as u64).checked_sub(tag.frames);
+        match (excess, usize::try_from(tag.frames)) {
+            (Some(excess), Ok(frames)) if excess <= tag.padding => frames,
+            _ => self.count,
         }
     }
 
-    pub(super) fn into_pcm(self) -> Pcm {
-        let sample_rate_hz = self.format.map_or(0, |format| format.sample_rate_hz);
-        Pcm::new(self.samples, sample_rate_hz)
+    /// What was decoded; `None` while nothing was.
+    pub(super) fn format(&self) -> Option<Format> {
+        self.format
     }
 }
 

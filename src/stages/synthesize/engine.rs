@@ -133,7 +133,7 @@ impl XttsEngine {
     fn begin(&self, request: SpeechRequest) -> Result<Job, SynthesizeError> {
         check_conditioning(&self.metadata, &request.conditioning)?;
         let units: Vec<Unit> = plan(
-            &request.text,
+            request.text.expose(),
             request.language,
             &self.metadata,
             &self.encoder,
@@ -412,7 +412,7 @@ impl Job {
             let spoken = unit.samples.take().unwrap_or_default();
             samples.extend(spoken.iter().map(|sample| sample.clamp(-1.0, 1.0)));
             parts.push(SpokenPart {
-                text: std::mem::take(&mut unit.text),
+                text: std::mem::take(&mut unit.text).into(),
                 start_ms: milliseconds(start),
                 end_ms: milliseconds(samples.len()),
             });

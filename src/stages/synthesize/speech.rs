@@ -1,16 +1,15 @@
 //! What synthesis takes and gives.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::sampler::SamplingHints;
 use crate::domain::voice::Conditioning;
-use crate::domain::{Deadline, Language, Pcm};
+use crate::domain::{Deadline, Language, Pcm, PrivateText};
 
 /// A text to be spoken.
 pub struct SpeechRequest {
     /// What to say; any length, any structure.
-    pub text: String,
+    pub text: PrivateText,
     /// The language of the text.
     pub language: Language,
     /// The voice to say it in.
@@ -33,23 +32,12 @@ pub struct Speech {
 }
 
 /// A stretch of a spoken text.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpokenPart {
     /// The words as they were written.
-    pub text: String,
+    pub text: PrivateText,
     /// Start from the beginning of the audio.
     pub start_ms: u64,
     /// End from the beginning of the audio.
     pub end_ms: u64,
-}
-
-/// Shows times and length only: what people say is personal data.
-impl fmt::Debug for SpokenPart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SpokenPart")
-            .field("characters", &self.text.chars().count())
-            .field("start_ms", &self.start_ms)
-            .field("end_ms", &self.end_ms)
-            .finish()
-    }
 }

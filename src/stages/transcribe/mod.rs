@@ -201,10 +201,10 @@ impl WhisperEngine {
     ) -> Transcript {
         let texts: Vec<&str> = segments
             .iter()
-            .map(|segment| segment.text.as_str())
+            .map(|segment| segment.text.expose().as_str())
             .collect();
         Transcript {
-            text: texts.join(" "),
+            text: texts.join(" ").into(),
             language,
             confidence,
             source: TranscriptSource::Whisper,

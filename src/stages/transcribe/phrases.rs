@@ -66,7 +66,7 @@ fn equal_parts(phrase: &[Word]) -> Vec<&[Word]> {
 
 fn segment(words: &[Word], language: Language) -> Segment {
     Segment {
-        text: join(words),
+        text: join(words).into(),
         start_ms: words.first().map_or(0, |word| word.start_ms),
         end_ms: words.last().map_or(0, |word| word.end_ms),
         confidence: Some(mean_probability(words)),
@@ -104,7 +104,10 @@ mod tests {
 
     fn texts(text: &str) -> Vec<String> {
         let segments = segments(&words(text), Language::FRENCH);
-        segments.into_iter().map(|segment| segment.text).collect()
+        segments
+            .into_iter()
+            .map(|segment| segment.text.into_exposed())
+            .collect()
     }
 
     #[test]

@@ -151,7 +151,7 @@ fn long_sentences_become_phrases() {
     let texts: Vec<&str> = transcript
         .segments
         .iter()
-        .map(|s| s.text.as_str())
+        .map(|s| s.text.expose().as_str())
         .collect();
     assert_eq!(texts, ["one two three four five", "six seven eight nine"]);
     assert_eq!(transcript.segments[1].end_ms, 4000);
@@ -380,7 +380,10 @@ fn the_detector_decides_what_is_speech() {
     assert_eq!(run(&mut hello(), hum()).unwrap().text, "hello world.");
     let mut engine = with_vad(hello());
     let transcript = run(&mut engine, hum()).unwrap();
-    assert_eq!((transcript.text.as_str(), transcript.confidence), ("", 0.0));
+    assert_eq!(
+        (transcript.text.expose().as_str(), transcript.confidence),
+        ("", 0.0)
+    );
     assert_eq!(transcript.language, Language::FRENCH);
     assert_eq!(transcript.duration_ms, 2500);
     let transcript = run(&mut engine, request(noise(2500))).unwrap();

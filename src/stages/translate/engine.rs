@@ -66,14 +66,14 @@ impl TranslateEngine {
 
     fn admit(&mut self, ticket: Ticket, request: Request) -> Result<(), TranslateError> {
         request.deadline.check()?;
-        let characters = request.text.chars().count();
+        let characters = request.text.expose().chars().count();
         if characters > self.options.max_text_characters {
             return Err(TranslateError::TextTooLong {
                 characters,
                 limit: self.options.max_text_characters,
             });
         }
-        let route = if request.text.trim().is_empty() {
+        let route = if request.text.expose().trim().is_empty() {
             Route::Same
         } else {
             self.routes
@@ -98,7 +98,7 @@ impl TranslateEngine {
             .extend(sentences.into_iter().map(|sentence| Waiting {
                 ticket,
                 leg: leg.clone(),
-                characters: sentence.text.chars().count(),
+                characters: sentence.text.expose().chars().count(),
                 sentence,
             }));
     }
@@ -386,7 +386,10 @@ fn start(
         .enumerate()
         .map(|(key, waiting)| {
             let target_token = waiting.leg.target_token.as_deref();
-            Ok((key, model.encode(&waiting.sentence.text, target_token)?))
+            Ok((
+                key,
+                model.encode(waiting.sentence.text.expose(), target_token)?,
+            ))
         })
         .collect::<Result<Vec<_>, ModelError>>()?;
     model.start(&sentences, beams, max_new_tokens)

@@ -1,6 +1,5 @@
 //! One request on its way through the engine.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::error::TranslateError;
@@ -9,13 +8,13 @@ use super::marian::Hypothesis;
 use super::route::{Leg, Route};
 use super::structure::{self, Structure};
 use super::{Quality, TranslateOptions, chunk};
-use crate::domain::{Deadline, Language};
+use crate::domain::{Deadline, Language, PrivateText};
 
 /// A text to translate.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// The text; its structure survives.
-    pub text: String,
+    pub text: PrivateText,
     /// Its language.
     pub source_language: Language,
     /// The language to translate it to.
@@ -27,10 +26,10 @@ pub struct Request {
 }
 
 /// A translated text.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Translation {
     /// The text, with the structure of the original.
-    pub text: String,
+    pub text: PrivateText,
     /// Geometric mean of the tokens' probabilities, in 0..1, over all legs; 1 where nothing had to be
     /// translated.
     pub confidence: f32,
@@ -42,30 +41,6 @@ pub struct Translation {
     pub translated_chunks: usize,
     /// Names of the models used, joined by `+`; empty where nothing had to be translated.
     pub model: String,
-}
-
-/// Shows the length only: what people write is personal data.
-impl fmt::Debug for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request")
-            .field("characters", &self.text.chars().count())
-            .field("source_language", &self.source_language)
-            .field("target_language", &self.target_language)
-            .field("quality", &self.quality)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Shows the length only: what people write is personal data.
-impl fmt::Debug for Translation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Translation")
-            .field("characters", &self.text.chars().count())
-            .field("confidence", &self.confidence)
-            .field("translated_chunks", &self.translated_chunks)
-            .field("model", &self.model)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Translation {
@@ -82,7 +57,7 @@ impl Translation {
             emojis_count: structure.emojis,
             translated_chunks: 0,
             model: String::new(),
-            text,
+            text: text.into(),
         }
     }
 }
@@ -117,7 +92,7 @@ pub struct Sentence {
     /// Where its translation goes.
     pub slot: Slot,
     /// The sentence, without white space around it.
-    pub text: String,
+    pub text: PrivateText,
     /// How it is decoded.
     pub search: Search,
 }
@@ -183,10 +158,13 @@ impl Job {
         route: Route,
         options: &TranslateOptions,
     ) -> (Self, Vec<Sentence>) {
-        let structure = structure::parse(&request.text);
-        let prose: Vec<String> = structure.prose(&request.text).map(str::to_owned).collect();
+        let structure = structure::parse(request.text.expose());
+        let prose: Vec<String> = structure
+            .prose(request.text.expose())
+            .map(str::to_owned)
+            .collect();
         let mut job = Self {
-            text: request.text,
+            text: request.text.into_exposed(),
             structure,
             source_language: request.source_language,
             route,
@@ -313,7 +291,8 @@ impl Job {
                 &self.text,
                 &self.structure,
                 prose.iter().map(String::as_str),
-            ),
+            )
+            .into(),
             confidence: self.confidence,
             segments_count: prose.len(),
             emojis_count: self.structure.emojis,
@@ -364,7 +343,7 @@ impl Chunk {
             .filter(|(_, piece)| piece.translation.is_none())
             .map(move |(piece, content)| Sentence {
                 slot: Slot { chunk, piece },
-                text: content.text.clone(),
+                text: content.text.clone().into(),
                 search,
             })
     }

@@ -123,6 +123,11 @@ impl Daemon {
         self.folder.path()
     }
 
+    /// Number of the daemon's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything that was logged so far, by earlier lives too.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()

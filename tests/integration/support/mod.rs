@@ -10,6 +10,7 @@ pub mod fake_mongodb;
 pub mod ffmpeg;
 pub mod gateway;
 pub mod models;
+pub mod processes;
 pub mod proxy;
 pub mod recordings;
 pub mod requests;

@@ -79,6 +79,7 @@ fn answer(
         "/recording" => ("200 OK", recording),
         "/webhook" => ("204 No Content", &[][..]),
         "/moved" => ("302 Found\r\nLocation: /recording", &[][..]),
+        "/away" => ("302 Found\r\nLocation: http://localhost/recording", &[][..]),
         "/endless" => {
             connection.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
             loop {

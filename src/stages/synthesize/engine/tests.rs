@@ -29,7 +29,7 @@ fn voice(engine: &XttsEngine, phase: f32) -> Arc<Conditioning> {
 
 fn request(engine: &XttsEngine, text: &str, language: &str, seed: u8) -> SpeechRequest {
     SpeechRequest {
-        text: text.to_owned(),
+        text: text.into(),
         language: Language::parse(language).unwrap(),
         conditioning: voice(engine, 0.0),
         seed: [seed; 32],
@@ -66,7 +66,11 @@ fn a_text_becomes_parts_with_pauses_between() {
     let speech = speak(&mut engine, request).unwrap();
     assert_eq!(speech.pcm.sample_rate_hz(), 24_000);
     assert!(speech.parts.len() >= 3, "{:?}", speech.parts);
-    let spoken: Vec<_> = speech.parts.iter().map(|part| part.text.as_str()).collect();
+    let spoken: Vec<_> = speech
+        .parts
+        .iter()
+        .map(|part| part.text.expose().as_str())
+        .collect();
     assert_eq!(spoken.join(" "), long_text());
     assert_eq!(speech.parts[0].start_ms, 0);
     assert_eq!(
@@ -246,7 +250,11 @@ fn long_text_of_one_word_is_cut_to_what_the_model_takes() {
     let word = "abcdefghij".repeat(60);
     let request = request(&engine, &word, "en", 1);
     let speech = speak(&mut engine, request).unwrap();
-    let spoken: String = speech.parts.iter().map(|part| part.text.as_str()).collect();
+    let spoken: String = speech
+        .parts
+        .iter()
+        .map(|part| part.text.expose().as_str())
+        .collect();
     assert_eq!(spoken, word);
 }
 

@@ -16,7 +16,7 @@ fn engine(options: TranslateOptions) -> TranslateEngine {
 
 fn request(text: &str, source: &str, target: &str) -> Request {
     Request {
-        text: text.to_owned(),
+        text: text.into(),
         source_language: Language::parse(source).expect("a code"),
         target_language: Language::parse(target).expect("a code"),
         quality: Quality::Basic,
@@ -52,7 +52,7 @@ fn a_message_keeps_its_structure() {
     let text = "  - Hello my friend 👩🏽‍🚀 how are you?\n\n\n```\nlet a = 1;\n```\nSee https://a.b/c, @zoe.\r\n";
     let mut engine = engine(TranslateOptions::default());
     let translation = run_one(&mut engine, request(text, "en", "fr")).expect("a translation");
-    let mut rest = translation.text.as_str();
+    let mut rest = translation.text.expose().as_str();
     for kept in [
         "  - ",
         " 👩🏽‍🚀 ",
@@ -118,7 +118,8 @@ fn a_pivot_is_two_translations_even_with_room_for_one_model() {
     let mut engine = engine(options);
     let text = "Bonjour mon ami";
     let english = run_one(&mut engine, request(text, "fr", "en")).expect("a translation");
-    let german = run_one(&mut engine, request(&english.text, "en", "de")).expect("a translation");
+    let german =
+        run_one(&mut engine, request(english.text.expose(), "en", "de")).expect("a translation");
     let both = vec![request(text, "fr", "de"), request(text, "fr", "en")];
     let answers = run(&mut engine, both);
     let pivot = answers[0].as_ref().expect("a translation");

@@ -36,7 +36,7 @@ fn job(text: &str, source: &str, legs: &[Leg], max_chunk_characters: usize) -> R
         ..TranslateOptions::default()
     };
     let request = Request {
-        text: text.to_owned(),
+        text: text.into(),
         source_language: language(source),
         target_language: legs
             .last()
@@ -70,7 +70,7 @@ impl Running {
         };
         loop {
             let sentence = self.sentences.remove(0);
-            let output = model(&sentence.text, sentence.search);
+            let output = model(sentence.text.expose(), sentence.search);
             match self
                 .job
                 .accept(sentence.slot, &hypothesis, output, &self.options)?
@@ -157,7 +157,7 @@ fn bad_output_is_tried_again_in_smaller_pieces_and_with_beams() {
     let done = job(text, "fr", &[leg("fr-en", "en")], 200)
         .run(picky)
         .expect("a text");
-    assert_eq!(done.text, text.to_uppercase());
+    assert_eq!(done.text, *text.to_uppercase());
     assert_eq!(done.translated_chunks, 4);
 }
 
@@ -177,7 +177,7 @@ fn twice_bad_output_fails_without_the_text() {
 #[test]
 fn debug_output_holds_no_text() {
     let request = Request {
-        text: "un secret".to_owned(),
+        text: "un secret".into(),
         source_language: Language::FRENCH,
         target_language: Language::ENGLISH,
         quality: Quality::Premium,
@@ -307,13 +307,13 @@ proptest! {
         };
 
         let (lines, expected): (Vec<_>, Vec<_>) =
-            (translated.split('\n').collect(), text.split('\n').collect());
+            (translated.expose().split('\n').collect(), text.split('\n').collect());
         prop_assert_eq!(lines.len(), expected.len());
         for (line, expected) in lines.iter().zip(&expected) {
             prop_assert_eq!(outer_spaces(line), outer_spaces(expected));
         }
 
-        let mut rest = translated.as_str();
+        let mut rest = translated.expose().as_str();
         for part in structure::parse(&text).parts {
             if let structure::Part::Verbatim(range) = part {
                 let kept = &text[range];
@@ -322,7 +322,7 @@ proptest! {
                 rest = &rest[found.unwrap_or_default() + kept.len()..];
             }
         }
-        let mut rest = translated.as_str();
+        let mut rest = translated.expose().as_str();
         let mut at = 0;
         while let Some((start, span)) = SPANS
             .iter()
@@ -337,7 +337,7 @@ proptest! {
 
         for number in NUMBERS {
             let count = |text: &str| text.matches(number).count();
-            prop_assert!(count(&translated) >= count(&text), "{number} is lost");
+            prop_assert!(count(translated.expose()) >= count(&text), "{number} is lost");
         }
     }
 
@@ -352,9 +352,9 @@ proptest! {
             return Ok(());
         }
         for sentence in &done.sentences {
-            prop_assert!(sentence.text.chars().count() <= limit);
+            prop_assert!(sentence.text.expose().chars().count() <= limit);
         }
         let translated = done.run(|text, _| text.to_owned()).expect("a text");
-        prop_assert_eq!(translated.text, text);
+        prop_assert_eq!(translated.text.expose(), &text);
     }
 }
