@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::Reason;
+pub use crate::error::error_chain;
 pub use crate::observe::health::EngineStatus;
 use crate::stages::{Engine, StageError, Ticket};
 
@@ -323,16 +324,4 @@ enum Served {
 /// Replies to a caller that may have gone meanwhile.
 fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     drop(reply.send(value));
-}
-
-/// An error and its causes in one line.
-pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -1,5 +1,6 @@
 //! One worker, seen from the daemon.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -90,7 +91,9 @@ impl Worker {
             .arg("decode-worker")
             .args(["--memory-bytes", &options.memory_bytes.to_string()])
             .args(["--cpu-secs", &options.cpu_secs.to_string()])
+            // What the daemon knows from its environment is no business of a worker.
             .env_clear()
+            .envs(library_path())
             .envs(fault::environment())
             .current_dir("/")
             // What a terminal sends to the daemon is not meant for its workers.
@@ -178,6 +181,16 @@ impl Drop for Worker {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Where the program's own libraries are, if they are in no usual place.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "not a setting: the system's loader reads it"
+)]
+fn library_path() -> Option<(&'static str, OsString)> {
+    const NAME: &str = "LD_LIBRARY_PATH";
+    Some((NAME, std::env::var_os(NAME)?))
 }
 
 /// Logs where the decoder panicked, and makes the message one that can be told.

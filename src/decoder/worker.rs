@@ -7,7 +7,7 @@ use super::confine::{self, ConfineError};
 use super::wire::{self, Decoded, END, End, MAX_PART_BYTES, READY, Refusal, SAMPLES};
 use crate::domain::digest::sha256_hex;
 use crate::domain::{Deadline, Stop};
-use crate::error::Reason;
+use crate::error::{Reason, error_chain};
 use crate::fault;
 use crate::stages::StageError as _;
 use crate::stages::decode::{DecodeLimits, decode_into};
@@ -74,8 +74,12 @@ fn decode(recording: &[u8], limits: &DecodeLimits, stdout: &mut dyn Write) -> En
     // The daemon watches the clock.
     let deadline = Deadline::none();
     let decoded = decode_into(recording, limits, &deadline, &mut |samples| {
-        for sample in samples {
-            part.extend_from_slice(&sample.to_le_bytes());
+        let mut rest = samples;
+        while !rest.is_empty() {
+            let room = (MAX_PART_BYTES - part.len()) / size_of::<f32>();
+            let fits;
+            (fits, rest) = rest.split_at(room.min(rest.len()));
+            part.extend(fits.iter().flat_map(|sample| sample.to_le_bytes()));
             if part.len() == MAX_PART_BYTES {
                 send(&mut part)?;
             }
@@ -93,7 +97,7 @@ fn decode(recording: &[u8], limits: &DecodeLimits, stdout: &mut dyn Write) -> En
         }),
         Err(error) => Err(Refusal {
             reason: error.reason(),
-            message: error.to_string(),
+            message: error_chain(&error),
             panicked_at: panicked_at().take(),
         }),
     }

@@ -6,6 +6,8 @@ use std::process::Command;
 use meeshy_translator::decoder::{DecoderError, DecoderOptions, DecoderPool};
 use meeshy_translator::domain::digest::sha256_hex;
 use meeshy_translator::domain::{Deadline, Stop};
+use meeshy_translator::error::error_chain;
+use meeshy_translator::stages::StageError as _;
 use meeshy_translator::stages::decode::{DecodeLimits, decode};
 
 use crate::support::daemon::Daemon;
@@ -58,11 +60,10 @@ fn a_worker_decodes_what_the_library_decodes() {
         (&ogg, &short),
         (&ogg, &small),
     ] {
-        use meeshy_translator::stages::StageError as _;
         let here = decode(recording, limits, &deadline).unwrap_err();
         let there = pool.decode(recording, limits, &deadline).unwrap_err();
         assert_eq!(there.reason(), here.reason());
-        assert_eq!(there.to_string(), here.to_string());
+        assert_eq!(there.to_string(), error_chain(&here));
     }
     let cancelled = Deadline::none();
     cancelled.cancel();
@@ -89,6 +90,64 @@ fn samples_need_no_memory_in_a_worker() {
     .unwrap();
     let pcm = pool.decode(&recording, &limits, &Deadline::none()).unwrap();
     assert_eq!(pcm.duration_ms(), 1_800_000);
+}
+
+/// A pool whose workers break one rule.
+fn rogues(rule: u64) -> DecoderPool {
+    let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/support/rogue_worker.sh");
+    DecoderPool::new(DecoderOptions {
+        program,
+        max_workers: 1,
+        memory_bytes: rule,
+        cpu_secs: 60,
+    })
+    .unwrap()
+}
+
+#[test]
+fn nothing_that_a_worker_says_is_believed() {
+    let limits = DecodeLimits {
+        max_decoded_bytes: 1 << 20,
+        ..DecodeLimits::default()
+    };
+    let ask = |rule| rogues(rule).decode(b"recording", &limits, &Deadline::none());
+    // The script does answer where it keeps to the rules.
+    assert_eq!(ask(14).unwrap().samples(), [0.0]);
+    for rule in 1..=3 {
+        let error = ask(rule).unwrap_err();
+        assert!(matches!(error, DecoderError::Start(_)), "{rule}: {error:?}");
+    }
+    for rule in 4..=11 {
+        let error = ask(rule).unwrap_err();
+        assert!(matches!(error, DecoderError::Crashed), "{rule}: {error:?}");
+    }
+    let error = ask(12).unwrap_err();
+    assert!(matches!(error, DecoderError::Killed), "{error:?}");
+}
+
+#[test]
+fn a_worker_that_does_not_answer_is_waited_for_until_the_deadline() {
+    let pool = rogues(13);
+    let limits = DecodeLimits::default();
+    let soon = Deadline::after(std::time::Duration::from_millis(300));
+    let error = pool.decode(b"recording", &limits, &soon).unwrap_err();
+    assert!(matches!(
+        error,
+        DecoderError::Stopped(Stop::DeadlineExceeded)
+    ));
+
+    let deadline = Deadline::none();
+    std::thread::scope(|threads| {
+        let waiting = || pool.decode(b"recording", &limits, &deadline);
+        // One is with the worker, the other waits for it.
+        let both = [threads.spawn(waiting), threads.spawn(waiting)];
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        deadline.cancel();
+        for one in both {
+            let error = one.join().unwrap().unwrap_err();
+            assert!(matches!(error, DecoderError::Stopped(Stop::Cancelled)));
+        }
+    });
 }
 
 /// The last event of a message with that recording.
@@ -251,7 +310,7 @@ fn what_a_worker_costs() {
             panic!("run it alone");
         };
         let status = worker.status();
-        let [rss, size] = [&status["VmRSS"], &status["VmSize"]];
-        println!("{name}, idle worker afterwards: RSS {rss}, address space {size}");
+        let [rss, own, size] = ["VmRSS", "RssAnon", "VmSize"].map(|field| &status[field]);
+        println!("{name}, idle worker: RSS {rss}, {own} its own, address space {size}");
     }
 }
