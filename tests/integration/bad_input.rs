@@ -10,7 +10,6 @@ use crate::support::daemon::Daemon;
 use crate::support::gateway::{Event, Gateway};
 use crate::support::recordings::{self, CONVERSIONS};
 use crate::support::requests::{audio_process, transcription_only, translation};
-use crate::support::voice_api::{ask, profile_request, recording, request, result_of};
 
 /// Ends of an audio job.
 const ENDS: &[&str] = &["audio_process_completed", "audio_process_error"];
@@ -644,97 +643,6 @@ fn hostile_ids_are_echoed_and_never_leave_the_folders() {
     }
     assert!(!parent.join("x").exists() && !parent.join("x_x_fr.mp3").exists());
     assert_works(&daemon, &mut gateway);
-}
-
-#[test]
-fn nothing_that_was_said_reaches_logs_or_metrics() {
-    const CANARY: &str = "xylophone zebra";
-    let (daemon, mut gateway) = started(&[
-        ("LOG_LEVEL", "trace"),
-        ("MAX_TRANSLATION_LENGTH", "100"),
-        ("VOICE_MIN_DURATION_MS", "5000"),
-    ]);
-    let said = format!("My {CANARY} is at the station.");
-
-    gateway.send(&translation("said", &said, "en", &["fr", "es", "ru"]), &[]);
-    gateway.next("translation_error");
-    gateway.send(&translation("unsaid", &said.repeat(9), "en", &["fr"]), &[]);
-    gateway.next("translation_error");
-    let mut rejected = translation("rejected", &said, "en", &[]);
-    rejected["messageId"] = Value::Null;
-    gateway.send(&rejected, &[]);
-    gateway.next("translation_error");
-    let story = json!({
-        "type": "story_text_object_translation", "postId": "p", "textObjectIndex": 0,
-        "text": said, "sourceLanguage": "en", "targetLanguages": ["fr"],
-    });
-    gateway.send(&story, &[]);
-    gateway.next("story_text_object_translation_completed");
-
-    let mut spoken = audio_process("said", &["fr", "ko"]);
-    spoken["mobileTranscription"] = json!({
-        "text": said, "language": "en",
-        "segments": [{"text": said, "startMs": 0, "endMs": 900}],
-    });
-    gateway.send(&spoken, &[&recordings::bundled()]);
-    let completed = gateway.events_of("said", ENDS).pop().unwrap();
-    assert_eq!(completed.json["transcription"]["text"], said);
-    let mut broken = spoken.clone();
-    broken["messageId"] = "broken".into();
-    gateway.send(&broken, &[b"no audio"]);
-    gateway.next("audio_process_error");
-    let malformed = format!("{{\"type\":\"translation\",\"text\":\"{said}");
-    gateway.send_raw(&[malformed.as_bytes()]);
-    let unknown = format!("{{\"type\":\"gossip\",\"text\":\"{said}\"}}");
-    gateway.send_raw(&[unknown.as_bytes()]);
-    gateway.events_of_what_was_sent();
-
-    // What is said to the voice API.
-    let analyze = profile_request(
-        "voice_profile_analyze",
-        "awa",
-        json!({
-            "audio_data": recording(), "audio_format": "ogg", "generate_previews": true,
-            "preview_languages": ["fr"], "preview_text": said,
-        }),
-    );
-    let analyzed = ask(&mut gateway, &analyze);
-    assert_eq!(analyzed.kind(), "voice_profile_analyze_result");
-    let wanted = json!({
-        "audioBase64": recording(), "targetLanguages": ["fr"],
-        "mobileTranscription": {"text": said, "language": "en"},
-    });
-    ask(&mut gateway, &request("voice_translate", "awa", wanted));
-    let feedback = json!({
-        "translationId": "vt_1", "rating": 3, "comment": said, "metadata": {"said": said},
-    });
-    result_of(&mut gateway, &request("voice_feedback", "awa", feedback));
-    let name = json!({ "name": said });
-    result_of(&mut gateway, &request("voice_profile_update", "awa", name));
-
-    // What is heard by the daemon itself, and what it made of it.
-    gateway.send(&audio_process("heard", &["fr"]), &[&recordings::bundled()]);
-    let heard = gateway.events_of("heard", ENDS).pop().unwrap();
-    let transcript = heard.json["transcription"]["text"].as_str().unwrap();
-    let translated = heard.json["translatedAudios"][0]["translatedText"]
-        .as_str()
-        .unwrap();
-    assert!(transcript.contains("hello my friend"), "{transcript}");
-
-    let log = daemon.log();
-    let metrics = daemon.get("/metrics").unwrap().1;
-    for (place, text) in [("log", &log), ("metrics", &metrics)] {
-        for secret in [
-            "xylophone",
-            "zebra",
-            "hello my friend",
-            transcript,
-            translated,
-        ] {
-            assert!(!text.contains(secret), "{secret:?} is in the {place}");
-        }
-    }
-    assert!(!log.contains("panicked"));
 }
 
 /// A mono 16-bit WAV file whose header claims `claimed` samples.
