@@ -23,6 +23,7 @@ mod audio_sources;
 mod audio_transcripts;
 mod audio_voices;
 mod bad_input;
+mod broken_audio;
 mod canaries;
 mod commands;
 mod contract;

@@ -1,5 +1,7 @@
 //! Daemons, gateways, recordings and waiting.
 
+#[path = "../../support/broken_audio.rs"]
+pub mod broken_audio;
 #[path = "../../support/contract.rs"]
 pub mod contract;
 pub mod daemon;
