@@ -74,12 +74,8 @@ fn decode(recording: &[u8], limits: &DecodeLimits, stdout: &mut dyn Write) -> En
     // The daemon watches the clock.
     let deadline = Deadline::none();
     let decoded = decode_into(recording, limits, &deadline, &mut |samples| {
-        let mut rest = samples;
-        while !rest.is_empty() {
-            let room = (MAX_PART_BYTES - part.len()) / size_of::<f32>();
-            let fits;
-            (fits, rest) = rest.split_at(room.min(rest.len()));
-            part.extend(fits.iter().flat_map(|sample| sample.to_le_bytes()));
+        for sample in samples {
+            part.extend_from_slice(&sample.to_le_bytes());
             if part.len() == MAX_PART_BYTES {
                 send(&mut part)?;
             }

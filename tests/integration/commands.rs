@@ -103,6 +103,7 @@ fn every_command_explains_itself() {
         "check-config",
         "healthcheck",
         "demo",
+        "decode-worker",
     ];
     assert_eq!(listed, expected, "{help}");
     for command in expected {
