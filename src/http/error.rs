@@ -47,3 +47,17 @@ impl IntoResponse for ApiError {
         (self.status, body).into_response()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_comes_at_a_bad_time_is_told_when_to_come_again() {
+        let response = ApiError::overloaded().into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], RETRY_AFTER_SECONDS);
+        let response = ApiError::new(StatusCode::NOT_FOUND, "no").into_response();
+        assert!(!response.headers().contains_key(header::RETRY_AFTER));
+    }
+}

@@ -127,7 +127,7 @@ mod tests {
         json!({
             "type": "audio_process", "messageId": "m", "attachmentId": "a", "senderId": "speaker",
             "conversationId": "c", "targetLanguages": ["fr"], "audioDurationMs": duration_ms,
-            "binaryFrames": {"audio": {"index": 1, "size": 120_000}},
+            "binaryFrames": {"audio": 1},
         })
     }
 
@@ -148,7 +148,7 @@ mod tests {
     fn what_lies_elsewhere_may_be_as_long_as_any_and_a_text_takes_little() {
         let elsewhere = json!({
             "type": "voice_compare", "taskId": "t", "userId": "u",
-            "audioPath1": "/a.ogg", "audioPath2": "/b.ogg",
+            "audioPath_1": "/a.ogg", "audioPath_2": "/b.ogg",
         });
         assert_eq!(demand(&elsewhere, None).memory_bytes >> 20, 2 * 384);
         let text = json!({

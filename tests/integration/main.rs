@@ -31,6 +31,7 @@ mod durability;
 mod isolation;
 mod lifecycle;
 mod mongodb;
+mod overload;
 mod shutdown;
 mod support;
 mod text;
