@@ -59,9 +59,7 @@ use crate::decoder::DecoderPool;
 use crate::domain::{Deadline, Language};
 use crate::engine::EngineHandle;
 use crate::error::{ErrorCode, Reason, Stage};
-use crate::ledger::{
-    Emission, Finish, JobId, JobRecord, Ledger, LedgerError, MAX_CRASHES, MAX_SOFT_FAILURES,
-};
+use crate::ledger::{Emission, Finish, JobId, JobRecord, Ledger, LedgerError, MAX_CRASHES};
 use crate::observe::Health;
 use crate::observe::latency::RecentMean;
 use crate::outbox::Outbox;
@@ -262,12 +260,7 @@ impl Pipeline {
                 Ok(Attempt::Retry(failure))
             }
             Err(failure) => {
-                let is_last = job.record.soft_failures + 1 >= MAX_SOFT_FAILURES;
-                let finish = if is_last && failure.reason().is_retryable() {
-                    Finish::Quarantined(failure.reason().as_str())
-                } else {
-                    failure.finish()
-                };
+                let finish = job.finish_of(&failure);
                 self.fail(&job, &failure, finish).await?;
                 Ok(Attempt::Finished(finish))
             }

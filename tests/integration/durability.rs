@@ -469,6 +469,9 @@ fn a_panic_costs_one_job_and_not_the_daemon() {
             5,
             "{place} is tried five times"
         );
+        let quarantined = ["cause=\"internal\""];
+        let quarantined = daemon.metric("translator_jobs_quarantined_total", &quarantined);
+        assert_eq!(quarantined, 1.0, "{place}");
         gateway.send(&text("after the panic", &["fr"]), &[]);
         gateway.next("translation_completed");
     }
