@@ -87,7 +87,7 @@ fn accept_one(
             job.request,
             job.user_id,
             job.public_id,
-            to_integer(job.request.len() as u64 + blobs_bytes),
+            to_integer(job.request.expose().len() as u64 + blobs_bytes),
             to_integer(job.memory_bytes)
         ])?;
     let job_id = JobId(connection.last_insert_rowid());

@@ -114,7 +114,7 @@ async fn what_was_answered_survives_a_kill() {
         [first, second]
     );
     assert_eq!(unfinished[1].lane, job("b").lane);
-    let size_bytes = job("b").request.len() + "audio of b".len();
+    let size_bytes = job("b").request.expose().len() + "audio of b".len();
     assert_eq!(unfinished[1].size_bytes, size_bytes as u64);
     let waiting = revived.load(first).await.unwrap().unwrap();
     assert_eq!((waiting.state, waiting.attempts), (JobState::Accepted, 0));

@@ -43,8 +43,8 @@ impl Demand {
         };
         let decoded = |sources: &[AudioSource]| {
             let inline = sources.iter().find_map(|source| match source {
-                AudioSource::Frame(bytes) => Some(bytes.len() as u64),
-                AudioSource::Base64(text) => Some(text.len() as u64 / 4 * 3),
+                AudioSource::Frame(bytes) => Some(bytes.expose().len() as u64),
+                AudioSource::Base64(text) => Some(text.expose().len() as u64 / 4 * 3),
                 AudioSource::Url(_) | AudioSource::Path(_) => None,
             });
             let seconds = match (inline, claimed_ms) {

@@ -34,7 +34,7 @@ impl Scheduler {
         let demand = Demand::of_task(
             lane,
             job.user_id.as_deref(),
-            job.request.len() as u64,
+            job.request.expose().len() as u64,
             self.options.max_decoded_bytes,
         );
         let job = NewJob {
