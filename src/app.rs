@@ -503,10 +503,14 @@ fn scheduler_options(settings: &Settings) -> SchedulerOptions {
     let jobs = &settings.jobs;
     SchedulerOptions {
         max_running_audio: jobs.max_concurrent_audio,
+        max_running_bytes: jobs.max_running_bytes,
         max_running_text: jobs.max_concurrent_texts,
         max_queued_fast: jobs.max_queued_texts.div_ceil(2),
         max_queued_normal: jobs.max_queued_texts,
         max_queued_audio: jobs.max_queued_audio,
+        max_queued_bytes: jobs.max_queued_bytes,
+        max_sender_percent: jobs.max_sender_percent,
+        max_decoded_bytes: decode_limits(settings).max_decoded_bytes as u64,
         job_budget: Duration::from_secs(jobs.deadline_secs),
         drain: Duration::from_secs(jobs.drain_secs),
     }
@@ -525,15 +529,20 @@ fn decoder_options(settings: &Settings) -> DecoderOptions {
     }
 }
 
+fn decode_limits(settings: &Settings) -> DecodeLimits {
+    let audio = &settings.audio;
+    DecodeLimits {
+        max_bytes: usize::try_from(audio.max_bytes).unwrap_or(usize::MAX),
+        max_duration_ms: audio.max_duration_secs.saturating_mul(1000),
+        max_decoded_bytes: usize::try_from(audio.max_decoded_bytes()).unwrap_or(usize::MAX),
+        ..DecodeLimits::default()
+    }
+}
+
 fn pipeline_options(settings: &Settings, cache: CacheOptions) -> PipelineOptions {
     let (audio, speech) = (&settings.audio, &settings.synthesize);
     PipelineOptions {
-        decode_limits: DecodeLimits {
-            max_bytes: usize::try_from(audio.max_bytes).unwrap_or(usize::MAX),
-            max_duration_ms: audio.max_duration_secs.saturating_mul(1000),
-            max_decoded_bytes: usize::try_from(audio.max_decoded_bytes()).unwrap_or(usize::MAX),
-            ..DecodeLimits::default()
-        },
+        decode_limits: decode_limits(settings),
         recording: RecordingOptions {
             upload_roots: audio.upload_roots.clone(),
             web: WebOptions {

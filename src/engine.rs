@@ -2,11 +2,16 @@
 //!
 //! Callers are async and wait for their own request; the engine is synchronous and sees a batch.
 //! A panic inside the engine fails the requests of the batch with [`EngineError::Crashed`], and the
-//! engine is built again before the next one.
+//! engine is built again before the next one. A step that hangs in a library cannot be ended: its
+//! callers give up at their deadlines, and the engine is told to be [stuck](EngineStatus::Stuck) until
+//! the step returns.
+
+mod background;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +21,7 @@ use crate::error::Reason;
 pub use crate::error::error_chain;
 pub use crate::observe::health::EngineStatus;
 use crate::stages::{Engine, StageError, Ticket};
+pub use background::{in_background, lower_priority};
 
 /// Why an engine gave no result.
 #[derive(Debug, thiserror::Error)]
@@ -47,27 +53,104 @@ struct Command<E: Engine> {
     reply: oneshot::Sender<Result<E::Output, EngineError<E::Error>>>,
     span: tracing::Span,
     queued_at: Instant,
+    /// Set when the request is in the batch.
+    has_joined: Arc<AtomicBool>,
 }
 
 /// The way to an engine; clones share it. The engine's thread ends when the last clone is dropped,
-/// and that drop waits for it: a process that ends while a thread is inside a native library crashes
-/// when the library tears down its globals.
+/// and that drop waits for it, within reason: a process that ends while a thread is inside a native
+/// library crashes when the library tears down its globals.
 pub struct EngineHandle<E: Engine> {
     name: &'static str,
     // Before the thread: it ends when the queue is closed.
     queue: mpsc::Sender<Command<E>>,
-    status: watch::Receiver<EngineStatus>,
+    progress: Arc<Progress>,
     thread: Arc<JoinOnDrop>,
 }
+
+/// What the thread says about itself.
+struct Progress {
+    status: watch::Sender<EngineStatus>,
+    /// Steps that have ended.
+    steps: AtomicU64,
+}
+
+impl Progress {
+    /// Notes that a step has ended: if it was stuck, it is not any more.
+    fn end_step(&self) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        self.replace(&EngineStatus::Stuck, EngineStatus::Ready);
+    }
+
+    /// Changes the status if it is `from`; tells whether it was.
+    fn replace(&self, from: &EngineStatus, to: EngineStatus) -> bool {
+        self.status.send_if_modified(|status| {
+            let is_from = status == from;
+            if is_from {
+                *status = to;
+            }
+            is_from
+        })
+    }
+}
+
+/// Time that the thread is waited for.
+const JOIN_PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 15 });
+/// How often it is looked at.
+const JOIN_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 struct JoinOnDrop(Option<JoinHandle<()>>);
 
 impl Drop for JoinOnDrop {
     fn drop(&mut self) {
-        if let Some(thread) = self.0.take()
-            && thread.join().is_err()
-        {
+        let Some(thread) = self.0.take() else { return };
+        let until = Instant::now() + JOIN_PATIENCE;
+        while !thread.is_finished() {
+            if Instant::now() >= until {
+                tracing::error!("an engine hangs and is left behind");
+                return;
+            }
+            std::thread::sleep(JOIN_CHECK_INTERVAL);
+        }
+        if thread.join().is_err() {
             tracing::error!("an engine's thread panicked");
+        }
+    }
+}
+
+/// A caller that waits; dropped without an answer, it looks whether the engine goes on.
+struct Caller {
+    engine: &'static str,
+    progress: Arc<Progress>,
+    has_joined: Arc<AtomicBool>,
+    is_answered: bool,
+}
+
+/// Time that a step may go on after a request in it was given up. The loops inside look at deadlines
+/// far more often.
+const STUCK_AFTER: Duration = if cfg!(test) {
+    Duration::from_millis(50)
+} else {
+    Duration::from_secs(60)
+};
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        if self.is_answered || !self.has_joined.load(Ordering::Relaxed) {
+            return;
+        }
+        let (engine, progress) = (self.engine, Arc::clone(&self.progress));
+        let steps = progress.steps.load(Ordering::Relaxed);
+        // Outside a runtime nobody asks how the engine is.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(STUCK_AFTER).await;
+                if progress.steps.load(Ordering::Relaxed) == steps
+                    && progress.replace(&EngineStatus::Ready, EngineStatus::Stuck)
+                {
+                    tracing::error!(engine, "engine is stuck: it does not come back from a step");
+                }
+            });
         }
     }
 }
@@ -77,7 +160,7 @@ impl<E: Engine> Clone for EngineHandle<E> {
         Self {
             name: self.name,
             queue: self.queue.clone(),
-            status: self.status.clone(),
+            progress: Arc::clone(&self.progress),
             thread: Arc::clone(&self.thread),
         }
     }
@@ -98,7 +181,11 @@ impl<E: Engine + 'static> EngineHandle<E> {
         L: Fn() -> Result<E, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
     {
         let (queue, commands) = mpsc::channel(queue_length.max(1));
-        let (status_sender, status) = watch::channel(EngineStatus::Loading);
+        let progress = Arc::new(Progress {
+            status: watch::Sender::new(EngineStatus::Loading),
+            steps: AtomicU64::new(0),
+        });
+        let of_thread = Arc::clone(&progress);
         let thread = std::thread::Builder::new()
             .name(format!("{name}-0"))
             .spawn(move || {
@@ -106,7 +193,7 @@ impl<E: Engine + 'static> EngineHandle<E> {
                     name,
                     load,
                     commands,
-                    status: status_sender,
+                    progress: of_thread,
                     waiting: HashMap::new(),
                     next_ticket: 0,
                 }
@@ -115,7 +202,7 @@ impl<E: Engine + 'static> EngineHandle<E> {
         Ok(Self {
             name,
             queue,
-            status,
+            progress,
             thread: Arc::new(JoinOnDrop(Some(thread))),
         })
     }
@@ -126,18 +213,26 @@ impl<E: Engine + 'static> EngineHandle<E> {
     /// What the stage says, or that the engine is not there.
     pub async fn run(&self, request: E::Request) -> Result<E::Output, EngineError<E::Error>> {
         let (reply, result) = oneshot::channel();
+        let has_joined = Arc::new(AtomicBool::new(false));
         let command = Command {
             request,
             reply,
             span: tracing::Span::current(),
             queued_at: Instant::now(),
+            has_joined: Arc::clone(&has_joined),
         };
         if self.queue.send(command).await.is_err() {
             return Err(EngineError::Unavailable(self.name));
         }
-        result
-            .await
-            .unwrap_or(Err(EngineError::Unavailable(self.name)))
+        let mut caller = Caller {
+            engine: self.name,
+            progress: Arc::clone(&self.progress),
+            has_joined,
+            is_answered: false,
+        };
+        let answer = result.await;
+        caller.is_answered = true;
+        answer.unwrap_or(Err(EngineError::Unavailable(self.name)))
     }
 
     /// Name of the engine, as in metrics and logs.
@@ -147,22 +242,22 @@ impl<E: Engine + 'static> EngineHandle<E> {
 
     /// The engine's status now.
     pub fn status(&self) -> EngineStatus {
-        self.status.borrow().clone()
+        self.progress.status.borrow().clone()
     }
 
     /// The engine's status as it changes.
     pub fn watch(&self) -> watch::Receiver<EngineStatus> {
-        self.status.clone()
+        self.progress.status.subscribe()
     }
 
     /// True when the engine takes requests.
     pub fn is_ready(&self) -> bool {
-        *self.status.borrow() == EngineStatus::Ready
+        *self.progress.status.borrow() == EngineStatus::Ready
     }
 
     /// Waits until the engine is ready, at most `patience`; tells whether it is.
     pub async fn ready_within(&self, patience: Duration) -> bool {
-        let mut status = self.status.clone();
+        let mut status = self.watch();
         let ready = status.wait_for(|status| *status == EngineStatus::Ready);
         matches!(tokio::time::timeout(patience, ready).await, Ok(Ok(_)))
     }
@@ -178,7 +273,7 @@ struct EngineThread<E: Engine, L> {
     name: &'static str,
     load: L,
     commands: mpsc::Receiver<Command<E>>,
-    status: watch::Sender<EngineStatus>,
+    progress: Arc<Progress>,
     waiting: HashMap<Ticket, Waiting<E>>,
     next_ticket: u64,
 }
@@ -208,13 +303,15 @@ where
                         duration_ms = started.elapsed().as_millis() as u64,
                         "engine loaded"
                     );
-                    self.status.send_replace(EngineStatus::Ready);
+                    self.progress.status.send_replace(EngineStatus::Ready);
                     return Some(engine);
                 }
                 Err(error) => {
                     let text = error_chain(error.as_ref());
                     tracing::error!(engine = self.name, error = %text, "engine could not be loaded");
-                    self.status.send_replace(EngineStatus::Failed(text.into()));
+                    self.progress
+                        .status
+                        .send_replace(EngineStatus::Failed(text.into()));
                 }
             }
             let retry_at = Instant::now() + RELOAD_INTERVAL;
@@ -257,7 +354,9 @@ where
             }
             metrics::histogram!(crate::observe::metrics::ENGINE_BATCH_SIZE, "engine" => self.name)
                 .record(self.waiting.len() as f64);
-            let Ok(done) = catch_unwind(AssertUnwindSafe(|| engine.step())) else {
+            let stepped = catch_unwind(AssertUnwindSafe(|| engine.step()));
+            self.progress.end_step();
+            let Ok(done) = stepped else {
                 self.fail_batch();
                 return Served::Crashed;
             };
@@ -279,6 +378,7 @@ where
         if command.reply.is_closed() {
             return true;
         }
+        command.has_joined.store(true, Ordering::Relaxed);
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         let span = command.span.clone();
@@ -305,7 +405,7 @@ where
             requests = self.waiting.len(),
             "engine panicked; it is loaded again"
         );
-        self.status.send_replace(EngineStatus::Loading);
+        self.progress.status.send_replace(EngineStatus::Loading);
         for (_, waiting) in self.waiting.drain() {
             waiting.span.in_scope(|| {
                 tracing::warn!(engine = self.name, "request was in the crashed batch");
@@ -325,3 +425,6 @@ enum Served {
 fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     drop(reply.send(value));
 }
+
+#[cfg(test)]
+mod tests;

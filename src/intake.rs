@@ -76,7 +76,8 @@ struct Candidate<'a> {
     request: Request,
     task_id: String,
     lane: Lane,
-    /// `None` when the lane is full: then it must be a repeat.
+    memory_bytes: u64,
+    /// `None` when the lane is full, for all or for the sender: then it must be a repeat.
     place: Option<Place<'a>>,
     frames: Vec<Bytes>,
 }
@@ -134,11 +135,13 @@ impl Receiver {
             self.refuse(&request, &task_id, &failure);
             return None;
         }
+        let demand = self.scheduler.demand(&request, lane, &frames);
         Some(Candidate {
             request,
             task_id,
             lane,
-            place: self.scheduler.reserve(lane).ok(),
+            memory_bytes: demand.memory_bytes,
+            place: self.scheduler.reserve(demand).ok(),
             frames,
         })
     }
@@ -285,6 +288,7 @@ impl Candidate<'_> {
         };
         NewJob {
             is_surplus: self.place.is_none(),
+            memory_bytes: self.memory_bytes,
             ..new_job(&self.request, self.lane, self.task_id.clone(), kept)
         }
     }
@@ -308,7 +312,6 @@ pub fn new_job(request: &Request, lane: Lane, task_id: String, frames: &[Bytes])
     NewJob {
         key,
         items: items(request),
-        is_surplus: false,
         kind: request.kind().as_str().to_owned(),
         lane: lane.as_str().to_owned(),
         task_id,
@@ -318,5 +321,6 @@ pub fn new_job(request: &Request, lane: Lane, task_id: String, frames: &[Bytes])
         user_id: request.user_id().map(str::to_owned),
         public_id,
         events,
+        ..NewJob::default()
     }
 }

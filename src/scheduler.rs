@@ -1,33 +1,43 @@
-//! Whose turn it is: lanes with bounds, so that texts and questions never wait behind
-//! audio.
+//! Whose turn it is: lanes with bounds, so that texts and questions never wait behind audio, and no
+//! sender behind another's heap.
 //!
 //! The queues hold ids only; what a job needs is in the ledger. Texts take the text slots, short ones
-//! first; audio, measurements and questions take their own.
+//! first; audio, measurements and questions take their own. Jobs that were in work when an earlier
+//! process ended are *suspects*: one of them runs at a time, see [`Suspects`](suspects::Suspects).
 
+mod attempt;
+mod demand;
 mod lane;
+mod queue;
+mod running;
 mod submit;
+mod suspects;
+#[cfg(test)]
+mod tests;
 mod writable;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 
-use crate::domain::Deadline;
-use crate::engine::error_chain;
-use crate::ledger::{Finish, JobId, JobRecord, Ledger, LedgerError, MAX_ATTEMPTS};
-use crate::observe::metrics::{JOBS_RUNNING, QUEUE_DEPTH, QUEUE_WAIT};
-use crate::pipeline::{Attempt, Pipeline, count_end};
+use crate::ledger::{JobId, Ledger, LedgerError};
+use crate::observe::metrics::{
+    JOBS_RUNNING, QUEUE_BYTES, QUEUE_DEPTH, QUEUE_WAIT, RUNNING_BYTES, SUSPECTS,
+};
+use crate::pipeline::Pipeline;
+use crate::protocol::Request;
 
+use attempt::release;
+pub use demand::Demand;
 pub use lane::Lane;
 use lane::Slots;
+use queue::{LaneQueue, Places, Queued};
+use running::Running;
 pub use submit::{SubmitError, ended};
-use writable::Begun;
-
-/// Pause before a job that may succeed later is tried again.
-const RETRY_PAUSE: Duration = Duration::from_secs(2);
+use suspects::Suspects;
 
 /// Recordings that are measured at once: each takes a core for a moment, and some are spoken again
 /// as previews.
@@ -40,6 +50,9 @@ const MAX_RUNNING_QUERIES: usize = 16;
 pub struct SchedulerOptions {
     /// Jobs with recordings that run at once.
     pub max_running_audio: usize,
+    /// Memory that the jobs with recordings in work may be expected to take; a job that needs more
+    /// runs without others.
+    pub max_running_bytes: u64,
     /// Text jobs that run at once.
     pub max_running_text: usize,
     /// Short texts that wait at most.
@@ -48,28 +61,60 @@ pub struct SchedulerOptions {
     pub max_queued_normal: usize,
     /// Recordings that wait at most, in each of their lanes.
     pub max_queued_audio: usize,
+    /// Bytes of the requests that wait at most, in each lane.
+    pub max_queued_bytes: u64,
+    /// Share of the places and bytes of a lane of recordings that one sender may take.
+    pub max_sender_percent: u8,
+    /// Bytes of the samples of one recording at most.
+    pub max_decoded_bytes: u64,
     /// Time for one job.
     pub job_budget: Duration,
     /// Time that running jobs are given when the daemon stops.
     pub drain: Duration,
 }
 
-/// The lane has no place left.
+impl SchedulerOptions {
+    fn max_running(&self, slots: Slots) -> usize {
+        match slots {
+            Slots::Text => self.max_running_text,
+            Slots::Audio => self.max_running_audio,
+            Slots::Analysis => MAX_RUNNING_ANALYSES,
+            Slots::Query => MAX_RUNNING_QUERIES,
+        }
+    }
+
+    fn max_queued(&self, lane: Lane) -> Places {
+        let jobs = match lane {
+            Lane::TextFast => self.max_queued_fast,
+            Lane::TextNormal | Lane::TextAny | Lane::Query => self.max_queued_normal,
+            Lane::Audio | Lane::AudioLow | Lane::Analysis => self.max_queued_audio,
+        };
+        Places {
+            jobs,
+            bytes: self.max_queued_bytes,
+        }
+    }
+
+    /// What one sender may take of a lane. Texts come without a sender.
+    fn max_queued_of_sender(&self, lane: Lane) -> Places {
+        let places = self.max_queued(lane);
+        if lane.needs_audio() {
+            places.share(self.max_sender_percent)
+        } else {
+            places
+        }
+    }
+}
+
+/// The lane has no place left, for anybody or for this sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the {} lane is full", .0.as_str())]
 pub struct LaneFull(pub Lane);
 
-#[derive(Debug)]
-struct Queued {
-    job_id: JobId,
-    since: Instant,
-}
-
 #[derive(Default)]
 struct Queues {
-    waiting: HashMap<Lane, VecDeque<Queued>>,
-    /// Places promised to requests that are on their way into the ledger.
-    reserved: HashMap<Lane, usize>,
+    lanes: HashMap<Lane, LaneQueue>,
+    suspects: Suspects,
 }
 
 /// The queues before the pipeline; shared by the intake, which fills them, and
@@ -83,14 +128,14 @@ pub struct Scheduler {
 /// A place in a lane, promised before the job is in the ledger.
 pub struct Place<'a> {
     scheduler: &'a Scheduler,
-    lane: Lane,
+    demand: Demand,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut queues = self.scheduler.lock();
-        if let Some(reserved) = queues.reserved.get_mut(&self.lane) {
-            *reserved = reserved.saturating_sub(1);
+        if let Some(lane) = queues.lanes.get_mut(&self.demand.lane) {
+            lane.release(&self.demand);
         }
     }
 }
@@ -98,7 +143,12 @@ impl Drop for Place<'_> {
 impl Place<'_> {
     /// Takes the place.
     pub fn enqueue(self, job_id: JobId) {
-        self.scheduler.push(self.lane, job_id);
+        self.scheduler.push(Queued {
+            job_id,
+            demand: self.demand.clone(),
+            crashes: 0,
+            since: Instant::now(),
+        });
     }
 }
 
@@ -112,42 +162,53 @@ impl Scheduler {
         }
     }
 
+    /// What a request that came as `frames` asks for in `lane`.
+    pub fn demand(&self, request: &Request, lane: Lane, frames: &[Bytes]) -> Demand {
+        Demand::of(request, lane, frames, self.options.max_decoded_bytes)
+    }
+
     /// Promises a place in a lane, so that nothing is accepted that cannot wait here.
     ///
     /// # Errors
-    /// The lane is full.
-    pub fn reserve(&self, lane: Lane) -> Result<Place<'_>, LaneFull> {
-        let bound = match lane {
-            Lane::TextFast => self.options.max_queued_fast,
-            Lane::TextNormal | Lane::TextAny | Lane::Query => self.options.max_queued_normal,
-            Lane::Audio | Lane::AudioLow | Lane::Analysis => self.options.max_queued_audio,
-        };
+    /// The lane is full, in all or for this sender.
+    pub fn reserve(&self, demand: Demand) -> Result<Place<'_>, LaneFull> {
+        let lane = demand.lane;
+        let (bound, share) = (
+            self.options.max_queued(lane),
+            self.options.max_queued_of_sender(lane),
+        );
         let mut queues = self.lock();
-        let waiting = queues.waiting.get(&lane).map_or(0, VecDeque::len);
-        let reserved = queues.reserved.entry(lane).or_default();
-        if waiting + *reserved >= bound {
+        let queue = queues.lanes.entry(lane).or_default();
+        if !queue.reserve(&demand, bound, share) {
             return Err(LaneFull(lane));
         }
-        *reserved += 1;
         drop(queues);
         Ok(Place {
             scheduler: self,
-            lane,
+            demand,
         })
     }
 
     /// Puts a job into its lane without regard to bounds: it is accepted already.
-    fn push(&self, lane: Lane, job_id: JobId) {
-        let queued = Queued {
-            job_id,
-            since: Instant::now(),
-        };
-        self.lock()
-            .waiting
-            .entry(lane)
-            .or_default()
-            .push_back(queued);
+    fn push(&self, queued: Queued) {
+        let mut queues = self.lock();
+        if queued.crashes > 0 {
+            queues.suspects.push(queued);
+        } else {
+            let lane = queued.demand.lane;
+            queues.lanes.entry(lane).or_default().push(queued);
+        }
+        drop(queues);
         self.changed.notify_one();
+    }
+
+    /// Removes a job that waits and is not to run any more.
+    fn remove(&self, job_id: JobId) {
+        let mut queues = self.lock();
+        queues.suspects.remove(job_id);
+        for lane in queues.lanes.values_mut() {
+            lane.remove(job_id);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues> {
@@ -162,10 +223,20 @@ impl Scheduler {
     pub async fn restore(&self, ledger: &Ledger) -> Result<(), LedgerError> {
         let unfinished = ledger.unfinished().await?;
         if !unfinished.is_empty() {
-            tracing::info!(jobs = unfinished.len(), "jobs of an earlier run go on");
+            let suspects = unfinished.iter().filter(|job| job.crashes > 0).count();
+            tracing::info!(
+                jobs = unfinished.len(),
+                suspects,
+                "jobs of an earlier run go on"
+            );
         }
         for job in unfinished {
-            self.push(Lane::from_name(&job.lane), job.id);
+            self.push(Queued {
+                job_id: job.id,
+                demand: Demand::of_unfinished(&job),
+                crashes: job.crashes,
+                since: Instant::now(),
+            });
         }
         Ok(())
     }
@@ -180,15 +251,21 @@ impl Scheduler {
         let mut running = Running::default();
         tokio::pin!(stop);
         loop {
-            while let Some((lane, job_id)) = self.next(&running) {
-                running.start(&self, lane, job_id, &ledger, &pipeline);
+            while let Some(queued) = self.next(&running) {
+                running.start(&self, queued, &ledger, &pipeline);
             }
             self.report(&running);
             tokio::select! {
                 () = &mut stop => break,
                 () = self.changed.notified() => {}
-                Some(ended) = running.tasks.join_next_with_id() => {
-                    running.ended(&self, ended);
+                cancelled = pipeline.running.cancelled() => {
+                    for job_id in cancelled {
+                        self.remove(job_id);
+                        running.abort(job_id);
+                    }
+                }
+                Some(ended) = running.join_next() => {
+                    running.ended(&self, &ledger, ended);
                 }
             }
         }
@@ -196,50 +273,78 @@ impl Scheduler {
     }
 
     /// The next job that may run.
-    fn next(&self, running: &Running) -> Option<(Lane, JobId)> {
-        let mut queues = self.lock();
-        let lane = Lane::ALL.into_iter().find(|lane| {
+    fn next(&self, running: &Running) -> Option<Queued> {
+        let next = self.take_next(&mut self.lock(), running)?;
+        metrics::histogram!(QUEUE_WAIT, "lane" => next.demand.lane.as_str())
+            .record(next.since.elapsed().as_secs_f64());
+        Some(next)
+    }
+
+    fn take_next(&self, queues: &mut Queues, running: &Running) -> Option<Queued> {
+        let Queues { lanes, suspects } = queues;
+        let has_slot = |lane: Lane| {
             let slots = lane.slots();
-            let bound = match slots {
-                Slots::Text => self.options.max_running_text,
-                Slots::Audio => self.options.max_running_audio,
-                Slots::Analysis => MAX_RUNNING_ANALYSES,
-                Slots::Query => MAX_RUNNING_QUERIES,
-            };
-            running.count(|lane| lane.slots() == slots) < bound
-                && queues
-                    .waiting
-                    .get(lane)
-                    .is_some_and(|queue| !queue.is_empty())
-        })?;
-        let queued = queues.waiting.get_mut(&lane)?.pop_front()?;
-        metrics::histogram!(QUEUE_WAIT, "lane" => lane.as_str())
-            .record(queued.since.elapsed().as_secs_f64());
-        Some((lane, queued.job_id))
+            running.count(|lane| lane.slots() == slots) < self.options.max_running(slots)
+        };
+        let fits = |demand: &Demand| {
+            let taken = running.memory_bytes();
+            let sum = taken.saturating_add(demand.memory_bytes);
+            !demand.lane.needs_audio() || taken == 0 || sum <= self.options.max_running_bytes
+        };
+        // What does not fit waits for memory, and so do all behind it: or it might wait for ever.
+        let mut is_memory_short = false;
+        if let Some(first) = suspects.first()
+            && has_slot(first.demand.lane)
+            && running.may_start_suspect(first)
+        {
+            if fits(&first.demand) {
+                return suspects.pop();
+            }
+            is_memory_short = true;
+        }
+        let held_by = running.suspect().or(suspects.first());
+        Lane::ALL.into_iter().find_map(|lane| {
+            let queue = lanes.get_mut(&lane)?;
+            let first = queue.first()?;
+            if !has_slot(lane) || held_by.is_some_and(|suspect| suspect.holds(lane)) {
+                return None;
+            }
+            if lane.needs_audio() {
+                is_memory_short |= !fits(&first.demand);
+                if is_memory_short {
+                    return None;
+                }
+            }
+            queue.pop()
+        })
     }
 
     fn report(&self, running: &Running) {
         let queues = self.lock();
         for lane in Lane::ALL {
-            let waiting = queues.waiting.get(&lane).map_or(0, VecDeque::len);
-            metrics::gauge!(QUEUE_DEPTH, "lane" => lane.as_str()).set(waiting as f64);
+            let waiting = queues.lanes.get(&lane).map(LaneQueue::waiting);
+            let waiting = waiting.unwrap_or_default();
+            let suspects = queues.suspects.waiting(lane);
+            metrics::gauge!(QUEUE_DEPTH, "lane" => lane.as_str())
+                .set((waiting.jobs + suspects.jobs) as f64);
+            metrics::gauge!(QUEUE_BYTES, "lane" => lane.as_str())
+                .set((waiting.bytes + suspects.bytes) as f64);
             metrics::gauge!(JOBS_RUNNING, "lane" => lane.as_str())
                 .set(running.count(|running| running == lane) as f64);
         }
+        metrics::gauge!(SUSPECTS).set(queues.suspects.len() as f64);
+        metrics::gauge!(RUNNING_BYTES).set(running.memory_bytes() as f64);
     }
 
     /// Lets running jobs end; what does not end in time goes on at the next start.
     async fn drain(self: &Arc<Self>, mut running: Running, ledger: &Ledger) {
-        if running.jobs.is_empty() {
+        if running.is_empty() {
             return;
         }
-        tracing::info!(
-            jobs = running.jobs.len(),
-            "running jobs are given time to end"
-        );
+        tracing::info!(jobs = running.len(), "running jobs are given time to end");
         let all_ended = async {
-            while let Some(ended) = running.tasks.join_next_with_id().await {
-                running.ended(self, ended);
+            while let Some(ended) = running.join_next().await {
+                running.ended(self, ledger, ended);
             }
         };
         if tokio::time::timeout(self.options.drain, all_ended)
@@ -248,210 +353,9 @@ impl Scheduler {
         {
             return;
         }
-        tracing::warn!(jobs = running.jobs.len(), "jobs go on at the next start");
-        // The tasks first: one that lived to see its engine cancelled would end its job as failed.
-        running.tasks.shutdown().await;
-        for job in running.jobs.values() {
-            job.deadline.cancel();
-            release(ledger, job.job_id).await;
+        tracing::warn!(jobs = running.len(), "jobs go on at the next start");
+        for job_id in running.shut_down().await {
+            release(ledger, job_id).await;
         }
-    }
-}
-
-/// Jobs that are being worked on.
-#[derive(Default)]
-struct Running {
-    tasks: JoinSet<()>,
-    jobs: HashMap<tokio::task::Id, RunningJob>,
-}
-
-struct RunningJob {
-    job_id: JobId,
-    lane: Lane,
-    deadline: Deadline,
-}
-
-impl Running {
-    fn count(&self, is_counted: impl Fn(Lane) -> bool) -> usize {
-        self.jobs
-            .values()
-            .filter(|job| is_counted(job.lane))
-            .count()
-    }
-
-    fn start(
-        &mut self,
-        scheduler: &Arc<Scheduler>,
-        lane: Lane,
-        job_id: JobId,
-        ledger: &Ledger,
-        pipeline: &Arc<Pipeline>,
-    ) {
-        let deadline = Deadline::after(scheduler.options.job_budget);
-        let attempt = attempt(
-            Arc::clone(scheduler),
-            lane,
-            job_id,
-            ledger.clone(),
-            Arc::clone(pipeline),
-            deadline.clone(),
-        );
-        let task = self.tasks.spawn(attempt);
-        let job = RunningJob {
-            job_id,
-            lane,
-            deadline,
-        };
-        self.jobs.insert(task.id(), job);
-    }
-
-    /// Forgets a task. A panic inside it counts like a failure that may pass.
-    fn ended(
-        &mut self,
-        scheduler: &Arc<Scheduler>,
-        ended: Result<(tokio::task::Id, ()), tokio::task::JoinError>,
-    ) {
-        let (id, has_panicked) = match ended {
-            Ok((id, ())) => (id, false),
-            Err(error) => (error.id(), error.is_panic()),
-        };
-        let Some(job) = self.jobs.remove(&id) else {
-            return;
-        };
-        if has_panicked {
-            tracing::error!(job.id = job.job_id.0, "job panicked");
-            retry(Arc::clone(scheduler), job.lane, job.job_id);
-        }
-    }
-}
-
-/// One attempt at a job.
-async fn attempt(
-    scheduler: Arc<Scheduler>,
-    lane: Lane,
-    job_id: JobId,
-    ledger: Ledger,
-    pipeline: Arc<Pipeline>,
-    deadline: Deadline,
-) {
-    match begin(&ledger, &pipeline, job_id).await {
-        Ok(Some((record, attempts))) => {
-            let may_retry = attempts < MAX_ATTEMPTS;
-            let (kind, received_at_ms) = (record.kind.clone(), record.received_at_ms);
-            match pipeline.run(record, may_retry, deadline).await {
-                Ok(Attempt::Finished(finish)) => count_end(&kind, received_at_ms, finish),
-                Ok(Attempt::Retry(failure)) => {
-                    failure.record(&kind);
-                    retry(scheduler, lane, job_id);
-                }
-                // Somebody has cancelled it, or even deleted it since.
-                Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => {
-                    tracing::info!(job.id = job_id.0, "job was ended from outside");
-                }
-                Err(error) if ledger.note_storage(&error) => {
-                    writable::retry(scheduler, lane, job_id, ledger, Begun::Yes);
-                }
-                Err(error) => {
-                    tracing::error!(error = %error_chain(&error), "job stopped at the ledger");
-                    // It is not the job's fault: it must not use up the attempts.
-                    release(&ledger, job_id).await;
-                    retry(scheduler, lane, job_id);
-                }
-            }
-        }
-        Ok(None) | Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => {}
-        Err(error) if ledger.note_storage(&error) => {
-            writable::retry(scheduler, lane, job_id, ledger, Begun::No);
-        }
-        Err(error) => {
-            tracing::error!(error = %error_chain(&error), "job could not be begun");
-            retry(scheduler, lane, job_id);
-        }
-    }
-}
-
-/// Counts the attempt and reads the job; `None` when nothing is left to do for it.
-async fn begin(
-    ledger: &Ledger,
-    pipeline: &Arc<Pipeline>,
-    job_id: JobId,
-) -> Result<Option<(JobRecord, u32)>, LedgerError> {
-    let Some(record) = ledger.load(job_id).await? else {
-        return Ok(None);
-    };
-    if record.state.is_finished() {
-        return Ok(None);
-    }
-    let attempts = ledger.start_attempt(job_id).await?;
-    if attempts > MAX_ATTEMPTS {
-        let (kind, received_at_ms) = (record.kind.clone(), record.received_at_ms);
-        pipeline.quarantine(record).await?;
-        count_end(&kind, received_at_ms, Finish::Quarantined);
-        return Ok(None);
-    }
-    Ok(Some((record, attempts)))
-}
-
-/// Takes back an attempt that ended through no fault of the job.
-async fn release(ledger: &Ledger, job_id: JobId) {
-    if let Err(error) = ledger.release_attempt(job_id).await {
-        tracing::warn!(error = %error_chain(&error), "attempt could not be released");
-    }
-}
-
-fn retry(scheduler: Arc<Scheduler>, lane: Lane, job_id: JobId) {
-    tokio::spawn(async move {
-        tokio::time::sleep(RETRY_PAUSE).await;
-        scheduler.push(lane, job_id);
-    });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn scheduler() -> Scheduler {
-        Scheduler::new(SchedulerOptions {
-            max_running_audio: 1,
-            max_running_text: 1,
-            max_queued_fast: 2,
-            max_queued_normal: 2,
-            max_queued_audio: 2,
-            job_budget: Duration::from_secs(1),
-            drain: Duration::ZERO,
-        })
-    }
-
-    #[test]
-    fn a_full_lane_refuses_and_the_others_do_not() {
-        let scheduler = scheduler();
-        scheduler.reserve(Lane::TextFast).unwrap().enqueue(JobId(1));
-        let promised = scheduler.reserve(Lane::TextFast).unwrap();
-        assert_eq!(
-            scheduler.reserve(Lane::TextFast).err(),
-            Some(LaneFull(Lane::TextFast))
-        );
-        assert!(scheduler.reserve(Lane::Audio).is_ok());
-        drop(promised);
-        assert!(scheduler.reserve(Lane::TextFast).is_ok());
-    }
-
-    #[test]
-    fn questions_and_short_texts_go_first_and_audio_holds_nobody_up() {
-        let scheduler = scheduler();
-        for (id, lane) in [
-            (0, Lane::AudioLow),
-            (1, Lane::Audio),
-            (2, Lane::TextAny),
-            (3, Lane::TextNormal),
-            (4, Lane::TextFast),
-            (5, Lane::Query),
-        ] {
-            scheduler.push(lane, JobId(id));
-        }
-        let order: Vec<i64> = std::iter::from_fn(|| scheduler.next(&Running::default()))
-            .map(|(_, job_id)| job_id.0)
-            .collect();
-        assert_eq!(order, [5, 4, 3, 2, 1, 0]);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::AppError;
 use crate::config::{DeviceChoice, Settings};
-use crate::engine::EngineHandle;
+use crate::engine::{EngineHandle, lower_priority};
 use crate::onnx::{Device, Onnx, OnnxError};
 use crate::pipeline::CacheOptions;
 use crate::registry::{CheckedFiles, Engine, Registry};
@@ -94,6 +94,7 @@ impl Models {
     ) -> std::io::Result<EngineHandle<WhisperEngine>> {
         let (models, transcribe) = (self.clone(), settings.transcribe.clone());
         EngineHandle::spawn("transcribe", ENGINE_QUEUE_LENGTH, move || {
+            lower_priority();
             let hint = transcribe.model.as_deref().unwrap_or_default();
             let registry = models.registry()?;
             let file = registry.whisper_file(hint, &models.checked)?;
@@ -155,6 +156,7 @@ impl Models {
     pub(super) fn embed(&self) -> std::io::Result<EngineHandle<OpenVoiceEngine>> {
         let models = self.clone();
         EngineHandle::spawn("embed", ENGINE_QUEUE_LENGTH, move || {
+            lower_priority();
             let folder = models.folder(Engine::Openvoice)?;
             let model = folder.join("tone_embedding.onnx");
             Ok(OpenVoiceEngine::load(&models.onnx()?, &model, 1)?)
@@ -164,6 +166,7 @@ impl Models {
     pub(super) fn condition(&self) -> std::io::Result<EngineHandle<ConditioningEngine>> {
         let models = self.clone();
         EngineHandle::spawn("condition", ENGINE_QUEUE_LENGTH, move || {
+            lower_priority();
             let folder = models.folder(Engine::Xtts)?;
             Ok(ConditioningEngine::load(
                 &models.onnx()?,
@@ -179,6 +182,7 @@ impl Models {
     ) -> std::io::Result<EngineHandle<XttsEngine>> {
         let (models, synthesize) = (self.clone(), settings.synthesize.clone());
         EngineHandle::spawn("synthesize", ENGINE_QUEUE_LENGTH, move || {
+            lower_priority();
             let registry = models.registry()?;
             let folder = registry.verified_folder(Engine::Xtts, &models.checked)?;
             let options = SynthesizeOptions {

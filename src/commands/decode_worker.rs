@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::CommandError;
 use crate::decoder::worker;
+use crate::engine::lower_priority;
 
 #[derive(Debug, Args)]
 pub(super) struct DecodeWorkerArgs {
@@ -18,6 +19,7 @@ pub(super) struct DecodeWorkerArgs {
 }
 
 pub(super) fn run(args: &DecodeWorkerArgs) -> Result<ExitCode, CommandError> {
+    lower_priority();
     worker::run(args.memory_bytes, args.cpu_secs)?;
     Ok(ExitCode::SUCCESS)
 }

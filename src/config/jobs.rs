@@ -10,6 +10,12 @@ pub struct JobSettings {
     pub max_concurrent_audio: usize,
     /// Voice messages that wait.
     pub max_queued_audio: usize,
+    /// Bytes of the requests that wait, in each lane.
+    pub max_queued_bytes: u64,
+    /// Share of the places and bytes for recordings that one sender may take, in percent.
+    pub max_sender_percent: u8,
+    /// Memory that recordings in work may be expected to take, in bytes.
+    pub max_running_bytes: u64,
     /// Texts in work.
     pub max_concurrent_texts: usize,
     /// Texts that wait.
@@ -22,6 +28,11 @@ pub struct JobSettings {
     pub model_wait_secs: u64,
 }
 
+/// Below it a bound in bytes would be one of a single job: 1 MiB.
+const MIN_BYTES: u64 = 1 << 20;
+/// 1 PiB.
+const MAX_BYTES: u64 = 1 << 50;
+
 impl JobSettings {
     pub(super) fn validate(&self, problems: &mut Problems) {
         problems.within(
@@ -33,6 +44,17 @@ impl JobSettings {
             "jobs.max_queued_audio",
             self.max_queued_audio,
             1..=1_000_000,
+        );
+        problems.within(
+            "jobs.max_queued_bytes",
+            self.max_queued_bytes,
+            MIN_BYTES..=MAX_BYTES,
+        );
+        problems.within("jobs.max_sender_percent", self.max_sender_percent, 1..=100);
+        problems.within(
+            "jobs.max_running_bytes",
+            self.max_running_bytes,
+            MIN_BYTES..=MAX_BYTES,
         );
         problems.within(
             "jobs.max_concurrent_texts",

@@ -72,6 +72,10 @@ async fn health_report(State(state): State<AppState>) -> Json<Value> {
                     "ready".to_owned()
                 }
                 EngineStatus::Loading => "loading".to_owned(),
+                EngineStatus::Stuck => {
+                    failed = true;
+                    "stuck".to_owned()
+                }
                 EngineStatus::Failed(why) => {
                     failed = true;
                     format!("failed: {why}")

@@ -159,7 +159,7 @@ async fn finished(state: &VoiceState, task: VoiceTask) -> Result<Option<JobRecor
     let job_id = submitted.await.map_err(|error| match error {
         SubmitError::LaneFull(_) => {
             tracing::warn!(error = %error_chain(&error), "voice task refused");
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "Too much is waiting")
+            ApiError::overloaded()
         }
         SubmitError::Ledger(error) => ApiError::internal(&error),
     })?;

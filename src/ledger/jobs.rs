@@ -12,7 +12,7 @@ use super::{BlobRef, LedgerError};
 
 const COLUMNS: &str = "id, key, kind, lane, task_id, state, attempts, received_at_ms, \
                        finished_at_ms, request, user_id, public_id, reason, \
-                       started_at_ms";
+                       started_at_ms, crashes, soft_failures";
 
 /// Where a request that is too large for its row lies among the frames.
 const REQUEST_POSITION: i64 = -1;
@@ -67,10 +67,16 @@ fn accept_one(
         Some(item) => format!("{}/{item}", job.key),
         None => job.key.clone(),
     };
+    let blobs_bytes: u64 = request
+        .iter()
+        .chain(frames)
+        .map(|blob| blob.size_bytes)
+        .sum();
     connection
         .prepare_cached(
-            "INSERT INTO jobs (key, kind, lane, task_id, received_at_ms, request, user_id, public_id)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO jobs (key, kind, lane, task_id, received_at_ms, request, user_id, public_id,
+                               size_bytes, memory_bytes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute(params![
             key,
@@ -80,7 +86,9 @@ fn accept_one(
             now_ms,
             job.request,
             job.user_id,
-            job.public_id
+            job.public_id,
+            to_integer(job.request.expose().len() as u64 + blobs_bytes),
+            to_integer(job.memory_bytes)
         ])?;
     let job_id = JobId(connection.last_insert_rowid());
     let mut insert = connection.prepare_cached(
@@ -103,6 +111,10 @@ fn accept_one(
     }
     events::store(connection, job_id, events)?;
     Ok(Accepted::New(job_id))
+}
+
+fn to_integer(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// What earlier jobs do of a request.
@@ -210,6 +222,31 @@ pub(super) fn release_attempt(connection: &Connection, job_id: JobId) -> Result<
     Ok(())
 }
 
+/// Ends an attempt that failed in a way that may pass; returns how many there were with it.
+pub(super) fn count_soft_failure(
+    connection: &Connection,
+    job_id: JobId,
+) -> Result<u32, LedgerError> {
+    require_unfinished(connection, job_id)?;
+    let failures = connection
+        .prepare_cached(
+            "UPDATE jobs SET state = 'accepted', soft_failures = soft_failures + 1
+             WHERE id = ?1 RETURNING soft_failures",
+        )?
+        .query_row([job_id], |row| row.get(0))?;
+    Ok(failures)
+}
+
+/// Counts a crash for every job with an attempt that nobody has ended: no process works on it any
+/// more. Returns how many there are.
+pub(super) fn count_crashes(connection: &Connection) -> Result<usize, LedgerError> {
+    let jobs = connection.execute(
+        "UPDATE jobs SET state = 'accepted', crashes = crashes + 1 WHERE state = 'running'",
+        [],
+    )?;
+    Ok(jobs)
+}
+
 pub(super) fn finish(
     connection: &Connection,
     job_id: JobId,
@@ -217,8 +254,8 @@ pub(super) fn finish(
     now_ms: i64,
 ) -> Result<(), LedgerError> {
     let reason = match finish {
-        Finish::Failed(reason) => Some(reason),
-        Finish::Done | Finish::Quarantined => None,
+        Finish::Failed(reason) | Finish::Quarantined(reason) => Some(reason),
+        Finish::Done => None,
     };
     connection
         .prepare_cached(
@@ -235,12 +272,17 @@ pub(super) fn finish(
 
 pub(super) fn unfinished(connection: &Connection) -> Result<Vec<UnfinishedJob>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, lane FROM jobs WHERE state IN ('accepted', 'running') ORDER BY id",
+        "SELECT id, lane, user_id, size_bytes, memory_bytes, crashes FROM jobs
+         WHERE state IN ('accepted', 'running') ORDER BY id",
     )?;
     let jobs = statement.query_map([], |row| {
         Ok(UnfinishedJob {
             id: row.get(0)?,
             lane: row.get(1)?,
+            user_id: row.get(2)?,
+            size_bytes: row.get::<_, i64>(3)?.max(0) as u64,
+            memory_bytes: row.get::<_, i64>(4)?.max(0) as u64,
+            crashes: row.get(5)?,
         })
     })?;
     Ok(jobs.collect::<Result<_, _>>()?)
@@ -307,6 +349,8 @@ fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
         public_id: row.get(11)?,
         reason: row.get(12)?,
         started_at_ms: row.get(13)?,
+        crashes: row.get(14)?,
+        soft_failures: row.get(15)?,
     })
 }
 

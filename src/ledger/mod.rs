@@ -59,8 +59,10 @@ pub use voice_api::{
 /// Longest request that is kept in the database itself; longer ones bring a recording as base64.
 const MAX_INLINE_REQUEST_BYTES: usize = 64 << 10;
 
-/// Attempts of a job after which it is taken for one that kills the process.
-pub const MAX_ATTEMPTS: u32 = 3;
+/// Attempts that the process did not survive, after which a job is taken for the cause and put aside.
+pub const MAX_CRASHES: u32 = 3;
+/// Attempts that failed in a way that may pass, after which it is not expected to pass.
+pub const MAX_SOFT_FAILURES: u32 = 5;
 
 /// The ledger of one data directory; clones share it.
 ///
@@ -80,7 +82,8 @@ struct Store {
 }
 
 impl Ledger {
-    /// Opens the ledger of `data_dir`, which is created when it is not there.
+    /// Opens the ledger of `data_dir`, which is created when it is not there. Jobs whose attempt an
+    /// earlier process has begun and not ended count a [crash](JobRecord::crashes).
     ///
     /// # Errors
     /// The directory cannot be used or another daemon uses it; the database is damaged or of a
@@ -91,6 +94,10 @@ impl Ledger {
         let blobs = BlobStore::open(data_dir.join("blobs"))?;
         let database = data_dir.join("ledger.sqlite3");
         let connection = schema::open_writer(&database)?;
+        let crashed = jobs::count_crashes(&connection)?;
+        if crashed > 0 {
+            tracing::warn!(jobs = crashed, "jobs were in work when the process ended");
+        }
         let reader = Mutex::new(schema::open_reader(&database)?);
         blobs::sync_directory(data_dir).map_err(|source| io_error(data_dir, source))?;
         let writer = Writer::spawn(connection).map_err(|source| io_error(data_dir, source))?;
@@ -132,9 +139,9 @@ impl Ledger {
         answers.into_iter().next().ok_or(LedgerError::Stopped)
     }
 
-    /// Counts an attempt before its work begins and returns how many there were with it.
-    ///
-    /// More than [`MAX_ATTEMPTS`] means that the job is to be quarantined instead.
+    /// Counts an attempt before its work begins and returns how many there were with it. An attempt
+    /// is open until the job ends or one of [`release_attempt`](Self::release_attempt) and
+    /// [`count_soft_failure`](Self::count_soft_failure) is called.
     ///
     /// # Errors
     /// The job is unknown or has ended, or the database fails.
@@ -143,7 +150,17 @@ impl Ledger {
             .await
     }
 
-    /// Takes back an attempt that was stopped in good order, so that it does not count as a crash.
+    /// Ends an attempt that failed in a way that may pass; returns how many there were with it.
+    ///
+    /// # Errors
+    /// The job is unknown or has ended, or the database fails.
+    pub async fn count_soft_failure(&self, job_id: JobId) -> Result<u32, LedgerError> {
+        self.write(move |connection| jobs::count_soft_failure(connection, job_id))
+            .await
+    }
+
+    /// Takes back an attempt that was stopped in good order, so that it counts neither as a crash nor
+    /// as a failure.
     ///
     /// # Errors
     /// The database fails.

@@ -53,7 +53,7 @@ pub enum JobState {
     Done,
     /// Ended with its error event.
     Failed,
-    /// Ended because it takes the process down.
+    /// Ended because it takes the process down, or fails again and again.
     Quarantined,
 }
 
@@ -116,6 +116,8 @@ pub struct NewJob {
     pub user_id: Option<String>,
     /// What peers call the job, where they may ask for it.
     pub public_id: Option<String>,
+    /// Memory that the work is expected to take.
+    pub memory_bytes: u64,
     /// Events that are stored with the job: the answer that it was accepted.
     pub events: Vec<OutgoingEvent>,
 }
@@ -152,8 +154,12 @@ pub struct JobRecord {
     pub task_id: String,
     /// Where the job stands.
     pub state: JobState,
-    /// Attempts that were begun.
+    /// Attempts that were begun, without those that were stopped in good order.
     pub attempts: u32,
+    /// Attempts that the process did not survive.
+    pub crashes: u32,
+    /// Attempts that failed in a way that may pass.
+    pub soft_failures: u32,
     /// When the job was accepted, milliseconds since 1970.
     pub received_at_ms: i64,
     /// When the job ended.
@@ -166,7 +172,7 @@ pub struct JobRecord {
     pub user_id: Option<String>,
     /// See [`NewJob::public_id`].
     pub public_id: Option<String>,
-    /// See [`Finish::Failed`].
+    /// See [`Finish::Failed`] and [`Finish::Quarantined`].
     pub reason: Option<String>,
     /// When the latest attempt was begun.
     pub started_at_ms: Option<i64>,
@@ -205,6 +211,14 @@ pub struct UnfinishedJob {
     pub id: JobId,
     /// See [`NewJob::lane`].
     pub lane: String,
+    /// See [`NewJob::user_id`].
+    pub user_id: Option<String>,
+    /// Bytes of the request with its frames.
+    pub size_bytes: u64,
+    /// See [`NewJob::memory_bytes`].
+    pub memory_bytes: u64,
+    /// See [`JobRecord::crashes`].
+    pub crashes: u32,
 }
 
 /// How a job ends.
@@ -214,8 +228,9 @@ pub enum Finish {
     Done,
     /// With its error event, for this reason.
     Failed(&'static str),
-    /// Given up after [`MAX_ATTEMPTS`](super::MAX_ATTEMPTS), with its error event.
-    Quarantined,
+    /// Given up for this reason, with its error event, after [`MAX_CRASHES`](super::MAX_CRASHES) or
+    /// [`MAX_SOFT_FAILURES`](super::MAX_SOFT_FAILURES).
+    Quarantined(&'static str),
 }
 
 impl From<Finish> for JobState {
@@ -223,7 +238,7 @@ impl From<Finish> for JobState {
         match finish {
             Finish::Done => Self::Done,
             Finish::Failed(_) => Self::Failed,
-            Finish::Quarantined => Self::Quarantined,
+            Finish::Quarantined(_) => Self::Quarantined,
         }
     }
 }

@@ -11,6 +11,7 @@ use super::LedgerError;
 const MIGRATIONS: &[&str] = &[
     include_str!("schema/001_jobs_outbox_documents.sql"),
     include_str!("schema/002_users_items_cache_voice_api.sql"),
+    include_str!("schema/003_crashes_and_sizes.sql"),
     include_str!("schema/004_settlement.sql"),
 ];
 

@@ -116,10 +116,12 @@ async fn what_was_answered_survives_a_kill() {
         [first, second]
     );
     assert_eq!(unfinished[1].lane, job("b").lane);
+    let size_bytes = job("b").request.expose().len() + "audio of b".len();
+    assert_eq!(unfinished[1].size_bytes, size_bytes as u64);
     let waiting = revived.load(first).await.unwrap().unwrap();
     assert_eq!((waiting.state, waiting.attempts), (JobState::Accepted, 0));
     let begun = revived.load(second).await.unwrap().unwrap();
-    assert_eq!((begun.state, begun.attempts), (JobState::Running, 1));
+    assert_eq!((begun.attempts, begun.crashes), (1, 1));
     assert_eq!(begun.request.expose(), job("b").request.expose());
     assert_eq!(begun.task_id, "task of b");
     assert_eq!(
@@ -201,25 +203,53 @@ fn a_batch_is_answered_in_order_with_its_duplicates() {
 }
 
 #[tokio::test]
-async fn attempts_count_crashes_but_not_orderly_stops() {
+async fn crashes_and_soft_failures_are_counted_apart_and_orderly_stops_are_not() {
     let directory = TempDir::new().unwrap();
+    let job_id = {
+        let ledger = Ledger::open(directory.path()).unwrap();
+        let job_id = accept(&ledger, "a").await;
+        accept(&ledger, "not begun").await;
+        for _ in 0..5 {
+            assert_eq!(ledger.start_attempt(job_id).await.unwrap(), 1);
+            ledger.release_attempt(job_id).await.unwrap();
+        }
+        job_id
+    };
+    for crashes in 0..MAX_CRASHES {
+        let ledger = Ledger::open(directory.path()).unwrap();
+        let job = ledger.load(job_id).await.unwrap().unwrap();
+        assert_eq!((job.crashes, job.state), (crashes, JobState::Accepted));
+        for failures in 1..=2 {
+            ledger.start_attempt(job_id).await.unwrap();
+            let counted = ledger.count_soft_failure(job_id).await.unwrap();
+            assert_eq!(counted, crashes * 2 + failures);
+        }
+        // It ends while the attempt is open.
+        ledger.start_attempt(job_id).await.unwrap();
+    }
     let ledger = Ledger::open(directory.path()).unwrap();
-    let job_id = accept(&ledger, "a").await;
-    for _ in 0..5 {
-        assert_eq!(ledger.start_attempt(job_id).await.unwrap(), 1);
-        ledger.release_attempt(job_id).await.unwrap();
-    }
-    for attempt in 1..=MAX_ATTEMPTS + 1 {
-        assert_eq!(ledger.start_attempt(job_id).await.unwrap(), attempt);
-    }
+    let crashes: Vec<u32> = ledger
+        .unfinished()
+        .await
+        .unwrap()
+        .iter()
+        .map(|job| job.crashes)
+        .collect();
+    assert_eq!(crashes, [MAX_CRASHES, 0]);
     let emission = Emission {
-        finish: Some(Finish::Quarantined),
+        finish: Some(Finish::Quarantined("crashed")),
         ..Emission::default()
     };
     ledger.emit(job_id, emission).await.unwrap();
     assert_eq!(ledger.counts().await.unwrap().quarantined, 1);
-    let error = ledger.start_attempt(job_id).await.unwrap_err();
-    assert!(matches!(error, LedgerError::AlreadyFinished(id) if id == job_id));
+    let ended = ledger.load(job_id).await.unwrap().unwrap();
+    assert_eq!(ended.reason.as_deref(), Some("crashed"));
+    for error in [
+        ledger.start_attempt(job_id).await.unwrap_err(),
+        ledger.count_soft_failure(job_id).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, LedgerError::AlreadyFinished(id) if id == job_id));
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ pub enum EngineStatus {
     Loading,
     /// The engine takes requests.
     Ready,
+    /// A step does not end, long after a request in it was given up: it most likely hangs in a library.
+    Stuck,
     /// The model could not be loaded; the text says why. Loading is tried again.
     Failed(Arc<str>),
 }

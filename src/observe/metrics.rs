@@ -9,14 +9,22 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 pub const JOBS_ACCEPTED: &str = "translator_jobs_accepted_total";
 /// Jobs that reached their end, by `kind` and `outcome` (`done`, `failed`, `cancelled`, `quarantined`).
 pub const JOBS_FINISHED: &str = "translator_jobs_finished_total";
+/// Jobs that were put aside, by `cause` (`crashed`, or the reason of the last of many failures).
+pub const JOBS_QUARANTINED: &str = "translator_jobs_quarantined_total";
 /// Requests that became no job, by `reason`.
 pub const REQUESTS_REJECTED: &str = "translator_requests_rejected_total";
 /// Jobs waiting for their turn, by `lane`.
 pub const QUEUE_DEPTH: &str = "translator_queue_depth";
+/// Bytes of the requests that wait, with their frames, by `lane`.
+pub const QUEUE_BYTES: &str = "translator_queue_bytes";
+/// Jobs that were in work when the process ended, and wait to be tried one at a time.
+pub const SUSPECTS: &str = "translator_suspects";
 /// Time between acceptance and start of a job, by `lane`.
 pub const QUEUE_WAIT: &str = "translator_queue_wait_seconds";
 /// Jobs being worked on, by `lane`.
 pub const JOBS_RUNNING: &str = "translator_jobs_running";
+/// Memory that the jobs with recordings in work are expected to take, in bytes.
+pub const RUNNING_BYTES: &str = "translator_jobs_running_bytes";
 /// Time of one stage of one job, by `stage` and `outcome` (`ok`, `error`, `cancelled`).
 pub const STAGE_DURATION: &str = "translator_stage_duration_seconds";
 /// Whole time of a job from acceptance to its end, by `kind`.
@@ -92,6 +100,7 @@ fn describe() {
     for (name, text) in [
         (JOBS_ACCEPTED, "jobs taken in"),
         (JOBS_FINISHED, "jobs that reached their end"),
+        (JOBS_QUARANTINED, "jobs that were put aside"),
         (REQUESTS_REJECTED, "requests that became no job"),
         (
             EVENTS_PUBLISHED,
@@ -111,6 +120,7 @@ fn describe() {
     }
     for (name, text) in [
         (QUEUE_DEPTH, "jobs waiting for their turn"),
+        (SUSPECTS, "jobs that were in work in a crash and wait"),
         (JOBS_RUNNING, "jobs being worked on"),
         (ENGINE_READY, "1 when the engine is ready"),
         (OUTBOX_PENDING, "stored events that wait to be published"),
@@ -145,6 +155,12 @@ fn describe() {
         ),
     ] {
         describe_histogram!(name, Unit::Seconds, text);
+    }
+    for (name, text) in [
+        (QUEUE_BYTES, "size of the requests that wait"),
+        (RUNNING_BYTES, "memory that jobs in work may take"),
+    ] {
+        describe_gauge!(name, Unit::Bytes, text);
     }
     describe_histogram!(ENGINE_BATCH_SIZE, "requests that run together at a step");
 }

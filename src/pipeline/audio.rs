@@ -175,7 +175,7 @@ async fn finish(
     }
     // Something was said, languages were wanted, and none can be heard: the contract wants both events.
     let failure = outcome.into_failure();
-    let finish = failure.finish();
+    let finish = job.finish_of(&failure);
     events.push((
         "error".to_owned(),
         Event::AudioProcessError(AudioFailure {

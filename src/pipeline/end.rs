@@ -3,7 +3,7 @@
 use crate::domain::timestamp::now_unix_ms;
 use crate::error::Reason;
 use crate::ledger::Finish;
-use crate::observe::metrics::{JOB_DURATION, JOBS_FINISHED};
+use crate::observe::metrics::{JOB_DURATION, JOBS_FINISHED, JOBS_QUARANTINED};
 
 /// Counts the end of a job; called once, by whoever has stored it.
 pub fn count_end(kind: &str, received_at_ms: i64, finish: Finish) {
@@ -11,7 +11,10 @@ pub fn count_end(kind: &str, received_at_ms: i64, finish: Finish) {
         Finish::Done => "done",
         Finish::Failed(reason) if reason == Reason::Cancelled.as_str() => "cancelled",
         Finish::Failed(_) => "failed",
-        Finish::Quarantined => "quarantined",
+        Finish::Quarantined(cause) => {
+            metrics::counter!(JOBS_QUARANTINED, "cause" => cause).increment(1);
+            "quarantined"
+        }
     };
     let seconds = now_unix_ms().saturating_sub(received_at_ms).max(0) as f64 / 1000.0;
     metrics::counter!(JOBS_FINISHED, "kind" => kind.to_owned(), "outcome" => outcome).increment(1);

@@ -15,7 +15,7 @@ use crate::domain::digest::sha256_hex;
 use crate::domain::timestamp::from_unix_ms;
 use crate::domain::voice::SpeakerEmbedding;
 use crate::domain::{Deadline, Recording};
-use crate::engine::error_chain;
+use crate::engine::{error_chain, in_background};
 use crate::error::Reason;
 use crate::ledger::{JobId, JobRecord, JobState, LedgerError};
 use crate::protocol::{AudioSource, Request, RequestKind};
@@ -223,7 +223,7 @@ fn is_harmful(record: &JobRecord) -> bool {
 async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Option<T> + Send + 'static,
 ) -> Option<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+    in_background(work).await.unwrap_or_else(|_| {
         tracing::error!("an earlier recording made its decoder panic");
         None
     })

@@ -19,8 +19,8 @@ use crate::engine::{EngineError, EngineHandle, error_chain};
 use crate::error::{ErrorCode, Stage};
 use crate::fault;
 use crate::ledger::{
-    Checkpoint, DocumentWrite, Emission, Finish, JobRecord, LedgerError, NewCheckpoint,
-    OutgoingEvent,
+    Checkpoint, DocumentWrite, Emission, Finish, JobRecord, LedgerError, MAX_SOFT_FAILURES,
+    NewCheckpoint, OutgoingEvent,
 };
 use crate::observe::metrics::STAGE_DURATION;
 use crate::protocol::Event;
@@ -109,6 +109,17 @@ impl Job {
         match passing {
             Some(index) => Err(failures.swap_remove(index)),
             None => Ok(()),
+        }
+    }
+
+    /// How the job ends with a failure after which it is not tried again: put aside, if it has been
+    /// tried often enough for what may pass.
+    pub(super) fn finish_of(&self, failure: &JobFailure) -> Finish {
+        let is_last = self.record.soft_failures + 1 >= MAX_SOFT_FAILURES;
+        if is_last && failure.reason().is_retryable() {
+            Finish::Quarantined(failure.reason().as_str())
+        } else {
+            failure.finish()
         }
     }
 

@@ -59,7 +59,7 @@ use crate::decoder::DecoderPool;
 use crate::domain::{Deadline, Language};
 use crate::engine::EngineHandle;
 use crate::error::{ErrorCode, Reason, Stage};
-use crate::ledger::{Emission, Finish, JobId, JobRecord, Ledger, LedgerError};
+use crate::ledger::{Emission, Finish, JobId, JobRecord, Ledger, LedgerError, MAX_CRASHES};
 use crate::observe::Health;
 use crate::observe::latency::RecentMean;
 use crate::outbox::Outbox;
@@ -89,6 +89,9 @@ pub use web::WebOptions;
 /// Lanes of jobs with recordings that are heard or spoken, by their names in the ledger: those that
 /// somebody waits for, and those that may wait.
 pub const AUDIO_LANES: [&str; 2] = ["audio", "audio_low"];
+
+/// Why a job that stopped the process repeatedly has ended.
+const CRASHED: &str = "crashed";
 
 /// Time that stages get to notice a deadline.
 const DEADLINE_GRACE: Duration = Duration::from_secs(5);
@@ -257,27 +260,35 @@ impl Pipeline {
                 Ok(Attempt::Retry(failure))
             }
             Err(failure) => {
-                let finish = failure.finish();
+                let finish = job.finish_of(&failure);
                 self.fail(&job, &failure, finish).await?;
                 Ok(Attempt::Finished(finish))
             }
         }
     }
 
-    /// Gives up a job that killed the process again and again.
+    /// Gives up a job that killed the process again and again, or panicked; returns how it has ended.
     ///
     /// # Errors
     /// The ledger fails.
-    pub async fn quarantine(self: &Arc<Self>, record: JobRecord) -> Result<(), LedgerError> {
+    pub async fn quarantine(self: &Arc<Self>, record: JobRecord) -> Result<Finish, LedgerError> {
+        let (cause, message) = if record.crashes >= MAX_CRASHES {
+            let message = "the job stopped the process repeatedly and was put aside";
+            (CRASHED, message)
+        } else {
+            let message = "the job failed repeatedly and was put aside";
+            (Reason::Internal.as_str(), message)
+        };
         let job = Job::restore(Arc::clone(self), record, false, Deadline::none()).await?;
         let failure = JobFailure::new(
             Stage::Intake,
             ErrorCode::ProcessingFailed,
             Reason::Internal,
-            "the job stopped the process repeatedly and was put aside",
+            message,
         );
-        self.fail(&Arc::new(job), &failure, Finish::Quarantined)
-            .await
+        let finish = Finish::Quarantined(cause);
+        self.fail(&Arc::new(job), &failure, finish).await?;
+        Ok(finish)
     }
 
     /// Stores the error event that tells the gateway, and the job's end.

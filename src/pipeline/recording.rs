@@ -79,27 +79,38 @@ pub(super) async fn decoded(job: &Job, sources: Vec<AudioSource>) -> Result<Reco
                 sha256: sha256_hex(&recording),
             })
         };
-        let recording = off_thread(Stage::Decode, work).await?;
+        let recording = in_background(Stage::Decode, work).await?;
         metrics::histogram!(AUDIO_DECODED).record(recording.pcm.duration_ms() as f64 / 1000.0);
         Ok(recording)
     })
     .await
 }
 
-/// Runs a codec or file access on the blocking pool.
+/// Runs file access, or a look at a long text, on the blocking pool.
 pub(super) async fn off_thread<T: Send + 'static>(
     stage: Stage,
     work: impl FnOnce() -> Result<T, JobFailure> + Send + 'static,
 ) -> Result<T, JobFailure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(_) => Err(JobFailure::new(
-            stage,
-            ErrorCode::ProcessingFailed,
-            Reason::Internal,
-            "the stage panicked",
-        )),
-    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(panicked(stage)))
+}
+
+/// Runs a codec or a filter, so that others do not wait for it.
+pub(super) async fn in_background<T: Send + 'static>(
+    stage: Stage,
+    work: impl FnOnce() -> Result<T, JobFailure> + Send + 'static,
+) -> Result<T, JobFailure> {
+    let done = crate::engine::in_background(work).await;
+    done.unwrap_or_else(|_| Err(panicked(stage)))
+}
+
+fn panicked(stage: Stage) -> JobFailure {
+    JobFailure::new(
+        stage,
+        ErrorCode::ProcessingFailed,
+        Reason::Internal,
+        "the stage panicked",
+    )
 }
 
 fn first_readable(
@@ -225,7 +236,7 @@ async fn heard(job: &Job, pcm: &Pcm, hints: &Hints<'_>) -> Result<Transcript, Jo
                 JobFailure::new(Stage::Transcribe, code, Reason::Internal, error.to_string())
             })
         };
-        let pcm = off_thread(Stage::Transcribe, resampled).await?;
+        let pcm = in_background(Stage::Transcribe, resampled).await?;
         let request = || TranscribeRequest {
             pcm: pcm.clone(),
             language_hint: hints.user_language,

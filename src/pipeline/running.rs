@@ -3,13 +3,20 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::domain::Deadline;
 use crate::error::Stage;
 use crate::ledger::JobId;
 
 /// The jobs that are being worked on.
 #[derive(Default)]
-pub struct RunningJobs(Mutex<HashMap<JobId, Run>>);
+pub struct RunningJobs {
+    runs: Mutex<HashMap<JobId, Run>>,
+    /// Jobs that were cancelled and may hold places still.
+    cancelled: Mutex<Vec<JobId>>,
+    has_cancelled: Notify,
+}
 
 struct Run {
     deadline: Deadline,
@@ -55,11 +62,23 @@ impl RunningJobs {
         })
     }
 
-    /// Asks a job to stop, if it is being worked on.
+    /// Asks a job to stop, if it is being worked on, and whoever keeps its place to give it up.
     pub fn cancel(&self, job_id: JobId) {
         if let Some(run) = self.lock().get(&job_id) {
             run.deadline.cancel();
         }
+        let cancelled = self.cancelled.lock();
+        cancelled
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(job_id);
+        self.has_cancelled.notify_one();
+    }
+
+    /// Waits for jobs to be [cancelled](Self::cancel). For one caller.
+    pub async fn cancelled(&self) -> Vec<JobId> {
+        self.has_cancelled.notified().await;
+        let cancelled = self.cancelled.lock();
+        std::mem::take(&mut cancelled.unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn begin_step(&self, job_id: JobId, stage: Stage) {
@@ -75,7 +94,7 @@ impl RunningJobs {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Run>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,8 +109,8 @@ mod tests {
     use super::*;
     use crate::domain::Stop;
 
-    #[test]
-    fn a_job_is_known_while_it_runs() {
+    #[tokio::test]
+    async fn a_job_is_known_while_it_runs() {
         let jobs = Arc::new(RunningJobs::default());
         let (job_id, deadline) = (JobId(7), Deadline::none());
         let running = jobs.enter(job_id, deadline.clone());
@@ -107,6 +126,7 @@ mod tests {
         assert_eq!(deadline.check(), Ok(()));
         jobs.cancel(job_id);
         assert_eq!(deadline.check(), Err(Stop::Cancelled));
+        assert_eq!(jobs.cancelled().await, [JobId(8), job_id]);
         drop(running);
         assert_eq!(jobs.advance(job_id), None);
     }

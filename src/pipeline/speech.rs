@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::cache::Slot;
 use super::job::Job;
 use super::message::{Voice, VoiceMessage};
-use super::recording::off_thread;
+use super::recording::in_background;
 use super::translation::{SourceText, translate_cached};
 use super::{JobFailure, UnspokenLanguage};
 use crate::domain::timestamp::from_unix_ms;
@@ -238,8 +238,10 @@ async fn encode(job: &Job, speech: &Speech, language: Language) -> Result<Bytes,
     let code = ErrorCode::TtsFailed;
     job.stage(Stage::Encode, Some(language), code, async {
         let (pcm, options) = (speech.pcm.clone(), job.pipeline.options.mp3.clone());
-        off_thread(Stage::Encode, move || {
-            mp3(&pcm, &options).map_err(|error| JobFailure::of_stage(Stage::Encode, code, &error))
+        let deadline = job.deadline.clone();
+        in_background(Stage::Encode, move || {
+            mp3(&pcm, &options, &deadline)
+                .map_err(|error| JobFailure::of_stage(Stage::Encode, code, &error))
         })
         .await
     })

@@ -104,7 +104,7 @@ pub(super) async fn run(job: &Arc<Job>, request: TranslationRequest) -> Result<F
     let finish = if succeeded {
         Finish::Done
     } else {
-        failure.finish()
+        job.finish_of(&failure)
     };
     job.finish(vec![("error".to_owned(), error)], Vec::new(), finish)
         .await?;

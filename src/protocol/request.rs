@@ -88,6 +88,33 @@ impl Request {
         }
     }
 
+    /// The recordings that the request brings or names: of each, where it may be, in the order to try.
+    pub fn recordings(&self) -> Vec<&[AudioSource]> {
+        let sources: &[&Vec<AudioSource>] = match self {
+            Self::Ping | Self::Translation(_) | Self::StoryText(_) => &[],
+            Self::AudioProcess(request) => &[&request.audio],
+            Self::TranscriptionOnly(request) => &[&request.audio],
+            Self::VoiceApi(request) => match &request.call {
+                VoiceCall::Translate(request) | VoiceCall::TranslateAsync(request, _) => {
+                    &[&request.audio]
+                }
+                VoiceCall::Analyze(audio) => &[audio],
+                VoiceCall::Compare(first, second) => &[first, second],
+                VoiceCall::ProfileCreate(profile) | VoiceCall::ProfileUpdate(profile) => {
+                    &[&profile.audio]
+                }
+                _ => &[],
+            },
+            Self::VoiceProfile(request) => match &request.call {
+                VoiceProfileCall::Analyze(analysis) => &[&analysis.audio],
+                VoiceProfileCall::Verify(audio, _) => &[audio],
+                VoiceProfileCall::Compare(..) => &[],
+            },
+        };
+        let recordings = sources.iter().map(|sources| sources.as_slice());
+        recordings.filter(|sources| !sources.is_empty()).collect()
+    }
+
     /// Gives a request without a task id the id that its answers shall carry. A peer's own id stays;
     /// kinds that have none ignore the call.
     pub fn set_task_id(&mut self, task_id: String) {

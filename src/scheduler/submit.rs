@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Lane, LaneFull, Scheduler};
+use super::{Demand, Lane, LaneFull, Scheduler};
 use crate::ledger::{Accepted, JobId, JobRecord, Ledger, LedgerError, NewJob};
 use crate::observe::metrics::JOBS_ACCEPTED;
 
@@ -31,7 +31,17 @@ impl Scheduler {
         lane: Lane,
         job: NewJob,
     ) -> Result<JobId, SubmitError> {
-        let place = self.reserve(lane)?;
+        let demand = Demand::of_task(
+            lane,
+            job.user_id.as_deref(),
+            job.request.expose().len() as u64,
+            self.options.max_decoded_bytes,
+        );
+        let job = NewJob {
+            memory_bytes: demand.memory_bytes,
+            ..job
+        };
+        let place = self.reserve(demand)?;
         let kind = job.kind.clone();
         match ledger.accept(job).await? {
             Accepted::New(job_id) => {
@@ -48,9 +58,9 @@ impl Scheduler {
     /// True while no job waits in a lane.
     pub fn is_idle(&self, lane: Lane) -> bool {
         self.lock()
-            .waiting
+            .lanes
             .get(&lane)
-            .is_none_or(std::collections::VecDeque::is_empty)
+            .is_none_or(|queue| queue.waiting().jobs == 0)
     }
 }
 
@@ -72,7 +82,7 @@ pub async fn ended(ledger: &Ledger, job_id: JobId) -> Result<Option<JobRecord>, 
 mod tests {
     use super::*;
     use crate::ledger::{Emission, Finish, JobState};
-    use crate::scheduler::SchedulerOptions;
+    use crate::scheduler::tests::options;
 
     fn job(key: &str) -> NewJob {
         NewJob {
@@ -85,15 +95,7 @@ mod tests {
     async fn a_job_is_kept_and_waits_once_and_its_end_is_seen() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path()).unwrap();
-        let scheduler = Scheduler::new(SchedulerOptions {
-            max_running_audio: 1,
-            max_running_text: 1,
-            max_queued_fast: 1,
-            max_queued_normal: 1,
-            max_queued_audio: 2,
-            job_budget: Duration::from_secs(1),
-            drain: Duration::ZERO,
-        });
+        let scheduler = Scheduler::new(options());
         assert!(scheduler.is_idle(Lane::Audio));
         let first = scheduler.submit(&ledger, Lane::Audio, job("a")).await;
         let first = first.unwrap();

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Lane, RETRY_PAUSE, Scheduler};
+use super::Scheduler;
+use super::attempt::RETRY_PAUSE;
+use super::queue::Queued;
 use crate::engine::error_chain;
-use crate::ledger::{JobId, Ledger};
+use crate::ledger::Ledger;
 
 /// Whether the attempt had begun, and so was counted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,13 +18,12 @@ pub(super) enum Begun {
 /// Puts a job back once the disk can be written, and takes back its attempt: it is not the job's fault.
 pub(super) fn retry(
     scheduler: Arc<Scheduler>,
-    lane: Lane,
-    job_id: JobId,
+    queued: Queued,
     ledger: Ledger,
     begun: Begun,
 ) {
     // Of the disk the storage tells, once for all jobs.
-    tracing::debug!(job.id = job_id.0, "job waits until the disk can be written");
+    tracing::debug!(job.id = queued.job_id.0, "job waits until the disk can be written");
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(RETRY_PAUSE).await;
@@ -30,7 +31,7 @@ pub(super) fn retry(
             if begun == Begun::No {
                 break;
             }
-            match ledger.release_attempt(job_id).await {
+            match ledger.release_attempt(queued.job_id).await {
                 Ok(()) => break,
                 Err(error) if ledger.note_storage(&error) => {}
                 Err(error) => {
@@ -39,6 +40,6 @@ pub(super) fn retry(
                 }
             }
         }
-        scheduler.push(lane, job_id);
+        scheduler.push(queued);
     });
 }

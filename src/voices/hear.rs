@@ -1,10 +1,10 @@
 //! Recordings of one speaker to a voice.
 
 use super::profile::{self, VoiceProfile};
-use super::{REFERENCE_SAMPLE_RATE_HZ, VoiceError, Voices, blocking};
+use super::{REFERENCE_SAMPLE_RATE_HZ, VoiceError, Voices};
 use crate::domain::voice::SpeakerEmbedding;
 use crate::domain::{Deadline, Pcm, Recording};
-use crate::engine::error_chain;
+use crate::engine::{error_chain, in_background};
 use crate::stages::decode::resample_sinc;
 use crate::stages::embed::EmbedRequest;
 use crate::stages::synthesize::ConditioningRequest;
@@ -104,5 +104,7 @@ impl Voices {
 
 /// A recording at the rate at which voices are heard, by the filter that the models were trained with.
 pub(super) async fn reference(recording: Pcm) -> Result<Pcm, VoiceError> {
-    blocking(move || resample_sinc(&recording, REFERENCE_SAMPLE_RATE_HZ)).await
+    in_background(move || resample_sinc(&recording, REFERENCE_SAMPLE_RATE_HZ))
+        .await
+        .map_err(|_| VoiceError::Panicked)
 }

@@ -263,6 +263,7 @@ fn the_doctor_names_every_check() {
         "http port",
         "data folder",
         "disk space",
+        "memory",
         "output folder",
         "mongodb",
     ];

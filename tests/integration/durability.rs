@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -14,6 +15,8 @@ const LANGUAGES: [&str; 2] = ["fr", "es"];
 
 /// The last event of a voice message.
 const COMPLETED: &str = "audio_process_completed";
+/// The last event of a voice message that is done, and of one that is not.
+const LAST: [&str; 2] = [COMPLETED, "audio_process_error"];
 
 /// The message that is sent to daemons that are killed, and to the one that is not.
 fn message() -> VoiceMessage {
@@ -385,6 +388,64 @@ fn a_job_that_kills_the_process_is_put_aside() {
 }
 
 #[test]
+fn one_poison_among_good_jobs_is_put_aside_after_three_deaths_and_they_are_done() {
+    let slots = ("MAX_CONCURRENT_JOBS", "4");
+    let mut daemon = Daemon::start_with(&[("TRANSLATOR_FAULT", "decode:pause"), slots]);
+    let mut gateway = Gateway::connect(daemon.ports);
+    let poison = VoiceMessage::named("poison");
+    let good: Vec<VoiceMessage> = (0..20)
+        .map(|number| VoiceMessage::named(&format!("good-{number}")))
+        .collect();
+    for (number, message) in good.iter().enumerate() {
+        if number == 5 {
+            poison.send(&mut gateway, &["fr"]);
+        }
+        message.send(&mut gateway, &["fr"]);
+    }
+    // What is on its way when a daemon dies is lost: it dies when it has all, with four good ones in work.
+    wait_for("acceptance of all", || {
+        (daemon.metric("translator_jobs_accepted_total", &[]) == 21.0).then_some(())
+    });
+    wait_paused(&daemon, 4);
+    daemon.kill();
+    let abort = ("TRANSLATOR_FAULT", "decode@message-poison:abort");
+    daemon.relaunch_with(&[abort, slots]);
+    let mut deaths = 0;
+    let mut ends = BTreeMap::new();
+    wait_for("the end of all", || {
+        if daemon.has_ended() {
+            deaths += 1;
+            assert!(deaths <= 3, "the poison was not put aside");
+            daemon.relaunch_with(&[abort, slots]);
+        }
+        for event in gateway.listen(Duration::from_millis(50)) {
+            if LAST.contains(&event.kind()) {
+                ends.insert(event.text("messageId").to_owned(), event.kind().to_owned());
+            }
+        }
+        (ends.len() == good.len() + 1).then_some(())
+    });
+    assert_eq!(deaths, 3);
+    daemon.wait_ready();
+    assert_eq!(ends.remove(&poison.message_id).as_deref(), Some(LAST[1]));
+    assert!(ends.values().all(|kind| kind == COMPLETED), "{ends:?}");
+
+    let ledger = rusqlite::Connection::open(daemon.folder().join("data/ledger.sqlite3")).unwrap();
+    let most_crashes = |state: &str| -> i64 {
+        let query = "SELECT max(crashes) FROM jobs WHERE state = ?1";
+        ledger.query_row(query, [state], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(most_crashes("quarantined"), 3);
+    assert!(most_crashes("done") <= 2);
+    let crashed = ["cause=\"crashed\""];
+    assert_eq!(
+        daemon.metric("translator_jobs_quarantined_total", &crashed),
+        1.0
+    );
+    assert_eq!(daemon.metric("translator_suspects", &[]), 0.0);
+}
+
+#[test]
 fn a_panic_costs_one_job_and_not_the_daemon() {
     for (place, before_the_error) in [
         ("decode", &[][..]),
@@ -405,9 +466,12 @@ fn a_panic_costs_one_job_and_not_the_daemon() {
         );
         assert_eq!(
             daemon.log().matches("panic place=\"src/fault.rs").count(),
-            3,
-            "{place} is tried three times"
+            5,
+            "{place} is tried five times"
         );
+        let quarantined = ["cause=\"internal\""];
+        let quarantined = daemon.metric("translator_jobs_quarantined_total", &quarantined);
+        assert_eq!(quarantined, 1.0, "{place}");
         gateway.send(&text("after the panic", &["fr"]), &[]);
         gateway.next("translation_completed");
     }

@@ -34,6 +34,7 @@ mod isolation;
 mod lifecycle;
 mod mongodb;
 mod mongodb_outages;
+mod overload;
 mod publishing;
 mod settlement;
 mod shutdown;

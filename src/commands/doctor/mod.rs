@@ -1,6 +1,7 @@
 //! `doctor`: what would keep the daemon from working.
 
 mod checks;
+mod memory;
 
 use std::process::ExitCode;
 
@@ -89,6 +90,7 @@ pub(super) fn run(loaded: &Loaded, args: &DoctorArgs) -> Result<ExitCode, Comman
     checks.extend(checks::ports(settings));
     checks.push(checks::writable("data folder", &settings.data_dir));
     checks.push(checks::disk(settings));
+    checks.push(memory::check(settings));
     checks.push(checks::writable("output folder", &settings.output.path));
     checks.push(block_on(async { Ok(checks::database(settings).await) })?);
     let report = Report {

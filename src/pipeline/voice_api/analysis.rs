@@ -4,7 +4,7 @@ use crate::domain::voice::SpeakerEmbedding;
 use crate::domain::{Pcm, VoiceMeasures};
 use crate::error::{ErrorCode, Stage};
 use crate::pipeline::job::Job;
-use crate::pipeline::recording::{self, off_thread};
+use crate::pipeline::recording::{self, in_background};
 use crate::pipeline::{JobFailure, voice};
 use crate::protocol::{AudioSource, VoiceApiResult};
 use crate::stages::measure::{compare, measure};
@@ -43,7 +43,7 @@ pub(in crate::pipeline) async fn measured(
     let code = ErrorCode::ProcessingFailed;
     job.stage(Stage::Measure, None, code, async {
         let (pcm, deadline) = (pcm.clone(), job.deadline.clone());
-        off_thread(Stage::Measure, move || {
+        in_background(Stage::Measure, move || {
             measure(&pcm, &deadline)
                 .map_err(|error| JobFailure::of_stage(Stage::Measure, code, &error))
         })

@@ -11,13 +11,17 @@ use crate::protocol::Event;
 /// Posts that are under way at once. Each takes a thread of the pool that files and codecs need too,
 /// and a server may let it wait.
 const MAX_UNDER_WAY: usize = 8;
-/// Posts that wait for their turn, or are under way; beyond it they are dropped, for they hold events.
-const MAX_PENDING: usize = 128;
+/// Bytes of the events that wait for their turn, or are under way; beyond it they are dropped: some
+/// hold speech.
+const MAX_PENDING_BYTES: u32 = 64 << 20;
+/// Bytes that one counts at least, which bounds their number.
+const MIN_PENDING_BYTES: u32 = 128 << 10;
 
 /// What posts events.
 pub struct Webhooks {
     web: WebOptions,
     under_way: Arc<Semaphore>,
+    /// Bytes that are left.
     pending: Arc<Semaphore>,
 }
 
@@ -27,7 +31,7 @@ impl Webhooks {
         Self {
             web,
             under_way: Arc::new(Semaphore::new(MAX_UNDER_WAY)),
-            pending: Arc::new(Semaphore::new(MAX_PENDING)),
+            pending: Arc::new(Semaphore::new(MAX_PENDING_BYTES as usize)),
         }
     }
 
@@ -41,9 +45,11 @@ impl Webhooks {
 
     fn try_post(&self, url: String, event: &Event) -> Result<(), WebhookError> {
         let uri = self.web.allowed(&url)?;
-        let pending = Arc::clone(&self.pending).try_acquire_owned();
-        let pending = pending.map_err(|_| WebhookError::TooMany)?;
         let body = serde_json::to_vec(event).map_err(WebhookError::Body)?;
+        let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        let bytes = bytes.clamp(MIN_PENDING_BYTES, MAX_PENDING_BYTES);
+        let pending = Arc::clone(&self.pending).try_acquire_many_owned(bytes);
+        let pending = pending.map_err(|_| WebhookError::TooMany)?;
         let (under_way, web) = (Arc::clone(&self.under_way), self.web.clone());
         tokio::spawn(async move {
             let _pending = pending;

@@ -1,5 +1,6 @@
 //! Why a recording could not be encoded.
 
+use crate::domain::Stop;
 use crate::error::Reason;
 use crate::stages::StageError;
 use crate::stages::decode::ResampleError;
@@ -25,12 +26,16 @@ pub enum EncodeError {
     /// LAME failed on the samples.
     #[error("LAME failed: {0}")]
     Lame(String),
+    /// The deadline has passed, or nobody waits any more.
+    #[error(transparent)]
+    Stopped(#[from] Stop),
 }
 
 impl StageError for EncodeError {
     fn reason(&self) -> Reason {
         match self {
             Self::Empty => Reason::NoAudio,
+            Self::Stopped(stop) => (*stop).into(),
             Self::UnsupportedBitrate { .. }
             | Self::Resample(_)
             | Self::Setup(_)

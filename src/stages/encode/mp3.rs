@@ -6,7 +6,7 @@ use mp3lame_encoder::{
 };
 
 use super::error::EncodeError;
-use crate::domain::Pcm;
+use crate::domain::{Deadline, Pcm};
 use crate::stages::decode::resample;
 
 /// How to encode MP3.
@@ -42,8 +42,9 @@ const FLUSH_BYTES: usize = 7_200;
 /// silence, those outside −1..1 are clipped.
 ///
 /// # Errors
-/// There are no samples, or the bit rate is none of MP3's.
-pub fn mp3(pcm: &Pcm, options: &Mp3Options) -> Result<Bytes, EncodeError> {
+/// There are no samples, or the bit rate is none of MP3's; the deadline, which is looked at with every
+/// block.
+pub fn mp3(pcm: &Pcm, options: &Mp3Options, deadline: &Deadline) -> Result<Bytes, EncodeError> {
     if pcm.samples().is_empty() {
         return Err(EncodeError::Empty);
     }
@@ -53,6 +54,7 @@ pub fn mp3(pcm: &Pcm, options: &Mp3Options) -> Result<Bytes, EncodeError> {
     let mut encoded = Vec::new();
     let mut block = Vec::with_capacity(BLOCK_SAMPLES.min(pcm.samples().len()));
     for samples in pcm.samples().chunks(BLOCK_SAMPLES) {
+        deadline.check()?;
         block.clear();
         block.extend(samples.iter().map(|&sample| {
             // `clamp` lets NaN through.
@@ -143,7 +145,7 @@ fn write_lame_tag(encoder: &Encoder, encoded: &mut [u8]) -> Result<(), EncodeErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Deadline;
+    use crate::domain::Stop;
     use crate::stages::decode::{DecodeLimits, Decoded, decode};
 
     fn tone(samples: usize, sample_rate_hz: u32) -> Pcm {
@@ -172,7 +174,8 @@ mod tests {
             (8_000, 8_000),
         ] {
             let original = tone(samples, sample_rate_hz);
-            let decoded = decoded(&mp3(&original, &Mp3Options::default()).unwrap());
+            let decoded =
+                decoded(&mp3(&original, &Mp3Options::default(), &Deadline::none()).unwrap());
             assert_eq!(decoded.codec, "mp3");
             assert!(!decoded.truncated);
             assert_eq!(decoded.pcm.sample_rate_hz(), sample_rate_hz);
@@ -196,7 +199,14 @@ mod tests {
 
     #[test]
     fn a_rate_that_mp3_lacks_is_raised_to_the_next() {
-        let decoded = decoded(&mp3(&tone(20_000, 20_000), &Mp3Options::default()).unwrap());
+        let decoded = decoded(
+            &mp3(
+                &tone(20_000, 20_000),
+                &Mp3Options::default(),
+                &Deadline::none(),
+            )
+            .unwrap(),
+        );
         assert_eq!(decoded.pcm.sample_rate_hz(), 22_050);
         assert_eq!(decoded.pcm.duration_ms(), 1_000);
         assert_eq!(nearest_mp3_rate(96_000), 48_000);
@@ -208,7 +218,14 @@ mod tests {
         samples[5_000] = f32::NAN;
         samples[6_000] = f32::INFINITY;
         samples[7_000] = -1e30;
-        let decoded = decoded(&mp3(&Pcm::new(samples, 24_000), &Mp3Options::default()).unwrap());
+        let decoded = decoded(
+            &mp3(
+                &Pcm::new(samples, 24_000),
+                &Mp3Options::default(),
+                &Deadline::none(),
+            )
+            .unwrap(),
+        );
         assert_eq!(decoded.pcm.samples().len(), 24_000);
         let power: f32 = decoded
             .pcm
@@ -223,7 +240,9 @@ mod tests {
     #[test]
     fn the_bit_rate_decides_the_size_and_is_checked() {
         let second = tone(24_000, 24_000);
-        let size = |bitrate_kbps| mp3(&second, &Mp3Options { bitrate_kbps }).map(|mp3| mp3.len());
+        let size = |bitrate_kbps| {
+            mp3(&second, &Mp3Options { bitrate_kbps }, &Deadline::none()).map(|mp3| mp3.len())
+        };
         let (low, high) = (size(32).unwrap(), size(128).unwrap());
         assert!(
             (4_000..5_000).contains(&low) && (16_000..18_500).contains(&high),
@@ -238,9 +257,20 @@ mod tests {
     #[test]
     fn the_same_samples_give_the_same_bytes_and_none_an_error() {
         let pcm = tone(30_000, 24_000);
-        let encode = || mp3(&pcm, &Mp3Options::default()).unwrap();
+        let encode = || mp3(&pcm, &Mp3Options::default(), &Deadline::none()).unwrap();
         assert_eq!(encode(), encode());
-        let empty = mp3(&Pcm::new(Vec::new(), 24_000), &Mp3Options::default());
+        let unwanted = Deadline::none();
+        unwanted.cancel();
+        let stopped = mp3(&pcm, &Mp3Options::default(), &unwanted);
+        assert!(matches!(
+            stopped,
+            Err(EncodeError::Stopped(Stop::Cancelled))
+        ));
+        let empty = mp3(
+            &Pcm::new(Vec::new(), 24_000),
+            &Mp3Options::default(),
+            &Deadline::none(),
+        );
         assert!(matches!(empty, Err(EncodeError::Empty)));
     }
 }

@@ -252,11 +252,21 @@ impl Daemon {
         assert!(status.success());
     }
 
+    /// True when the daemon has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Starts the dead daemon again, on the same ports and data, with another environment.
     pub fn restart_with(&mut self, environment: &[(&str, &str)]) {
+        self.relaunch_with(environment);
+        self.wait_ready();
+    }
+
+    /// The same, and does not wait for anything.
+    pub fn relaunch_with(&mut self, environment: &[(&str, &str)]) {
         let (folder, log) = (Arc::clone(&self.folder), Arc::clone(&self.log));
         *self = Self::spawn(folder, self.ports, owned(environment), log);
-        self.wait_ready();
     }
 
     /// Starts the dead daemon again as it was.
