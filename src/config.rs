@@ -15,6 +15,7 @@ mod log;
 mod models;
 mod mongo;
 mod output;
+mod secret;
 mod synthesize;
 #[cfg(test)]
 mod tests;
@@ -39,8 +40,9 @@ pub use keys::UnknownKey;
 pub use ledger::LedgerSettings;
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use models::{DeviceChoice, ModelSettings};
-pub use mongo::{ConnectionUrl, MongoSettings, MongoWrite};
+pub use mongo::{MongoSettings, MongoWrite};
 pub use output::OutputSettings;
+pub use secret::Secret;
 pub use synthesize::{SpeechFormat, SynthesizeSettings, Unsupported};
 pub use transcribe::TranscribeSettings;
 pub use translate::TranslateSettings;

@@ -349,7 +349,9 @@ async fn attempt(
                 Err(error) => {
                     tracing::error!(error = %error_chain(&error), "job stopped at the ledger");
                     // A full disk is not the job's fault: it must not use up the attempts.
-                    release(&ledger, job_id).await;
+                    if error.is_environmental() {
+                        release(&ledger, job_id).await;
+                    }
                     retry(scheduler, lane, job_id);
                 }
             }
@@ -372,6 +374,12 @@ async fn begin(
         return Ok(None);
     };
     if record.state.is_finished() {
+        return Ok(None);
+    }
+    if record.is_damaged {
+        let (kind, received_at_ms) = (record.kind.clone(), record.received_at_ms);
+        let finish = pipeline.end_damaged(record).await?;
+        count_end(&kind, received_at_ms, finish);
         return Ok(None);
     }
     let attempts = ledger.start_attempt(job_id).await?;

@@ -1,5 +1,7 @@
-//! HTTP: probes and metrics (`/live`, `/health`, `/ready`, `/metrics`), and the voices that are kept.
+//! HTTP: probes and metrics (`/live`, `/health`, `/ready`, `/metrics`), the voices that are kept, and jobs
+//! for operators.
 
+mod admin;
 mod error;
 mod voices;
 
@@ -16,10 +18,12 @@ use time::OffsetDateTime;
 
 use crate::domain::timestamp;
 use crate::engine::EngineStatus;
+use crate::ledger::Ledger;
 use crate::observe::Health;
 use crate::observe::health::DatabaseStatus;
 use crate::observe::metrics::ENGINE_READY;
 
+pub use admin::{AdminState, AdminToken};
 pub use voices::VoiceState;
 
 const SERVICE: &str = "meeshy-translator";
@@ -29,17 +33,29 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 struct AppState {
     health: Arc<Health>,
     metrics: PrometheusHandle,
+    ledger: Ledger,
 }
 
 /// All routes.
-pub fn router(health: Arc<Health>, metrics: PrometheusHandle, voices: VoiceState) -> Router {
+pub fn router(
+    health: Arc<Health>,
+    metrics: PrometheusHandle,
+    voices: VoiceState,
+    admin: AdminState,
+) -> Router {
+    let ledger = admin.ledger.clone();
     Router::new()
         .route("/live", get(live))
         .route("/health", get(health_report))
         .route("/ready", get(ready))
         .route("/metrics", get(render_metrics))
-        .with_state(AppState { health, metrics })
+        .with_state(AppState {
+            health,
+            metrics,
+            ledger,
+        })
         .merge(voices::routes(voices))
+        .merge(admin::routes(admin))
 }
 
 async fn live(State(state): State<AppState>) -> Json<Value> {
@@ -80,9 +96,12 @@ async fn health_report(State(state): State<AppState>) -> Json<Value> {
         DatabaseStatus::Connected => "connected",
         DatabaseStatus::Unreachable => "unreachable",
     };
+    let salvage = state.ledger.salvaged();
+    let is_degraded =
+        failed || health.database() == DatabaseStatus::Unreachable || salvage.is_some();
     let status = if !sockets_ready {
         "unhealthy"
-    } else if failed || health.database() == DatabaseStatus::Unreachable {
+    } else if is_degraded {
         "degraded"
     } else {
         "healthy"
@@ -99,6 +118,12 @@ async fn health_report(State(state): State<AppState>) -> Json<Value> {
             "database": database,
             "zmq_server": if sockets_ready { "running" } else { "stopped" },
             "translation_models": engines,
+            "ledger": {
+                "status": if salvage.is_some() { "salvaged" } else { "intact" },
+                // What a damaged ledger has lost is told until the next start.
+                "salvage": salvage,
+                "set_aside": state.ledger.set_aside(),
+            },
         },
         "summary": {
             "database_connected": health.database() == DatabaseStatus::Connected,

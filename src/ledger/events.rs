@@ -6,10 +6,19 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::blobs::blob_ref;
 use super::records::{EventRef, JobId};
-use super::{BlobRef, LedgerError};
+use super::{BlobRef, LedgerError, digest};
 
-/// An event's key, JSON and binary frames.
-pub(super) type StoredEvent = (String, Vec<u8>, Vec<BlobRef>);
+/// Where a body that is too large for its row lies among the frames.
+const BODY_POSITION: i64 = -1;
+
+/// An event whose payloads are on disk.
+pub(super) struct StoredEvent {
+    pub(super) key: String,
+    /// The JSON; empty when it is a payload.
+    pub(super) body: Vec<u8>,
+    pub(super) body_blob: Option<BlobRef>,
+    pub(super) frames: Vec<BlobRef>,
+}
 
 pub(super) fn store(
     connection: &Connection,
@@ -17,20 +26,27 @@ pub(super) fn store(
     events: &[StoredEvent],
 ) -> Result<(), LedgerError> {
     let mut insert_event = connection.prepare_cached(
-        "INSERT INTO events (job_id, key, body) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        "INSERT INTO events (job_id, key, body, digest) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO NOTHING",
     )?;
     let mut insert_frame = connection.prepare_cached(
         "INSERT INTO event_frames (event_id, position, sha256, size_bytes) VALUES (?1, ?2, ?3, ?4)",
     )?;
-    for (key, body, frames) in events {
-        if insert_event.execute(params![job_id, key, body])? == 0 {
+    for event in events {
+        let body = event
+            .body_blob
+            .iter()
+            .map(|body| (BODY_POSITION, body.clone()));
+        let payloads: Vec<_> = body.chain((0..).zip(event.frames.iter().cloned())).collect();
+        let digest = digest::with_payloads(&[&event.body], &payloads);
+        if insert_event.execute(params![job_id, event.key, event.body, digest])? == 0 {
             continue;
         }
         let event_id = connection.last_insert_rowid();
-        for (position, frame) in frames.iter().enumerate() {
+        for (position, frame) in payloads {
             insert_frame.execute(params![
                 event_id,
-                position as i64,
+                position,
                 frame.sha256,
                 frame.size_bytes as i64
             ])?;
@@ -45,13 +61,14 @@ pub(super) fn keys(connection: &Connection, job_id: JobId) -> Result<HashSet<Str
     Ok(keys.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn body(
+/// The event that a job has stored under `key`.
+pub(super) fn find(
     connection: &Connection,
     job_id: JobId,
     key: &str,
-) -> Result<Option<Vec<u8>>, LedgerError> {
+) -> Result<Option<i64>, LedgerError> {
     Ok(connection
-        .prepare_cached("SELECT body FROM events WHERE job_id = ?1 AND key = ?2")?
+        .prepare_cached("SELECT id FROM events WHERE job_id = ?1 AND key = ?2")?
         .query_row(params![job_id, key], |row| row.get(0))
         .optional()?)
 }
@@ -86,25 +103,55 @@ fn event_ref(row: &Row<'_>) -> rusqlite::Result<EventRef> {
     })
 }
 
-/// The JSON of an event, and where its binary frames lie.
-type StoredFrames = (Vec<u8>, Vec<BlobRef>);
+/// What an event consists of.
+pub(super) struct StoredFrames {
+    pub(super) body: Body,
+    pub(super) frames: Vec<BlobRef>,
+}
+
+/// The JSON of an event, or where it lies.
+pub(super) enum Body {
+    Inline(Vec<u8>),
+    Blob(BlobRef),
+}
 
 pub(super) fn frames(
     connection: &Connection,
     event_id: i64,
 ) -> Result<Option<StoredFrames>, LedgerError> {
-    let body = connection
-        .prepare_cached("SELECT body FROM events WHERE id = ?1")?
-        .query_row([event_id], |row| row.get(0))
+    let found: Option<(Vec<u8>, Option<String>)> = connection
+        .prepare_cached("SELECT body, digest FROM events WHERE id = ?1")?
+        .query_row([event_id], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let Some(body) = body else {
+    let Some((body, digest)) = found else {
         return Ok(None);
     };
     let mut statement = connection.prepare_cached(
-        "SELECT sha256, size_bytes FROM event_frames WHERE event_id = ?1 ORDER BY position",
+        "SELECT position, sha256, size_bytes FROM event_frames WHERE event_id = ?1
+         ORDER BY position",
     )?;
-    let blobs = statement.query_map([event_id], |row| blob_ref(row, 0))?;
-    Ok(Some((body, blobs.collect::<Result<_, _>>()?)))
+    let payloads = statement
+        .query_map([event_id], |row| Ok((row.get(0)?, blob_ref(row, 1)?)))?
+        .collect::<Result<Vec<(i64, BlobRef)>, _>>()?;
+    if !digest::is_intact(digest.as_deref(), || {
+        digest::with_payloads(&[&body], &payloads)
+    }) {
+        let table = "events";
+        return Err(LedgerError::DamagedRow {
+            table,
+            id: event_id,
+        });
+    }
+    let mut body = Body::Inline(body);
+    let mut frames = Vec::with_capacity(payloads.len());
+    for (position, payload) in payloads {
+        if position == BODY_POSITION {
+            body = Body::Blob(payload);
+        } else {
+            frames.push(payload);
+        }
+    }
+    Ok(Some(StoredFrames { body, frames }))
 }
 
 pub(super) fn mark_published(

@@ -4,11 +4,13 @@ use std::fmt;
 
 use bytes::Bytes;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use serde::{Deserialize, Serialize};
 
 use super::BlobRef;
 
 /// Names a job; later jobs have larger ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct JobId(pub i64);
 
 impl fmt::Display for JobId {
@@ -30,7 +32,8 @@ impl FromSql for JobId {
 }
 
 /// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Durable, not begun.
     Accepted,
@@ -45,7 +48,8 @@ pub enum JobState {
 }
 
 impl JobState {
-    const ALL: [Self; 5] = [
+    /// Every state.
+    pub const ALL: [Self; 5] = [
         Self::Accepted,
         Self::Running,
         Self::Done,
@@ -64,7 +68,12 @@ impl JobState {
         }
     }
 
-    /// True for the states that a job never leaves.
+    /// The state of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
+    /// True for the states that a job leaves only if an operator wants it.
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Quarantined)
     }
@@ -72,11 +81,7 @@ impl JobState {
 
 impl FromSql for JobState {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let name = value.as_str()?;
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == name)
-            .ok_or(FromSqlError::InvalidType)
+        Self::from_name(value.as_str()?).ok_or(FromSqlError::InvalidType)
     }
 }
 
@@ -168,6 +173,8 @@ pub struct JobRecord {
     pub reason: Option<String>,
     /// When the latest attempt was begun.
     pub started_at_ms: Option<i64>,
+    /// True when the row or the request is not what was accepted: such a job is ended, never done.
+    pub is_damaged: bool,
 }
 
 impl fmt::Debug for JobRecord {

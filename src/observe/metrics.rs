@@ -35,6 +35,10 @@ pub const EVENTS_PUBLISHED: &str = "translator_events_published_total";
 pub const OUTBOX_PENDING: &str = "translator_outbox_pending";
 /// Time of one commit of the ledger, with its sync.
 pub const LEDGER_COMMIT: &str = "translator_ledger_commit_duration_seconds";
+/// What was found damaged in the ledger and was not used, by `what` (`job`, `checkpoint`, `event`, `document`).
+pub const LEDGER_DAMAGED: &str = "translator_ledger_damaged_total";
+/// Jobs that a damaged ledger has lost, at most, when it was opened; -1 when nothing could be read.
+pub const LEDGER_LOST_JOBS: &str = "translator_ledger_lost_jobs";
 /// Documents that wait to be written to MongoDB.
 pub const DOCUMENTS_PENDING: &str = "translator_documents_pending";
 /// Documents dealt with, by `outcome` (`written`, `skipped`, `retried`).
@@ -77,6 +81,7 @@ fn describe() {
         (EVENTS_PUBLISHED, "events published, replays included"),
         (DOCUMENTS_WRITTEN, "documents dealt with"),
         (CACHE_REQUESTS, "questions to the caches"),
+        (LEDGER_DAMAGED, "damaged records of the ledger"),
         (ERRORS, "failures by stage and reason"),
     ] {
         describe_counter!(name, text);
@@ -88,6 +93,7 @@ fn describe() {
         (OUTBOX_PENDING, "stored events that wait to be published"),
         (DOCUMENTS_PENDING, "documents that wait to be written"),
         (VOICES_DUE, "voices that are to be made anew"),
+        (LEDGER_LOST_JOBS, "jobs that a damaged ledger has lost"),
     ] {
         describe_gauge!(name, text);
     }

@@ -237,7 +237,7 @@ impl Publisher {
     ) -> Result<SendOutcome, PublishError> {
         let frames = match self.ledger.event_frames_blocking(event.id) {
             Ok(frames) => frames,
-            Err(error @ LedgerError::DamagedBlob { .. }) => {
+            Err(error) if error.is_damage() => {
                 tracing::error!(
                     job.id = event.job_id.0,
                     event.id = event.id,
