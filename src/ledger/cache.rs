@@ -125,18 +125,39 @@ fn store(
             blob.map(|blob| &blob.sha256),
             blob.map(|blob| blob.size_bytes as i64),
             now_ms,
-            entry_digest(entry.kind, &entry.key, &entry.payload, blob)
+            entry_digest(entry.kind.as_str(), &entry.key, &entry.payload, blob)
         ])?;
     Ok(())
 }
 
-fn entry_digest(kind: CacheKind, key: &str, payload: &[u8], blob: Option<&BlobRef>) -> String {
+fn entry_digest(kind: &str, key: &str, payload: &[u8], blob: Option<&BlobRef>) -> String {
     digest::of_columns(&[
-        kind.as_str().as_bytes(),
+        kind.as_bytes(),
         key.as_bytes(),
         payload,
         blob.map_or("", |blob| &blob.sha256).as_bytes(),
     ])
+}
+
+/// Gives entries without a digest theirs.
+pub(super) fn fill_digests(connection: &Connection) -> Result<(), LedgerError> {
+    let mut select = connection.prepare(
+        "SELECT kind, key, payload, sha256, size_bytes FROM cache WHERE digest IS NULL",
+    )?;
+    let found: Vec<(String, String, String)> = select
+        .query_map([], |row| {
+            let (kind, key): (String, String) = (row.get(0)?, row.get(1)?);
+            let (payload, blob): (Vec<u8>, _) = (row.get(2)?, optional_blob_ref(row, 3)?);
+            let digest = entry_digest(&kind, &key, &payload, blob.as_ref());
+            Ok((kind, key, digest))
+        })?
+        .collect::<Result<_, _>>()?;
+    let mut update =
+        connection.prepare("UPDATE cache SET digest = ?3 WHERE kind = ?1 AND key = ?2")?;
+    for (kind, key, digest) in found {
+        update.execute(params![kind, key, digest])?;
+    }
+    Ok(())
 }
 
 /// An entry that is what was stored.
@@ -158,7 +179,7 @@ fn load(
             };
             let digest: Option<String> = row.get(3)?;
             let is_intact = digest::is_intact(digest.as_deref(), || {
-                entry_digest(kind, key, &entry.payload, entry.blob.as_ref())
+                entry_digest(kind.as_str(), key, &entry.payload, entry.blob.as_ref())
             });
             Ok(is_intact.then_some(entry))
         })

@@ -1,6 +1,8 @@
 //! Digests of rows: whether a row still holds what was stored.
 
-use super::BlobRef;
+use rusqlite::Connection;
+
+use super::{BlobRef, LedgerError, cache, documents, events, jobs};
 use crate::domain::digest::Parts;
 
 /// The digest of a row that is nothing but these columns.
@@ -21,7 +23,15 @@ pub(super) fn with_payloads(columns: &[&[u8]], payloads: &[(i64, BlobRef)]) -> S
     parts.sha256_hex()
 }
 
-/// True unless the stored digest says otherwise; rows of earlier versions have none.
+/// True when the row is what it was stored with.
 pub(super) fn is_intact(stored: Option<&str>, computed: impl FnOnce() -> String) -> bool {
-    stored.is_none_or(|stored| stored == computed())
+    stored.is_some_and(|stored| stored == computed())
+}
+
+/// Gives rows of versions before digests theirs: they are taken for what they are.
+pub(super) fn fill(connection: &Connection) -> Result<(), LedgerError> {
+    jobs::fill_digests(connection)?;
+    events::fill_digests(connection)?;
+    documents::fill_digests(connection)?;
+    cache::fill_digests(connection)
 }

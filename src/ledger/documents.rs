@@ -36,6 +36,31 @@ fn write_digest(write: &DocumentWrite) -> String {
     ])
 }
 
+/// Gives writes without a digest theirs.
+pub(super) fn fill_digests(connection: &Connection) -> Result<(), LedgerError> {
+    let mut select = connection.prepare(
+        "SELECT order_key, collection, filter, document, id FROM documents WHERE digest IS NULL",
+    )?;
+    let found: Vec<(i64, DocumentWrite)> = select
+        .query_map([], |row| Ok((row.get(4)?, write_of(row, 0)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut update = connection.prepare("UPDATE documents SET digest = ?2 WHERE id = ?1")?;
+    for (document_id, write) in found {
+        update.execute(params![document_id, write_digest(&write)])?;
+    }
+    Ok(())
+}
+
+/// Reads the columns `order_key, collection, filter, document` that begin at `column`.
+fn write_of(row: &Row<'_>, column: usize) -> rusqlite::Result<DocumentWrite> {
+    Ok(DocumentWrite {
+        order_key: row.get(column)?,
+        collection: row.get(column + 1)?,
+        filter: row.get(column + 2)?,
+        document: row.get(column + 3)?,
+    })
+}
+
 /// Writes that may be tried now, and the ids of those that are not what was stored.
 pub(super) fn pending(
     connection: &Connection,
@@ -57,12 +82,7 @@ pub(super) fn pending(
             id: row.get(0)?,
             job_id: row.get(1)?,
             attempts: row.get(2)?,
-            write: DocumentWrite {
-                order_key: row.get(3)?,
-                collection: row.get(4)?,
-                filter: row.get(5)?,
-                document: row.get(6)?,
-            },
+            write: write_of(row, 3)?,
         };
         let digest: Option<String> = row.get(7)?;
         let is_intact = digest::is_intact(digest.as_deref(), || write_digest(&document.write));

@@ -55,6 +55,22 @@ pub(super) fn store(
     Ok(())
 }
 
+/// Gives events without a digest theirs.
+pub(super) fn fill_digests(connection: &Connection) -> Result<(), LedgerError> {
+    let ids: Vec<i64> = connection
+        .prepare("SELECT id FROM events WHERE digest IS NULL")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut select = connection.prepare("SELECT body FROM events WHERE id = ?1")?;
+    let mut update = connection.prepare("UPDATE events SET digest = ?2 WHERE id = ?1")?;
+    for event_id in ids {
+        let body: Vec<u8> = select.query_row([event_id], |row| row.get(0))?;
+        let digest = digest::with_payloads(&[&body], &payloads(connection, event_id)?);
+        update.execute(params![event_id, digest])?;
+    }
+    Ok(())
+}
+
 pub(super) fn keys(connection: &Connection, job_id: JobId) -> Result<HashSet<String>, LedgerError> {
     let mut statement = connection.prepare_cached("SELECT key FROM events WHERE job_id = ?1")?;
     let keys = statement.query_map([job_id], |row| row.get(0))?;
@@ -126,13 +142,7 @@ pub(super) fn frames(
     let Some((body, digest)) = found else {
         return Ok(None);
     };
-    let mut statement = connection.prepare_cached(
-        "SELECT position, sha256, size_bytes FROM event_frames WHERE event_id = ?1
-         ORDER BY position",
-    )?;
-    let payloads = statement
-        .query_map([event_id], |row| Ok((row.get(0)?, blob_ref(row, 1)?)))?
-        .collect::<Result<Vec<(i64, BlobRef)>, _>>()?;
+    let payloads = payloads(connection, event_id)?;
     if !digest::is_intact(digest.as_deref(), || {
         digest::with_payloads(&[&body], &payloads)
     }) {
@@ -152,6 +162,16 @@ pub(super) fn frames(
         }
     }
     Ok(Some(StoredFrames { body, frames }))
+}
+
+/// The JSON, if it is not in the row, and the frames, each with its position.
+fn payloads(connection: &Connection, event_id: i64) -> Result<Vec<(i64, BlobRef)>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT position, sha256, size_bytes FROM event_frames WHERE event_id = ?1
+         ORDER BY position",
+    )?;
+    let payloads = statement.query_map([event_id], |row| Ok((row.get(0)?, blob_ref(row, 1)?)))?;
+    Ok(payloads.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn mark_published(

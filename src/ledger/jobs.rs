@@ -84,7 +84,7 @@ fn accept_one(
             public_id: job.public_id.as_deref(),
             received_at_ms: now_ms,
             request: job.request.as_bytes(),
-            items: &missing,
+            items: missing.clone(),
         },
         &payloads,
     );
@@ -126,6 +126,36 @@ fn accept_one(
     Ok(Accepted::New(job_id))
 }
 
+/// Gives jobs and checkpoints without a digest theirs.
+pub(super) fn fill_digests(connection: &Connection) -> Result<(), LedgerError> {
+    let ids: Vec<JobId> = connection
+        .prepare("SELECT id FROM jobs WHERE digest IS NULL")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut update = connection.prepare("UPDATE jobs SET digest = ?2 WHERE id = ?1")?;
+    for job_id in ids {
+        if let Some((record, _)) = load_where(connection, "id = ?1", &job_id)? {
+            let digest = job_digest(&identity(&record), &payloads(connection, job_id)?);
+            update.execute(params![job_id, digest])?;
+        }
+    }
+    let mut select = connection.prepare(
+        "SELECT stage, item, payload, sha256, size_bytes, job_id FROM checkpoints
+         WHERE digest IS NULL",
+    )?;
+    let found: Vec<(JobId, Checkpoint)> = select
+        .query_map([], |row| Ok((row.get(5)?, checkpoint_of(row)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut update = connection.prepare(
+        "UPDATE checkpoints SET digest = ?4 WHERE job_id = ?1 AND stage = ?2 AND item = ?3",
+    )?;
+    for (job_id, checkpoint) in found {
+        let digest = checkpoint_digest(job_id, &checkpoint);
+        update.execute(params![job_id, checkpoint.stage, checkpoint.item, digest])?;
+    }
+    Ok(())
+}
+
 /// What tells one job from another and never changes.
 struct Identity<'a> {
     key: &'a str,
@@ -136,7 +166,20 @@ struct Identity<'a> {
     received_at_ms: i64,
     /// Empty when it is a payload.
     request: &'a [u8],
-    items: &'a [&'a str],
+    items: Vec<&'a str>,
+}
+
+fn identity(record: &JobRecord) -> Identity<'_> {
+    Identity {
+        key: &record.key,
+        kind: &record.kind,
+        task_id: &record.task_id,
+        user_id: record.user_id.as_deref(),
+        public_id: record.public_id.as_deref(),
+        received_at_ms: record.received_at_ms,
+        request: &record.request,
+        items: record.items.iter().map(String::as_str).collect(),
+    }
 }
 
 fn job_digest(identity: &Identity<'_>, payloads: &[(i64, BlobRef)]) -> String {
@@ -150,7 +193,7 @@ fn job_digest(identity: &Identity<'_>, payloads: &[(i64, BlobRef)]) -> String {
         &received_at_ms,
         identity.request,
     ];
-    let mut items = identity.items.to_vec();
+    let mut items = identity.items.clone();
     items.sort_unstable();
     columns.extend(items.into_iter().map(str::as_bytes));
     digest::with_payloads(&columns, payloads)
@@ -309,36 +352,33 @@ pub(super) fn load(
     let Some((mut record, digest)) = load_where(connection, "id = ?1", &job_id)? else {
         return Ok(None);
     };
-    let mut statement = connection.prepare_cached(
-        "SELECT position, sha256, size_bytes FROM job_frames WHERE job_id = ?1 ORDER BY position",
-    )?;
-    let payloads = statement
-        .query_map([job_id], |row| Ok((row.get(0)?, blob_ref(row, 1)?)))?
-        .collect::<Result<Vec<(i64, BlobRef)>, _>>();
-    let payloads = payloads.or_else(|error| {
-        if !LedgerError::is_content(&error) {
+    let payloads = payloads(connection, job_id).or_else(|error| {
+        if !error.is_damage() {
             return Err(error);
         }
         record.is_damaged = true;
         Ok(Vec::new())
     })?;
-    let items: Vec<&str> = record.items.iter().map(String::as_str).collect();
-    let identity = Identity {
-        key: &record.key,
-        kind: &record.kind,
-        task_id: &record.task_id,
-        user_id: record.user_id.as_deref(),
-        public_id: record.public_id.as_deref(),
-        received_at_ms: record.received_at_ms,
-        request: &record.request,
-        items: &items,
-    };
-    let is_intact = digest::is_intact(digest.as_deref(), || job_digest(&identity, &payloads));
+    let is_intact = digest::is_intact(digest.as_deref(), || {
+        job_digest(&identity(&record), &payloads)
+    });
     record.is_damaged |= !is_intact;
     let request = payloads
         .into_iter()
         .find(|(position, _)| *position == REQUEST_POSITION);
     Ok(Some((record, request.map(|(_, request)| request))))
+}
+
+/// The request, if it is not in the row, and the frames, each with its position.
+fn payloads(
+    connection: &Connection,
+    job_id: JobId,
+) -> Result<Vec<(i64, BlobRef)>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT position, sha256, size_bytes FROM job_frames WHERE job_id = ?1 ORDER BY position",
+    )?;
+    let payloads = statement.query_map([job_id], |row| Ok((row.get(0)?, blob_ref(row, 1)?)))?;
+    Ok(payloads.collect::<Result<_, _>>()?)
 }
 
 /// The job that peers call `public_id`.
@@ -467,6 +507,16 @@ pub(super) fn checkpoint(
     Ok(())
 }
 
+/// Reads the columns `stage, item, payload, sha256, size_bytes`.
+fn checkpoint_of(row: &Row<'_>) -> rusqlite::Result<Checkpoint> {
+    Ok(Checkpoint {
+        stage: row.get(0)?,
+        item: row.get(1)?,
+        payload: row.get(2)?,
+        blob: optional_blob_ref(row, 3)?,
+    })
+}
+
 fn checkpoint_digest(job_id: JobId, checkpoint: &Checkpoint) -> String {
     let blob = checkpoint.blob.as_ref();
     digest::of_columns(&[
@@ -488,12 +538,7 @@ pub(super) fn checkpoints(
          WHERE job_id = ?1",
     )?;
     let read = |row: &Row<'_>| {
-        let checkpoint = Checkpoint {
-            stage: row.get(0)?,
-            item: row.get(1)?,
-            payload: row.get(2)?,
-            blob: optional_blob_ref(row, 3)?,
-        };
+        let checkpoint = checkpoint_of(row)?;
         let digest: Option<String> = row.get(5)?;
         let is_intact =
             digest::is_intact(digest.as_deref(), || checkpoint_digest(job_id, &checkpoint));

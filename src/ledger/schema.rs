@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::LedgerError;
+use super::{LedgerError, digest};
 
 /// Step `n` takes a database from `user_version` n to n + 1. Steps are only ever appended.
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema/001_jobs_outbox_documents.sql"),
     include_str!("schema/002_users_items_cache_voice_api.sql"),
-    include_str!("schema/005_digests.sql"),
+    DIGESTS,
 ];
+
+/// Adds columns that are filled in by [`digest::fill`], in the same transaction.
+const DIGESTS: &str = include_str!("schema/005_digests.sql");
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -124,12 +127,13 @@ fn check(connection: &Connection, version: usize) -> Result<(), LedgerError> {
 /// An empty database of that version in memory.
 pub(super) fn template(version: usize) -> Result<Connection, LedgerError> {
     let mut connection = Connection::open_in_memory()?;
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     run(&mut connection, &MIGRATIONS[..version], 0)?;
     Ok(connection)
 }
 
 /// The statements that make each table and index, by what and whose they are.
-pub(super) fn structure(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
+fn structure(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
     connection
         .prepare("SELECT type || ' ' || name, sql FROM sqlite_schema WHERE sql IS NOT NULL")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
@@ -150,6 +154,9 @@ fn run(connection: &mut Connection, steps: &[&str], found: usize) -> Result<(), 
     for (step, statements) in steps.iter().enumerate() {
         let transaction = connection.transaction()?;
         transaction.execute_batch(statements)?;
+        if *statements == DIGESTS {
+            digest::fill(&transaction)?;
+        }
         transaction.pragma_update(None, "user_version", (found + step + 1) as i64)?;
         transaction.commit()?;
     }

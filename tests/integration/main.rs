@@ -28,6 +28,8 @@ mod contract;
 mod conversations;
 mod durability;
 mod isolation;
+mod jobs_admin;
+mod ledger_damage;
 mod lifecycle;
 mod mongodb;
 mod shutdown;

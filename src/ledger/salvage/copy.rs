@@ -1,14 +1,13 @@
 //! A copy of a damaged database that SQLite opens: what is known of all our databases is put right.
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
-use super::super::schema;
 use super::super::wal::{PAGE_BYTES, Wal};
+use super::super::{LedgerError, io_error, schema};
 
 /// Length of the header of a database.
 const HEADER_BYTES: usize = 100;
@@ -51,6 +50,9 @@ fn mend_header(file: &mut File) -> io::Result<()> {
     // No free pages: they are not to be read.
     put(32, &[0; 8]);
     put(44, &4_u32.to_be_bytes());
+    // The copy need not be able to shrink.
+    put(52, &[0; 4]);
+    put(64, &[0; 4]);
     // UTF-8.
     put(56, &1_u32.to_be_bytes());
     put(72, &[0; 20]);
@@ -62,73 +64,106 @@ fn mend_header(file: &mut File) -> io::Result<()> {
 
 /// A row of the table of tables.
 struct Definition {
-    rowid: i64,
+    kind: String,
     name: String,
-    sql: Option<String>,
+    table: String,
+    root_page: i64,
+    sql: String,
 }
 
-/// Puts right the statements that tables were made with: where each lies is all that has to be read.
-fn mend_definitions(copy: &Path) -> Result<(), super::LedgerError> {
-    let connection = Connection::open(copy)?;
-    // Definitions that cannot be parsed are no reason to refuse everything.
-    connection.pragma_update(None, "writable_schema", true)?;
-    let found: Vec<Definition> = connection
-        .prepare("SELECT rowid, type || ' ' || name, sql FROM sqlite_schema WHERE type = 'table'")?
-        .query_map([], |row| {
-            Ok(Definition {
-                rowid: row.get(0)?,
-                name: text(row, 1),
-                sql: Some(text(row, 2)),
-            })
-        })?
-        .collect::<Result<_, _>>()?;
-    let mut best: Option<(usize, BTreeMap<String, String>)> = None;
+/// Writes the table of tables anew. Its statements are known; where each table begins is read, or taken
+/// from an empty database: one that can shrink keeps all beginnings in front, in the order of their making.
+fn mend_definitions(copy: &Path) -> Result<(), LedgerError> {
+    let found = definitions_of_damaged(copy);
+    let mut best = (0, Vec::new());
     for version in 0..=schema::MIGRATIONS.len() {
-        let known: BTreeMap<String, String> = schema::structure(&schema::template(version)?)?
-            .into_iter()
-            .filter(|(name, _)| name.starts_with("table "))
-            .collect();
-        let alike = found
-            .iter()
-            .filter(|definition| known.get(&definition.name) == definition.sql.as_ref())
-            .count();
-        if best.as_ref().is_none_or(|(most, _)| alike > *most) {
-            best = Some((alike, known));
+        let known = definitions(&schema::template(version)?)?;
+        let alike = |definition: &&Definition| {
+            let mut found = found.iter();
+            found.any(|row| row.name == definition.name && row.sql == definition.sql)
+        };
+        let count = known.iter().filter(alike).count();
+        if count >= best.0 {
+            best = (count, known);
         }
     }
-    let Some((_, known)) = best else {
-        return Ok(());
-    };
-    let missing: Vec<&String> = known
-        .keys()
-        .filter(|name| !found.iter().any(|definition| definition.name == **name))
-        .collect();
-    for definition in &found {
-        let name = match known.get_key_value(&definition.name) {
-            Some((name, sql)) if Some(sql) != definition.sql.as_ref() => name,
-            // A name that is none belongs to the one table that is missing.
-            None if !definition.name.contains(" sqlite_") && missing.len() == 1 => missing[0],
-            _ => continue,
-        };
-        let plain = name.trim_start_matches("table ");
-        connection.execute(
-            "UPDATE sqlite_schema SET name = ?2, tbl_name = ?2, sql = ?3 WHERE rowid = ?1",
-            params![definition.rowid, plain, known[name]],
-        )?;
-    }
-    // Damaged indexes, and definitions of them, are in the way of reading tables.
-    connection.execute(
-        "DELETE FROM sqlite_schema WHERE type <> 'table' AND name <> 'jobs_by_state'
-                                     AND name NOT LIKE 'sqlite_autoindex_%'",
-        [],
+    empty_first_page(copy).map_err(|source| io_error(copy, source))?;
+    let connection = Connection::open(copy)?;
+    connection.pragma_update(None, "writable_schema", true)?;
+    let mut insert = connection.prepare(
+        "INSERT INTO sqlite_schema (type, name, tbl_name, rootpage, sql) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
+    for known in best.1 {
+        // Damaged indexes would be in the way of reading tables; one tells which jobs there were.
+        if known.kind != "table" && known.name != "jobs_by_state" {
+            continue;
+        }
+        let as_found = found.iter().find(|row| row.name == known.name);
+        let root_page = as_found.map_or(known.root_page, |row| row.root_page);
+        insert.execute(params![
+            known.kind,
+            known.name,
+            known.table,
+            root_page,
+            known.sql
+        ])?;
+    }
     Ok(())
 }
 
-fn text(row: &rusqlite::Row<'_>, column: usize) -> String {
-    let bytes = row.get_ref(column).ok().and_then(|value| match value {
-        rusqlite::types::ValueRef::Text(bytes) => Some(bytes.to_vec()),
-        _ => None,
-    });
-    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+/// What can be read of the table of tables.
+fn definitions_of_damaged(copy: &Path) -> Vec<Definition> {
+    let read = || -> rusqlite::Result<Vec<Definition>> {
+        let connection = Connection::open(copy)?;
+        // Definitions that cannot be parsed are no reason to refuse everything.
+        connection.pragma_update(None, "writable_schema", true)?;
+        let mut found = Vec::new();
+        for order in ["ASC", "DESC"] {
+            let mut statement = connection.prepare(&format!(
+                "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema
+                 ORDER BY rowid {order}"
+            ))?;
+            let mut rows = statement.query([])?;
+            while let Ok(Some(row)) = rows.next() {
+                found.extend(definition(row).ok());
+            }
+        }
+        Ok(found)
+    };
+    read().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the tables' definitions cannot be read, they are taken as they are made");
+        Vec::new()
+    })
+}
+
+fn definitions(connection: &Connection) -> Result<Vec<Definition>, LedgerError> {
+    Ok(connection
+        .prepare(
+            "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema
+             WHERE sql IS NOT NULL ORDER BY rowid",
+        )?
+        .query_map([], definition)?
+        .collect::<Result<_, _>>()?)
+}
+
+fn definition(row: &Row<'_>) -> rusqlite::Result<Definition> {
+    Ok(Definition {
+        kind: row.get(0)?,
+        name: row.get(1)?,
+        table: row.get(2)?,
+        root_page: row.get(3)?,
+        sql: row.get(4)?,
+    })
+}
+
+/// Makes the first page one without tables: an empty leaf behind the header
+/// (<https://www.sqlite.org/fileformat2.html#b_tree_pages>).
+fn empty_first_page(copy: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(copy)?;
+    file.seek(SeekFrom::Start(HEADER_BYTES as u64))?;
+    let mut page = [0; PAGE_BYTES - HEADER_BYTES];
+    page[0] = 0x0d;
+    page[5..7].copy_from_slice(&(PAGE_BYTES as u16).to_be_bytes());
+    file.write_all(&page)?;
+    file.sync_all()
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::types::{ToSql, Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params_from_iter};
 
-use super::super::{LedgerError, schema};
+use super::super::{LedgerError, digest, schema};
 use super::Salvage;
 use crate::domain::timestamp::now_unix_ms;
 
@@ -105,6 +105,11 @@ fn carry_tables(from: &Connection, to: &Connection) -> Result<Salvage, LedgerErr
     salvage.lost_jobs = has_read_jobs.then_some(jobs.lost.len() as u64 + jobs.refused);
     salvage.lost_rows -= jobs.refused.min(salvage.lost_rows);
     salvage.lost_rows += settle_orphans(to)?;
+    // Rows of a version before digests are taken for what they are.
+    let digests_at = column_names(to, "jobs")?.iter().position(|name| name == "digest");
+    if column_names(from, "jobs").is_ok_and(|names| Some(names.len()) <= digests_at) {
+        digest::fill(to)?;
+    }
     let count = |query: &str| -> rusqlite::Result<i64> { to.query_row(query, [], |row| row.get(0)) };
     salvage.kept_jobs = jobs.kept.len() as u64;
     let unfinished = "SELECT count(*) FROM jobs WHERE state IN ('accepted', 'running')";

@@ -1,5 +1,5 @@
 -- SHA-256 over what a row was stored with, so that a bit that changes later is noticed before anything is
--- done with it. NULL: stored before there were digests.
+-- done with it. Every row has one: earlier rows are given theirs in the same step.
 ALTER TABLE jobs ADD COLUMN digest TEXT;
 ALTER TABLE checkpoints ADD COLUMN digest TEXT;
 ALTER TABLE events ADD COLUMN digest TEXT;

@@ -8,7 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::*;
 
-const JOBS: usize = 120;
+const JOBS: usize = 40;
 
 /// What each job was accepted with, and what it has stored since.
 struct Original {
@@ -145,17 +145,17 @@ async fn flip_bits(original: &Original, file: &str, seed: u64, count: u64, most_
 
 #[tokio::test]
 async fn a_flipped_bit_in_the_database_costs_little_and_is_told() {
-    flip_bits(&original(true).await, DATABASE, 1, 120, 400).await;
+    flip_bits(&original(true).await, DATABASE, 1, 120, 40).await;
 }
 
 #[tokio::test]
 async fn a_flipped_bit_in_the_log_costs_little_and_is_told() {
-    flip_bits(&original(false).await, "ledger.sqlite3-wal", 2, 60, 60).await;
+    flip_bits(&original(false).await, "ledger.sqlite3-wal", 2, 60, 40).await;
 }
 
 #[tokio::test]
 async fn a_flipped_bit_beside_a_log_costs_little_and_is_told() {
-    flip_bits(&original(false).await, DATABASE, 3, 60, 200).await;
+    flip_bits(&original(false).await, DATABASE, 3, 60, 40).await;
 }
 
 #[tokio::test]

@@ -138,3 +138,46 @@ async fn payloads_on_their_way_are_not_swept() {
     drop(deposit);
     assert_eq!(sweep(), 1);
 }
+
+/// A measure, not a check: `cargo test --lib measure_opening -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints how long it takes to open 10,000 jobs"]
+fn measure_opening() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    for from in (0..10_000).step_by(500) {
+        let jobs = (from..from + 500).map(|number| NewJob {
+            request: "x".repeat(4_000),
+            ..job(&number.to_string())
+        });
+        ledger.accept_blocking(jobs.collect()).unwrap();
+    }
+    let copy = TempDir::new().unwrap();
+    copy_directory(directory.path(), copy.path());
+    drop(ledger);
+    for (what, directory) in [("after a stop", &directory), ("after a kill", &copy)] {
+        let begun = std::time::Instant::now();
+        drop(Ledger::open(directory.path()).unwrap());
+        eprintln!("opened {what}: {:?}", begun.elapsed());
+        let connection = Connection::open(directory.path().join(DATABASE)).unwrap();
+        for pragma in ["quick_check", "integrity_check"] {
+            let begun = std::time::Instant::now();
+            let verdict: String = connection
+                .query_row(&format!("PRAGMA {pragma}(1)"), [], |row| row.get(0))
+                .unwrap();
+            eprintln!("{pragma}: {verdict} in {:?}", begun.elapsed());
+        }
+        let database = fs::metadata(directory.path().join(DATABASE)).unwrap();
+        eprintln!("{} bytes", database.len());
+    }
+    let mut file = File::options()
+        .write(true)
+        .open(copy.path().join(DATABASE))
+        .unwrap();
+    use std::io::{Seek as _, Write as _};
+    file.seek(std::io::SeekFrom::Start(4096 * 4000)).unwrap();
+    file.write_all(&[0xff; 4096]).unwrap();
+    let begun = std::time::Instant::now();
+    let ledger = Ledger::open(copy.path()).unwrap();
+    eprintln!("salvaged in {:?}: {:?}", begun.elapsed(), ledger.salvaged());
+}
