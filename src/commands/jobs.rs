@@ -189,8 +189,9 @@ impl Source {
     fn details(&self, JobId(id): JobId) -> Result<JobDetails, CommandError> {
         match self {
             Self::Daemon(daemon) => daemon.read(daemon.get(&format!("/admin/jobs/{id}"))?),
-            Self::Folder(folder) => read_details(folder, JobId(id))?
-                .ok_or_else(|| CommandError::NoJob(id.to_string())),
+            Self::Folder(folder) => {
+                read_details(folder, JobId(id))?.ok_or_else(|| CommandError::NoJob(id.to_string()))
+            }
         }
     }
 

@@ -85,7 +85,9 @@ struct DeletedUser {
 
 pub(super) fn run(settings: &Settings, command: VoicesCommand) -> Result<ExitCode, CommandError> {
     match command {
-        VoicesCommand::List(output) => list(&Daemon::at(settings, output.url.as_deref()), output.json)?,
+        VoicesCommand::List(output) => {
+            list(&Daemon::at(settings, output.url.as_deref()), output.json)?
+        }
         VoicesCommand::Show(of) => {
             let daemon = Daemon::at(settings, of.output.url.as_deref());
             let voice = daemon.get(&path_of(&of.user_id))?;

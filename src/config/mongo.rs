@@ -33,10 +33,7 @@ pub(super) fn is_mongodb(url: &str) -> bool {
 
 impl MongoSettings {
     pub(super) fn validate(&self, problems: &mut Problems) {
-        let is_mongodb = self
-            .url
-            .as_ref()
-            .is_none_or(|url| is_mongodb(url.expose()));
+        let is_mongodb = self.url.as_ref().is_none_or(|url| is_mongodb(url.expose()));
         problems.require(
             is_mongodb,
             "mongo.url",

@@ -15,9 +15,7 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use crate::domain::digest::sha256_hex;
 use crate::domain::timestamp::now_unix_ms;
-use crate::ledger::{
-    JobDetails, JobFilter, JobId, JobPage, JobState, Ledger, LedgerError, Purged,
-};
+use crate::ledger::{JobDetails, JobFilter, JobId, JobPage, JobState, Ledger, LedgerError, Purged};
 use crate::scheduler::{Scheduler, SubmitError};
 
 /// Jobs in one answer, where the query does not say it.
@@ -245,7 +243,12 @@ mod tests {
     fn only_the_same_token_is_the_token() {
         let token = AdminToken::new("0123456789abcdef");
         assert!(token.is("0123456789abcdef"));
-        for other in ["", "0123456789abcdeg", "0123456789abcde", "0123456789abcdef0"] {
+        for other in [
+            "",
+            "0123456789abcdeg",
+            "0123456789abcde",
+            "0123456789abcdef0",
+        ] {
             assert!(!token.is(other), "{other}");
         }
         assert!(!token.0.contains("0123456789abcdef"));

@@ -246,10 +246,22 @@ fn page(connection: &Connection, filter: &JobFilter) -> Result<JobPage, LedgerEr
     let state = filter.state.map(JobState::as_str);
     for (column, value) in [
         ("state =", state.as_ref().map(|state| state as &dyn ToSql)),
-        ("kind =", filter.kind.as_ref().map(|kind| kind as &dyn ToSql)),
-        ("lane =", filter.lane.as_ref().map(|lane| lane as &dyn ToSql)),
-        ("user_id =", filter.user_id.as_ref().map(|id| id as &dyn ToSql)),
-        ("task_id =", filter.task_id.as_ref().map(|id| id as &dyn ToSql)),
+        (
+            "kind =",
+            filter.kind.as_ref().map(|kind| kind as &dyn ToSql),
+        ),
+        (
+            "lane =",
+            filter.lane.as_ref().map(|lane| lane as &dyn ToSql),
+        ),
+        (
+            "user_id =",
+            filter.user_id.as_ref().map(|id| id as &dyn ToSql),
+        ),
+        (
+            "task_id =",
+            filter.task_id.as_ref().map(|id| id as &dyn ToSql),
+        ),
         ("id <", filter.before.as_ref().map(|id| id as &dyn ToSql)),
     ] {
         if let Some(value) = value {

@@ -198,8 +198,8 @@ impl BlobStore {
 /// True when the payload is there already; a file with other bytes, as a failing disk leaves it, is
 /// written again.
 fn holds(path: &Path, payload: &[u8]) -> bool {
-    let is_as_long =
-        fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == payload.len() as u64);
+    let is_as_long = fs::metadata(path)
+        .is_ok_and(|found| found.is_file() && found.len() == payload.len() as u64);
     is_as_long && fs::read(path).is_ok_and(|found| found == payload)
 }
 

@@ -141,9 +141,8 @@ fn entry_digest(kind: &str, key: &str, payload: &[u8], blob: Option<&BlobRef>) -
 
 /// Gives entries without a digest theirs.
 pub(super) fn fill_digests(connection: &Connection) -> Result<(), LedgerError> {
-    let mut select = connection.prepare(
-        "SELECT kind, key, payload, sha256, size_bytes FROM cache WHERE digest IS NULL",
-    )?;
+    let mut select = connection
+        .prepare("SELECT kind, key, payload, sha256, size_bytes FROM cache WHERE digest IS NULL")?;
     let found: Vec<(String, String, String)> = select
         .query_map([], |row| {
             let (kind, key): (String, String) = (row.get(0)?, row.get(1)?);

@@ -134,7 +134,10 @@ impl LedgerError {
     /// True when SQLite cannot trust the file.
     pub(super) fn is_corruption_code(error: &rusqlite::Error) -> bool {
         let code = error.sqlite_error_code();
-        matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        matches!(
+            code,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        )
     }
 
     /// True for a column that holds something else than it is for.

@@ -37,7 +37,9 @@ pub(super) fn store(
             .body_blob
             .iter()
             .map(|body| (BODY_POSITION, body.clone()));
-        let payloads: Vec<_> = body.chain((0..).zip(event.frames.iter().cloned())).collect();
+        let payloads: Vec<_> = body
+            .chain((0..).zip(event.frames.iter().cloned()))
+            .collect();
         let digest = digest::with_payloads(&[&event.body], &payloads);
         if insert_event.execute(params![job_id, event.key, event.body, digest])? == 0 {
             continue;

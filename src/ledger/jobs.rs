@@ -370,10 +370,7 @@ pub(super) fn load(
 }
 
 /// The request, if it is not in the row, and the frames, each with its position.
-fn payloads(
-    connection: &Connection,
-    job_id: JobId,
-) -> Result<Vec<(i64, BlobRef)>, LedgerError> {
+fn payloads(connection: &Connection, job_id: JobId) -> Result<Vec<(i64, BlobRef)>, LedgerError> {
     let mut statement = connection.prepare_cached(
         "SELECT position, sha256, size_bytes FROM job_frames WHERE job_id = ?1 ORDER BY position",
     )?;

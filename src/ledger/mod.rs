@@ -411,7 +411,10 @@ impl Ledger {
         let (intact, damaged) = read.await?;
         for document_id in damaged {
             // It must not hold up the later writes of its key.
-            tracing::error!(document.id = document_id, "a document is damaged, it is not written");
+            tracing::error!(
+                document.id = document_id,
+                "a document is damaged, it is not written"
+            );
             count_damage("document", 1);
             self.mark_document(document_id, DocumentOutcome::Skipped)
                 .await?;

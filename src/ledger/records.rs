@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::BlobRef;
 
 /// Names a job; later jobs have larger ids.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct JobId(pub i64);
 

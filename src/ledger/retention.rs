@@ -109,7 +109,11 @@ fn delete_set_aside(store: &Store, retention: Retention) {
     for path in salvage::set_aside(&store.data_dir) {
         let is_old = fs::metadata(&path)
             .and_then(|facts| facts.modified())
-            .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|past| past > age));
+            .is_ok_and(|at| {
+                SystemTime::now()
+                    .duration_since(at)
+                    .is_ok_and(|past| past > age)
+            });
         if is_old && let Err(error) = fs::remove_file(&path) {
             tracing::warn!(%error, "a damaged database could not be deleted");
         }

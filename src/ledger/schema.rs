@@ -51,8 +51,10 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, LedgerError> {
 fn prepare_writer(path: &Path) -> Result<Connection, LedgerError> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // Takes effect on a new file, and on an old one with the next VACUUM.
-    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    if !can_shrink(&connection)? {
+        // Takes effect on a new file, and on an old one with the next VACUUM.
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // In WAL mode only FULL syncs at every commit, and "accepted" means synced.
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -62,14 +64,19 @@ fn prepare_writer(path: &Path) -> Result<Connection, LedgerError> {
     let version = version(&connection, path)?;
     check(&connection, version)?;
     migrate(&mut connection, version)?;
-    let auto_vacuum: i64 = connection.pragma_query_value(None, "auto_vacuum", |row| row.get(0))?;
-    if auto_vacuum != INCREMENTAL
+    if !can_shrink(&connection)?
         && let Err(error) = connection.execute_batch("VACUUM")
     {
         // It needs as much free disk as the database has bytes.
         tracing::warn!(%error, "the ledger cannot give disk space back yet, it is tried at the next start");
     }
     Ok(connection)
+}
+
+/// True when the database hands pages back if it is told to.
+fn can_shrink(connection: &Connection) -> rusqlite::Result<bool> {
+    let mode: i64 = connection.pragma_query_value(None, "auto_vacuum", |row| row.get(0))?;
+    Ok(mode == INCREMENTAL)
 }
 
 /// Opens a second, read-only connection.

@@ -45,7 +45,11 @@ impl Wal {
         let is_header_intact = word(&bytes, 0) & !1 == MAGIC
             && word(&bytes, 8) as usize == PAGE_BYTES
             && checksum(is_big_endian(&bytes), [0, 0], &bytes[..24]) == words(&bytes, 24);
-        let salts = if is_header_intact { 16 } else { HEADER_BYTES + 8 };
+        let salts = if is_header_intact {
+            16
+        } else {
+            HEADER_BYTES + 8
+        };
         Ok(Some(Self {
             salts: words(&bytes, salts),
             bytes,

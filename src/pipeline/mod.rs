@@ -292,7 +292,8 @@ impl Pipeline {
         );
         record.request = readable_request(&record.kind, &record.task_id, &record.request);
         let job = Job::restore(Arc::clone(self), record, false, Deadline::none()).await?;
-        self.fail(&Arc::new(job), &failure, failure.finish()).await?;
+        self.fail(&Arc::new(job), &failure, failure.finish())
+            .await?;
         Ok(failure.finish())
     }
 

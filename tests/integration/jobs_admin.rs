@@ -115,12 +115,22 @@ fn nobody_gets_in_without_the_token() {
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("TRANSLATOR_ADMIN_TOKEN"), "{told}");
     let told = fail(&closed, &["jobs", "list"]);
-    assert!(told.contains("403") && told.contains("http.admin_token"), "{told}");
+    assert!(
+        told.contains("403") && told.contains("http.admin_token"),
+        "{told}"
+    );
 
     let daemon = start(&[("LOG_LEVEL", "trace")]);
     let wrong = format!("Bearer {TOKEN}x");
     let basic = format!("Basic {TOKEN}");
-    for authorization in [None, Some(""), Some("Bearer"), Some(&wrong), Some(&basic), Some(TOKEN)] {
+    for authorization in [
+        None,
+        Some(""),
+        Some("Bearer"),
+        Some(&wrong),
+        Some(&basic),
+        Some(TOKEN),
+    ] {
         for (method, path) in [
             ("GET", "/admin/jobs"),
             ("GET", "/admin/jobs/1"),
@@ -134,9 +144,18 @@ fn nobody_gets_in_without_the_token() {
             assert!(answer.body["detail"].is_string());
         }
     }
-    let answer = ask(&daemon, "GET", "/admin/jobs", Some(&format!("bearer {TOKEN}")));
+    let answer = ask(
+        &daemon,
+        "GET",
+        "/admin/jobs",
+        Some(&format!("bearer {TOKEN}")),
+    );
     assert_eq!(answer.status, 200);
-    let output = run(daemon.ports, Some("0123456789abcdef-guess"), &["jobs", "list"]);
+    let output = run(
+        daemon.ports,
+        Some("0123456789abcdef-guess"),
+        &["jobs", "list"],
+    );
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("401"), "{told}");
     assert!(!daemon.log().contains(TOKEN));
@@ -164,22 +183,37 @@ fn jobs_are_listed_shown_and_purged() {
         let jobs = page["jobs"].as_array().unwrap().iter();
         jobs.map(|job| job["id"].as_i64().unwrap()).collect()
     };
-    let first = get(&daemon, "/admin/jobs?limit=2&state=done&kind=translation&lane=text_fast");
+    let first = get(
+        &daemon,
+        "/admin/jobs?limit=2&state=done&kind=translation&lane=text_fast",
+    );
     let second = first["next_before"].as_i64().unwrap();
     let second = get(&daemon, &format!("/admin/jobs?limit=2&before={second}"));
     assert_eq!(second["next_before"], Value::Null);
     assert_eq!([ids(&first), ids(&second)].concat(), [3, 2, 1]);
     assert_eq!(ids(&get(&daemon, "/admin/jobs?task=two")), [2]);
-    assert_eq!(ids(&get(&daemon, "/admin/jobs?state=failed")), [] as [i64; 0]);
-    assert_eq!(ids(&get(&daemon, "/admin/jobs?user=nobody")), [] as [i64; 0]);
+    assert_eq!(
+        ids(&get(&daemon, "/admin/jobs?state=failed")),
+        [] as [i64; 0]
+    );
+    assert_eq!(
+        ids(&get(&daemon, "/admin/jobs?user=nobody")),
+        [] as [i64; 0]
+    );
 
     let job = get(&daemon, "/admin/jobs/2");
     assert_eq!(job["task_id"], "two");
-    assert_eq!((&job["state"], &job["attempts"]), (&json!("done"), &json!(1)));
+    assert_eq!(
+        (&job["state"], &job["attempts"]),
+        (&json!("done"), &json!(1))
+    );
     assert_eq!(job["events"][0]["state"], "published");
     assert_eq!(job["events"][0]["publish_count"], 1);
     let shown = job.to_string();
-    assert!(!shown.contains("garden") && !shown.contains("jardin"), "{shown}");
+    assert!(
+        !shown.contains("garden") && !shown.contains("jardin"),
+        "{shown}"
+    );
 
     for (method, path, status) in [
         ("GET", "/admin/jobs/99", 404),
@@ -193,8 +227,16 @@ fn jobs_are_listed_shown_and_purged() {
         ("DELETE", "/admin/jobs/99", 404),
         ("DELETE", "/admin/jobs", 400),
         ("DELETE", "/admin/jobs?state=done", 400),
-        ("DELETE", "/admin/jobs?state=running&older_than_hours=0", 400),
-        ("DELETE", "/admin/jobs?state=done&older_than_hours=0&limit=1", 400),
+        (
+            "DELETE",
+            "/admin/jobs?state=running&older_than_hours=0",
+            400,
+        ),
+        (
+            "DELETE",
+            "/admin/jobs?state=done&older_than_hours=0&limit=1",
+            400,
+        ),
         ("PUT", "/admin/jobs/2", 405),
         ("GET", "/admin/nothing", 404),
     ] {
@@ -203,19 +245,31 @@ fn jobs_are_listed_shown_and_purged() {
     }
 
     let table = succeed(&daemon, &["jobs", "list", "--limit", "2"]);
-    assert!(table.contains("translation") && table.contains("more: --before 2"), "{table}");
+    assert!(
+        table.contains("translation") && table.contains("more: --before 2"),
+        "{table}"
+    );
     let json: Value = serde_json::from_str(&succeed(&daemon, &["jobs", "list", "--json"])).unwrap();
     assert_eq!(ids(&json), [3, 2, 1]);
     let shown = succeed(&daemon, &["jobs", "show", "two"]);
-    assert!(shown.contains("job        2") && shown.contains("published 1 times"), "{shown}");
+    assert!(
+        shown.contains("job        2") && shown.contains("published 1 times"),
+        "{shown}"
+    );
     let told = fail(&daemon, &["jobs", "show", "four"]);
     assert!(told.contains("there is no job four"), "{told}");
     // Without the daemon's help.
     let data = daemon.folder().join("data");
-    let table = succeed(&daemon, &["jobs", "list", "--data-dir", data.to_str().unwrap()]);
+    let table = succeed(
+        &daemon,
+        &["jobs", "list", "--data-dir", data.to_str().unwrap()],
+    );
     assert!(table.contains("two"), "{table}");
 
-    assert_eq!(succeed(&daemon, &["jobs", "purge", "two"]), "purged: 1 jobs, 0 payloads\n");
+    assert_eq!(
+        succeed(&daemon, &["jobs", "purge", "two"]),
+        "purged: 1 jobs, 0 payloads\n"
+    );
     assert_eq!(admin(&daemon, "GET", "/admin/jobs/2").0, 404);
     let purge = ["jobs", "purge", "--state", "done", "--older-than-hours"];
     let none = succeed(&daemon, &[&purge[..], &["1"]].concat());
@@ -224,8 +278,14 @@ fn jobs_are_listed_shown_and_purged() {
     assert_eq!(all, "purged: 2 jobs, 0 payloads\n");
     assert_eq!(ids(&get(&daemon, "/admin/jobs")), [] as [i64; 0]);
     // What is forgotten is done anew.
-    gateway.send(&translation("two", "The secret garden.", "en", &["fr"]), &[]);
-    assert_eq!(gateway.events_of_task("two", 1)[0].kind(), "translation_completed");
+    gateway.send(
+        &translation("two", "The secret garden.", "en", &["fr"]),
+        &[],
+    );
+    assert_eq!(
+        gateway.events_of_task("two", 1)[0].kind(),
+        "translation_completed"
+    );
 }
 
 #[test]
@@ -267,7 +327,10 @@ fn a_poison_job_is_found_and_done_again() {
     let kinds: Vec<&str> = events.iter().map(Event::kind).collect();
     assert_eq!(kinds, ["audio_translation_ready", COMPLETED]);
     let heard = ["stage=\"transcribe\"", "outcome=\"ok\""];
-    assert_eq!(daemon.metric("translator_stage_duration_seconds_count", &heard), 0.0);
+    assert_eq!(
+        daemon.metric("translator_stage_duration_seconds_count", &heard),
+        0.0
+    );
     daemon.wait_published();
     let job = get(&daemon, &format!("/admin/jobs/{id}"));
     assert_eq!(job["state"], "done");
@@ -290,16 +353,25 @@ fn a_job_that_fails_again_tells_it_again() {
     let mut gateway = Gateway::connect(daemon.ports);
     let id = failed_job(&daemon, &mut gateway, "failing");
     let job = get(&daemon, &format!("/admin/jobs/{id}"));
-    assert_eq!((&job["state"], &job["reason"]), (&json!("failed"), &json!("bad_output")));
+    assert_eq!(
+        (&job["state"], &job["reason"]),
+        (&json!("failed"), &json!("bad_output"))
+    );
     // Of those who want it at once, one gets it.
     let answers: Vec<u16> = std::thread::scope(|scope| {
         let ask = || admin(&daemon, "POST", &format!("/admin/jobs/{id}/retry")).0;
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     });
     let granted = answers.iter().filter(|status| **status == 200).count();
     assert!(granted >= 1, "{answers:?}");
-    assert!(answers.iter().all(|status| [200, 409].contains(status)), "{answers:?}");
+    assert!(
+        answers.iter().all(|status| [200, 409].contains(status)),
+        "{answers:?}"
+    );
     for _ in 0..granted {
         let error = gateway.next(ERROR);
         assert_eq!(error.text("messageId"), "message-failing");
@@ -308,7 +380,10 @@ fn a_job_that_fails_again_tells_it_again() {
 
 #[test]
 fn what_is_under_way_is_neither_retried_nor_purged() {
-    let daemon = start(&[("TRANSLATOR_FAULT", "transcribe:pause"), ("MAX_CONCURRENT_JOBS", "1")]);
+    let daemon = start(&[
+        ("TRANSLATOR_FAULT", "transcribe:pause"),
+        ("MAX_CONCURRENT_JOBS", "1"),
+    ]);
     let mut gateway = Gateway::connect(daemon.ports);
     for name in ["running", "waiting"] {
         VoiceMessage::named(name).send(&mut gateway, &["fr"]);
@@ -336,18 +411,27 @@ fn an_event_that_nobody_has_seen_keeps_its_job() {
     let daemon = start(&[]);
     let mut gateway = Gateway::connect(daemon.ports);
     gateway.unsubscribe();
-    gateway.send(&translation("unseen", "Hello my friend.", "en", &["fr"]), &[]);
+    gateway.send(
+        &translation("unseen", "Hello my friend.", "en", &["fr"]),
+        &[],
+    );
     wait_for("end of the job", || {
         let job = admin(&daemon, "GET", "/admin/jobs/1").1;
         (job["state"] == "done").then_some(())
     });
     // Whether the subscription was gone when it was published is up to the network.
     let ledger = rusqlite::Connection::open(daemon.folder().join("data/ledger.sqlite3")).unwrap();
-    ledger.execute("UPDATE events SET state = 'pending'", []).unwrap();
+    ledger
+        .execute("UPDATE events SET state = 'pending'", [])
+        .unwrap();
     let refused = admin(&daemon, "DELETE", "/admin/jobs/1");
     assert_eq!(refused.0, 409);
     assert!(detail(&refused).contains("force=true"), "{refused:?}");
-    let purged = admin(&daemon, "DELETE", "/admin/jobs?state=done&older_than_hours=0");
+    let purged = admin(
+        &daemon,
+        "DELETE",
+        "/admin/jobs?state=done&older_than_hours=0",
+    );
     assert_eq!(purged.1["purged"]["jobs"], 0);
     let purged = admin(&daemon, "DELETE", "/admin/jobs/1?force=true");
     assert_eq!((purged.0, &purged.1["purged"]["jobs"]), (200, &json!(1)));

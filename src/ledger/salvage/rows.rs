@@ -97,7 +97,13 @@ fn carry_tables(from: &Connection, to: &Connection) -> Result<Salvage, LedgerErr
     }
     // Rows of other tables tell of jobs that are not there.
     let mut known = ids(from, "SELECT id FROM jobs INDEXED BY jobs_by_state");
-    for table in ["job_frames", "job_items", "checkpoints", "events", "documents"] {
+    for table in [
+        "job_frames",
+        "job_items",
+        "checkpoints",
+        "events",
+        "documents",
+    ] {
         known.extend(ids(to, &format!("SELECT DISTINCT job_id FROM {table}")));
     }
     jobs.lost.extend(known.difference(&jobs.kept));
@@ -106,11 +112,14 @@ fn carry_tables(from: &Connection, to: &Connection) -> Result<Salvage, LedgerErr
     salvage.lost_rows -= jobs.refused.min(salvage.lost_rows);
     salvage.lost_rows += settle_orphans(to)?;
     // Rows of a version before digests are taken for what they are.
-    let digests_at = column_names(to, "jobs")?.iter().position(|name| name == "digest");
+    let digests_at = column_names(to, "jobs")?
+        .iter()
+        .position(|name| name == "digest");
     if column_names(from, "jobs").is_ok_and(|names| Some(names.len()) <= digests_at) {
         digest::fill(to)?;
     }
-    let count = |query: &str| -> rusqlite::Result<i64> { to.query_row(query, [], |row| row.get(0)) };
+    let count =
+        |query: &str| -> rusqlite::Result<i64> { to.query_row(query, [], |row| row.get(0)) };
     salvage.kept_jobs = jobs.kept.len() as u64;
     let unfinished = "SELECT count(*) FROM jobs WHERE state IN ('accepted', 'running')";
     salvage.unfinished_jobs = count(unfinished)?.unsigned_abs();
@@ -196,7 +205,11 @@ fn carry_table(
     if carrier.outcome.is_whole {
         return Ok(carrier.outcome);
     }
-    let backwards: Vec<String> = table.key.iter().map(|name| format!("{name} DESC")).collect();
+    let backwards: Vec<String> = table
+        .key
+        .iter()
+        .map(|name| format!("{name} DESC"))
+        .collect();
     carrier.read(&format!("{select} ORDER BY {}", backwards.join(", ")), None)?;
     if table.has_rowid {
         let by_id = format!("{select} WHERE id = ?1");
@@ -306,7 +319,9 @@ impl Carrier<'_> {
                 names.join(", ")
             ))?
             .execute(params_from_iter(
-                positions.iter().map(|position| &values[*position] as &dyn ToSql),
+                positions
+                    .iter()
+                    .map(|position| &values[*position] as &dyn ToSql),
             ));
         match inserted {
             Ok(count) => Ok(count > 0),
@@ -391,7 +406,13 @@ fn settle_orphans(to: &Connection) -> Result<u64, LedgerError> {
         [now_unix_ms()],
     )?;
     let mut deleted = 0;
-    for table in ["events", "documents", "job_frames", "job_items", "checkpoints"] {
+    for table in [
+        "events",
+        "documents",
+        "job_frames",
+        "job_items",
+        "checkpoints",
+    ] {
         let orphans = format!("DELETE FROM {table} WHERE job_id NOT IN (SELECT id FROM jobs)");
         deleted += to.execute(&orphans, [])? as u64;
     }

@@ -73,7 +73,10 @@ async fn jobs_are_listed_by_what_they_are_and_page_by_page() {
     assert_eq!(details.summary.reason.as_deref(), Some("no_audio"));
     assert_eq!(details.events[0].key, "error");
     let shown = serde_json::to_string(&details).unwrap();
-    assert!(!shown.contains("secret") && !shown.contains("speech"), "{shown}");
+    assert!(
+        !shown.contains("secret") && !shown.contains("speech"),
+        "{shown}"
+    );
     assert!(ledger.job_details(JobId(99)).await.unwrap().is_none());
 }
 
@@ -102,7 +105,10 @@ async fn a_retried_job_begins_anew_with_what_its_stages_made() {
     assert_eq!((again.state, again.attempts), (JobState::Accepted, 0));
     assert_eq!((again.finished_at_ms, again.is_damaged), (None, false));
     assert_eq!(ledger.checkpoints(job_id).await.unwrap().len(), 1);
-    assert_eq!(ledger.event_keys(job_id).await.unwrap(), HashSet::from(["audio:fr".to_owned()]));
+    assert_eq!(
+        ledger.event_keys(job_id).await.unwrap(),
+        HashSet::from(["audio:fr".to_owned()])
+    );
     assert_eq!(ledger.start_attempt(job_id).await.unwrap(), 1);
     // The new outcome is published, also when it is the same.
     end(&ledger, job_id, Finish::Failed("no_audio"), &["error"]).await;

@@ -9,7 +9,11 @@ fn pages(directory: &TempDir) -> (i64, i64, i64) {
             .pragma_query_value(None, pragma, |row| row.get(0))
             .unwrap()
     };
-    (read("auto_vacuum"), read("page_count"), read("freelist_count"))
+    (
+        read("auto_vacuum"),
+        read("page_count"),
+        read("freelist_count"),
+    )
 }
 
 fn bytes_below(folder: &Path) -> u64 {
@@ -84,7 +88,9 @@ async fn a_database_that_could_not_shrink_is_made_to() {
     // As a tool makes a database, without the mode.
     for (version, step) in (1_i64..).zip(schema::MIGRATIONS) {
         connection.execute_batch(step).unwrap();
-        connection.pragma_update(None, "user_version", version).unwrap();
+        connection
+            .pragma_update(None, "user_version", version)
+            .unwrap();
     }
     drop(connection);
     assert_eq!(pages(&directory).0, 0);
@@ -132,7 +138,12 @@ async fn payloads_on_their_way_are_not_swept() {
     let store = &ledger.store;
     let mut deposit = store.blobs.deposit();
     let blob = deposit.put_all(&[Bytes::from_static(b"audio")]).unwrap();
-    let sweep = || store.blobs.sweep(|sha256| store.is_referenced(sha256)).unwrap();
+    let sweep = || {
+        store
+            .blobs
+            .sweep(|sha256| store.is_referenced(sha256))
+            .unwrap()
+    };
     assert_eq!(sweep(), 0);
     assert_eq!(store.blobs.read(&blob[0]).unwrap(), "audio");
     drop(deposit);
