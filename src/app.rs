@@ -419,8 +419,8 @@ async fn housekeeping(ledger: Ledger, settings: Settings) {
                     blocking(move || delete_older(&folder, age)).await;
                 }
                 match ledger.purge(retention).await {
-                    Ok(purged) if purged.jobs > 0 => {
-                        tracing::info!(jobs = purged.jobs, blobs = purged.blobs, "old jobs deleted");
+                    Ok(purged) if purged.jobs > 0 || purged.blobs > 0 => {
+                        tracing::info!(jobs = purged.jobs, blobs = purged.blobs, "old jobs and payloads of no job deleted");
                     }
                     Ok(_) => {}
                     Err(error) => tracing::warn!(error = %error_chain(&error), "old jobs could not be deleted"),

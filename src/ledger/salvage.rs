@@ -8,6 +8,7 @@
 mod copy;
 mod rows;
 
+use std::error::Error as _;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -55,11 +56,15 @@ pub(super) fn open(
 ) -> Result<(Connection, Option<Salvage>), LedgerError> {
     complete_replacement(database).map_err(|source| io_error(database, source))?;
     let error = match open_trusted(database, has_no_payloads) {
-        Ok(connection) => return Ok((connection, None)),
+        Ok(connection) => {
+            metrics::gauge!(LEDGER_LOST_JOBS).set(0.0);
+            return Ok((connection, None));
+        }
         Err(error) if error.is_corruption() => error,
         Err(error) => return Err(error),
     };
-    tracing::error!(%error, "the ledger is damaged; what can be read of it is kept");
+    let why = error.source().map(ToString::to_string);
+    tracing::error!(why, "the ledger is damaged; what can be read of it is kept");
     let salvage = replace(database)?;
     tracing::error!(
         set_aside = salvage.set_aside,

@@ -63,21 +63,26 @@ impl Original {
     }
 
     /// Opens what was damaged: nothing that is there may be other than it was, and what is not there must
-    /// be told of. Returns how many jobs are lost.
-    async fn check(&self, directory: &TempDir, what: &str) -> u64 {
+    /// be told of. Returns how many jobs are lost, and how many can only be ended.
+    async fn check(&self, directory: &TempDir, what: &str) -> (u64, u64) {
         let ledger = match Ledger::open(directory.path()) {
             Ok(ledger) => ledger,
             // A version that may be that of a later program cannot be told from one.
-            Err(LedgerError::NewerSchema { .. }) => return 0,
+            Err(LedgerError::NewerSchema { .. }) => return (0, 0),
             Err(error) => panic!("{what}: {error:?}"),
         };
-        let mut lost = 0;
+        let (mut lost, mut damaged) = (0, 0);
         for (job_id, key) in &self.jobs {
             let Some(record) = ledger.load(*job_id).await.unwrap() else {
                 lost += 1;
                 continue;
             };
-            if record.is_damaged || record.kind == "lost" {
+            if record.kind == "lost" {
+                lost += 1;
+                continue;
+            }
+            if record.is_damaged {
+                damaged += 1;
                 continue;
             }
             assert_eq!(record.key, *key, "{what}");
@@ -115,7 +120,7 @@ impl Original {
         }
         // It can be worked with.
         accept(&ledger, "after the damage").await;
-        lost
+        (lost, damaged)
     }
 }
 
@@ -128,39 +133,42 @@ fn flip(path: &Path, offset: u64, bit: u8) {
         .unwrap();
 }
 
-async fn flip_bits(original: &Original, file: &str, seed: u64, count: u64, most_lost: u64) {
+/// Flips bits, one at a time. So many cost hardly a job: most lie in what is known anyway, in empty pages, or
+/// in one row.
+async fn flip_bits(original: &Original, file: &str, seed: u64, count: u64) {
     let length = fs::metadata(original.directory.path().join(file))
         .unwrap()
         .len();
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut lost = 0;
+    let (mut lost, mut damaged) = (0, 0);
     for _ in 0..count {
         let (offset, bit) = (random.next_u64() % length, (random.next_u32() % 8) as u8);
         let directory = original.damaged();
         flip(&directory.path().join(file), offset, bit);
         let what = format!("bit {bit} of byte {offset} of {file}");
-        let lost_here = original.check(&directory, &what).await;
-        if lost_here > 0 {
-            eprintln!("{what}: {lost_here} lost");
-        }
-        lost += lost_here;
+        let here = original.check(&directory, &what).await;
+        (lost, damaged) = (lost + here.0, damaged + here.1);
     }
-    assert!(lost <= most_lost, "{file}: {lost} jobs of {count} flips");
+    eprintln!("{file}: {count} flips, {lost} jobs lost, {damaged} to be ended");
+    assert!(
+        lost + damaged <= count / 2,
+        "{file}: {lost} lost, {damaged} damaged"
+    );
 }
 
 #[tokio::test]
 async fn a_flipped_bit_in_the_database_costs_little_and_is_told() {
-    flip_bits(&original(true).await, DATABASE, 1, 120, 40).await;
+    flip_bits(&original(true).await, DATABASE, 1, 120).await;
 }
 
 #[tokio::test]
 async fn a_flipped_bit_in_the_log_costs_little_and_is_told() {
-    flip_bits(&original(false).await, "ledger.sqlite3-wal", 2, 60, 40).await;
+    flip_bits(&original(false).await, "ledger.sqlite3-wal", 2, 60).await;
 }
 
 #[tokio::test]
 async fn a_flipped_bit_beside_a_log_costs_little_and_is_told() {
-    flip_bits(&original(false).await, DATABASE, 3, 60, 40).await;
+    flip_bits(&original(false).await, DATABASE, 3, 60).await;
 }
 
 #[tokio::test]
@@ -189,7 +197,7 @@ async fn a_database_that_ends_early_keeps_its_beginning() {
     // No database at all.
     let directory = original.damaged();
     fs::write(database(&directory), vec![b'x'; 8192]).unwrap();
-    let lost = original.check(&directory, "garbage").await;
+    let (lost, _) = original.check(&directory, "garbage").await;
     assert_eq!(lost, JOBS as u64);
     let aside = salvage::set_aside(directory.path());
     assert!(fs::read(&aside[0]).unwrap() == vec![b'x'; 8192]);
@@ -224,7 +232,7 @@ async fn a_replacement_that_is_killed_goes_on() {
         "of the damaged one",
     )
     .unwrap();
-    assert_eq!(original.check(&directory, "killed").await, 0);
+    assert_eq!(original.check(&directory, "killed").await, (0, 0));
     assert_eq!(salvage::set_aside(directory.path()).len(), 1);
 }
 
