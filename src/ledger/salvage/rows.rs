@@ -112,10 +112,8 @@ fn carry_tables(from: &Connection, to: &Connection) -> Result<Salvage, LedgerErr
     salvage.lost_rows -= jobs.refused.min(salvage.lost_rows);
     salvage.lost_rows += settle_orphans(to)?;
     // Rows of a version before digests are taken for what they are.
-    let digests_at = column_names(to, "jobs")?
-        .iter()
-        .position(|name| name == "digest");
-    if column_names(from, "jobs").is_ok_and(|names| Some(names.len()) <= digests_at) {
+    let has_digests = |names: Vec<String>| names.iter().any(|name| name == "digest");
+    if !column_names(from, "jobs").map_or(true, has_digests) {
         digest::fill(to)?;
     }
     let count =
@@ -182,23 +180,26 @@ fn carry_table(
     jobs: &BTreeSet<i64>,
     events: &BTreeSet<i64>,
 ) -> Result<Outcome, LedgerError> {
-    // Columns are only ever appended: the names of the damaged table do not matter, but their number.
+    // The definitions were mended, so the names are those of the version that wrote the database.
     let names = column_names(from, &table.name).unwrap_or_default();
-    let count = names.len().min(table.columns.len());
-    if count == 0 {
+    let columns: Vec<&Column> = table
+        .columns
+        .iter()
+        .filter(|column| names.contains(&column.name))
+        .collect();
+    if columns.is_empty() {
         return Ok(Outcome::default());
     }
-    let quoted: Vec<String> = names[..count].iter().map(|name| quote(name)).collect();
     let select = format!(
         "SELECT {} FROM {} NOT INDEXED",
-        quoted.join(", "),
+        listed(&columns),
         table.name
     );
     let mut carrier = Carrier {
         from,
         to,
         table,
-        columns: &table.columns[..count],
+        columns: &columns,
         outcome: Outcome::default(),
     };
     carrier.outcome.is_whole = carrier.read(&select, None)?;
@@ -238,7 +239,7 @@ struct Carrier<'a> {
     to: &'a Connection,
     table: &'a Table,
     /// Those that the damaged table has, too.
-    columns: &'a [Column],
+    columns: &'a [&'a Column],
     outcome: Outcome,
 }
 
@@ -361,8 +362,9 @@ fn column_names(from: &Connection, table: &str) -> rusqlite::Result<Vec<String>>
         .collect()
 }
 
-fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+fn listed(columns: &[&Column]) -> String {
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    names.join(", ")
 }
 
 /// A value that the column can hold: the one that is there, or what is nearest to it.

@@ -105,3 +105,37 @@ fn a_later_version_is_refused_and_left_alone() {
         assert_eq!((salvage.unfinished_jobs, salvage.pending_events), (1, 1));
     }
 }
+
+#[tokio::test]
+async fn a_damaged_database_of_an_earlier_version_is_carried_over_too() {
+    for version in 1..schema::MIGRATIONS.len() {
+        let directory = of_version(version);
+        let database = directory.path().join(DATABASE);
+        // An index that is not of its table.
+        let mut bytes = fs::read(&database).unwrap();
+        let root: u32 = Connection::open(&database)
+            .unwrap()
+            .query_row(
+                "SELECT rootpage FROM sqlite_schema WHERE name = 'jobs_by_state'",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        let page = (root as usize - 1) * 4096;
+        bytes[page..page + 4096].fill(0xa5);
+        fs::write(&database, bytes).unwrap();
+        let ledger = Ledger::open(directory.path()).unwrap();
+        let salvage = ledger.salvaged().unwrap();
+        assert_eq!((salvage.kept_jobs, salvage.lost_jobs), (2, Some(0)));
+        let waiting = ledger.load(JobId(1)).await.unwrap().unwrap();
+        assert!(!waiting.is_damaged, "version {version}");
+        assert_eq!(ledger.checkpoints(JobId(1)).await.unwrap().len(), 1);
+        let events = ledger.pending_events_blocking(10).unwrap();
+        let frames = ledger.event_frames_blocking(events[0].id).unwrap();
+        assert_eq!(frames, ["{}"]);
+        assert_eq!(
+            ledger.pending_documents(10, i64::MAX).await.unwrap().len(),
+            1
+        );
+    }
+}
