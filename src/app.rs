@@ -84,6 +84,11 @@ pub enum AppError {
     /// A part without which the daemon is useless has panicked.
     #[error("the {0} crashed; start the daemon again, it goes on where it stood")]
     Crashed(&'static str),
+    /// The ledger cannot be trusted any more.
+    #[error(
+        "the ledger turned out to be damaged; start the daemon again, it keeps what can be read"
+    )]
+    LedgerDamaged,
     /// The device that is asked for cannot be used.
     #[error("the device cannot be used")]
     Device(#[source] OnnxError),
@@ -238,7 +243,16 @@ pub async fn serve(
         pipeline: Arc::clone(&core.pipeline),
         scheduler: Arc::clone(&scheduler),
     };
-    let router = http::router(Arc::clone(&core.health), metrics, voices);
+    let admin = http::AdminState {
+        ledger: ledger.clone(),
+        scheduler: Arc::clone(&scheduler),
+        token: settings
+            .http
+            .admin_token
+            .as_ref()
+            .map(|token| http::AdminToken::new(token.expose())),
+    };
+    let router = http::router(Arc::clone(&core.health), metrics, voices, admin);
     tasks.spawn(serve_http(http_listener, router, stopping.clone()));
     let settlement = outbox::settle::run(ledger.clone(), core.store.clone());
     tasks.spawn(until_stopped(settlement, stopping.clone()));
@@ -314,13 +328,14 @@ pub async fn serve(
 
     let crashed = tokio::select! {
         () = stop => None,
-        _ = &mut jobs => Some("scheduler"),
-        () = ended(|| !intake.is_running()) => Some("intake"),
-        () = ended(|| !publisher.is_running()) => Some("publisher"),
+        _ = &mut jobs => Some(AppError::Crashed("scheduler")),
+        () = ended(|| !intake.is_running()) => Some(AppError::Crashed("intake")),
+        () = ended(|| !publisher.is_running()) => Some(AppError::Crashed("publisher")),
+        () = ended(|| ledger.is_corrupt()) => Some(AppError::LedgerDamaged),
     };
-    if let Some(part) = crashed {
+    if let Some(error) = crashed {
         // Everything that was accepted is in the ledger: the next start goes on with it.
-        return Err(AppError::Crashed(part));
+        return Err(error);
     }
     tracing::info!("stopping: no more requests are taken");
     core.health.set_draining();
@@ -428,8 +443,8 @@ async fn housekeeping(ledger: Ledger, settings: Settings) {
                     blocking(move || delete_older(&folder, age)).await;
                 }
                 match ledger.purge(retention).await {
-                    Ok(purged) if purged.jobs > 0 => {
-                        tracing::info!(jobs = purged.jobs, blobs = purged.blobs, "old jobs deleted");
+                    Ok(purged) if purged.jobs > 0 || purged.blobs > 0 => {
+                        tracing::info!(jobs = purged.jobs, blobs = purged.blobs, "old jobs and payloads of no job deleted");
                     }
                     Ok(_) => {}
                     Err(error) => tracing::warn!(error = %error_chain(&error), "old jobs could not be deleted"),

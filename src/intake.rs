@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::engine::error_chain;
 use crate::error::{ErrorCode, Reason, Stage};
-use crate::ledger::{Accepted, Ledger, NewJob};
+use crate::ledger::{Accepted, Ledger, LedgerError, NewJob};
 use crate::observe::metrics::{JOBS_ACCEPTED, REQUESTS_REJECTED};
 use crate::outbox::Outbox;
 use crate::pipeline::{JobFailure, items, outgoing_event, voice_api};
@@ -155,59 +155,90 @@ impl Receiver {
         (lane.needs_audio() && !self.audio_enabled).then_some("audio")
     }
 
-    /// Keeps the candidates; holds the thread, and with it the senders, while the ledger refuses.
+    /// Keeps the candidates, and tells those that are refused.
     fn accept(&self, candidates: Vec<Candidate<'_>>) {
-        let answers = loop {
+        match self.keep(&candidates) {
+            None => tracing::error!(
+                requests = candidates.len(),
+                "requests are lost: the daemon stops"
+            ),
+            Some(Ok(answers)) => {
+                for (candidate, answer) in candidates.into_iter().zip(answers) {
+                    self.settle(candidate, answer);
+                }
+                // Some answers are stored together with their jobs.
+                self.outbox.wake();
+            }
+            // One of them must not keep the others out.
+            Some(Err(_)) if candidates.len() > 1 => {
+                for candidate in candidates {
+                    self.accept(vec![candidate]);
+                }
+            }
+            Some(Err(error)) => {
+                tracing::error!(error = %error_chain(&error), "a request cannot be kept");
+                let failure = JobFailure::new(
+                    Stage::Intake,
+                    ErrorCode::ProcessingFailed,
+                    Reason::Internal,
+                    "the request could not be stored",
+                );
+                for candidate in candidates {
+                    self.refuse(&candidate.request, &candidate.task_id, &failure);
+                }
+            }
+        }
+    }
+
+    /// Puts candidates into the ledger. Holds the thread, and with it the senders, while the disk refuses;
+    /// `None` when the daemon stops meanwhile.
+    fn keep(&self, candidates: &[Candidate<'_>]) -> Option<Result<Vec<Accepted>, LedgerError>> {
+        loop {
             let jobs = candidates.iter().map(Candidate::job).collect();
             match self.ledger.accept_blocking(jobs) {
-                Ok(answers) => break answers,
                 // Of the disk the storage tells, once.
                 Err(error) if self.ledger.note_storage(&error) => {}
-                Err(error) => {
+                Err(error) if error.is_environmental() => {
                     tracing::error!(
                         error = %error_chain(&error),
                         requests = candidates.len(),
                         "requests cannot be kept, intake waits"
                     );
                 }
+                kept => return Some(kept),
             }
             if self.stopping.load(Ordering::Relaxed) {
-                tracing::error!(
-                    requests = candidates.len(),
-                    "requests are lost: the daemon stops"
-                );
-                return;
+                return None;
             }
             std::thread::sleep(LEDGER_RETRY_PAUSE);
-        };
-        for (candidate, answer) in candidates.into_iter().zip(answers) {
-            match answer {
-                Accepted::New(job_id) => {
-                    metrics::counter!(JOBS_ACCEPTED, "kind" => candidate.request.kind().as_str())
-                        .increment(1);
-                    if let Some(place) = candidate.place {
-                        place.enqueue(job_id);
-                    }
-                }
-                Accepted::Duplicate { job_id, state } if state.is_finished() => {
-                    tracing::info!(job.id = job_id.0, "request repeats a finished job");
-                }
-                Accepted::Duplicate { job_id, .. } => {
-                    tracing::info!(job.id = job_id.0, "request repeats a job in progress");
-                }
-                Accepted::Refused => {
-                    let failure = JobFailure::new(
-                        Stage::Intake,
-                        ErrorCode::ProcessingFailed,
-                        Reason::Overloaded,
-                        POOL_FULL,
-                    );
-                    self.refuse(&candidate.request, &candidate.task_id, &failure);
+        }
+    }
+
+    fn settle(&self, candidate: Candidate<'_>, answer: Accepted) {
+        match answer {
+            Accepted::New(job_id) => {
+                metrics::counter!(JOBS_ACCEPTED, "kind" => candidate.request.kind().as_str())
+                    .increment(1);
+                if let Some(place) = candidate.place {
+                    place.enqueue(job_id);
                 }
             }
+            Accepted::Duplicate { job_id, state } if state.is_finished() => {
+                tracing::info!(job.id = job_id.0, "request repeats a finished job");
+            }
+            Accepted::Duplicate { job_id, .. } => {
+                tracing::info!(job.id = job_id.0, "request repeats a job in progress");
+            }
+            Accepted::Refused => {
+                let failure = JobFailure::new(
+                    Stage::Intake,
+                    ErrorCode::ProcessingFailed,
+                    Reason::Overloaded,
+                    POOL_FULL,
+                );
+                self.refuse(&candidate.request, &candidate.task_id, &failure);
+            }
         }
-        // Some answers are stored together with their jobs.
-        self.outbox.wake();
     }
 
     fn reject(&self, error: &RequestError) {

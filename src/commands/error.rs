@@ -74,6 +74,17 @@ pub enum CommandError {
         #[source]
         source: Box<ureq::Error>,
     },
+    /// Jobs are shown to operators only.
+    #[error(
+        "there is no admin token: set http.admin_token (TRANSLATOR_ADMIN_TOKEN) for the daemon and for this command"
+    )]
+    NoAdminToken,
+    /// No job has that id or task id.
+    #[error("there is no job {0}")]
+    NoJob(String),
+    /// Several jobs have that task id.
+    #[error("several jobs are of that task, name one by its id: {0}")]
+    SeveralJobs(String),
     /// The daemon answers that it did not do it.
     #[error("the daemon at {url} answers {status}: {detail}")]
     Refused {

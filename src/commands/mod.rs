@@ -6,6 +6,7 @@
 //! | `submit` | a client that talks to a daemon as the gateway does |
 //! | `process` | one recording without a daemon |
 //! | `voices` | the voices that a running daemon keeps |
+//! | `jobs` | what a daemon has to do, has done and could not do |
 //! | `models` | what is installed, whether it is intact, a manifest for a folder of models |
 //! | `doctor` | what would keep the daemon from working |
 //! | `check_config` | the settings in force |
@@ -15,15 +16,18 @@
 //! | `request` | requests as the gateway writes them |
 //! | `answer` | events as people read them, and the files they bring |
 //! | `client` | the sockets of a client |
+//! | `daemon` | the HTTP side of a daemon |
 
 mod answer;
 mod check_config;
 mod client;
+mod daemon;
 mod decode_worker;
 mod demo;
 mod doctor;
 mod error;
 mod healthcheck;
+mod jobs;
 mod models;
 mod process;
 mod request;
@@ -80,6 +84,9 @@ enum Command {
     /// List, show, remake or delete the voices that a daemon keeps
     #[command(subcommand)]
     Voices(voices::VoicesCommand),
+    /// List, show, retry or purge the jobs of a daemon
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
     /// List, check or register models
     #[command(subcommand)]
     Models(models::ModelsCommand),
@@ -108,6 +115,9 @@ pub fn run(cli: Cli) -> ExitCode {
         }
         Command::Voices(command) => {
             load(config).and_then(|loaded| voices::run(&loaded.settings, command))
+        }
+        Command::Jobs(command) => {
+            load(config).and_then(|loaded| jobs::run(&loaded.settings, command))
         }
         Command::Models(command) => {
             load(config).and_then(|loaded| models::run(&loaded.settings, command))

@@ -1,16 +1,14 @@
 //! `voices`: the voices that a running daemon keeps.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::answer::{printable, seconds};
-use super::healthcheck::local_url;
+use super::daemon::Daemon;
 use super::models::say_json;
 use super::{CommandError, say};
 use crate::config::Settings;
@@ -18,9 +16,6 @@ use crate::pipeline::Deleted;
 
 /// Voices that are asked for at once.
 const PAGE: usize = 1000;
-
-/// For an answer: a voice that is made anew waits for its turn behind recordings.
-const TIMEOUT: Duration = Duration::from_secs(150);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -90,19 +85,21 @@ struct DeletedUser {
 
 pub(super) fn run(settings: &Settings, command: VoicesCommand) -> Result<ExitCode, CommandError> {
     match command {
-        VoicesCommand::List(output) => list(&Daemon::of(settings, &output), output.json)?,
+        VoicesCommand::List(output) => {
+            list(&Daemon::at(settings, output.url.as_deref()), output.json)?
+        }
         VoicesCommand::Show(of) => {
-            let daemon = Daemon::of(settings, &of.output);
+            let daemon = Daemon::at(settings, of.output.url.as_deref());
             let voice = daemon.get(&path_of(&of.user_id))?;
             show(&daemon, voice, of.output.json)?;
         }
         VoicesCommand::Recalibrate(of) => {
-            let daemon = Daemon::of(settings, &of.output);
+            let daemon = Daemon::at(settings, of.output.url.as_deref());
             let voice = daemon.post(&format!("{}/recalibrate", path_of(&of.user_id)))?;
             show(&daemon, voice, of.output.json)?;
         }
         VoicesCommand::Delete(of) => {
-            let daemon = Daemon::of(settings, &of.output);
+            let daemon = Daemon::at(settings, of.output.url.as_deref());
             let deleted = daemon.delete(&path_of(&of.user_id))?;
             tell_deleted(&daemon, deleted, of.output.json)?;
         }
@@ -201,79 +198,6 @@ fn tell_deleted(daemon: &Daemon, answer: Value, json: bool) -> Result<(), Comman
         ));
     }
     Ok(())
-}
-
-/// A daemon's HTTP side.
-struct Daemon {
-    url: String,
-    agent: ureq::Agent,
-}
-
-impl Daemon {
-    fn of(settings: &Settings, output: &Output) -> Self {
-        let url = output
-            .url
-            .clone()
-            .unwrap_or_else(|| local_url(&settings.http, ""));
-        Self {
-            url: url.trim_end_matches('/').to_owned(),
-            agent: ureq::Agent::config_builder()
-                .timeout_global(Some(TIMEOUT))
-                .http_status_as_error(false)
-                // The daemon is on this machine or network: a proxy of the environment has no
-                // business here.
-                .proxy(None)
-                .build()
-                .new_agent(),
-        }
-    }
-
-    fn get(&self, path: &str) -> Result<Value, CommandError> {
-        self.answer(self.agent.get(self.at(path)).call())
-    }
-
-    fn post(&self, path: &str) -> Result<Value, CommandError> {
-        self.answer(self.agent.post(self.at(path)).send_empty())
-    }
-
-    fn delete(&self, path: &str) -> Result<Value, CommandError> {
-        self.answer(self.agent.delete(self.at(path)).call())
-    }
-
-    fn at(&self, path: &str) -> String {
-        format!("{}{path}", self.url)
-    }
-
-    fn answer(
-        &self,
-        response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<Value, CommandError> {
-        let mut response = response.map_err(|source| CommandError::NoHttp {
-            url: self.url.clone(),
-            source: Box::new(source),
-        })?;
-        let status = response.status();
-        let body = response.body_mut().read_to_string();
-        let body: Option<Value> = body.ok().and_then(|body| serde_json::from_str(&body).ok());
-        match body {
-            Some(body) if status.is_success() => Ok(body),
-            body => Err(CommandError::Refused {
-                url: self.url.clone(),
-                status: status.as_u16(),
-                detail: body
-                    .and_then(|body| Some(printable(body.get("detail")?.as_str()?)))
-                    .unwrap_or_else(|| "no explanation".to_owned()),
-            }),
-        }
-    }
-
-    fn read<T: DeserializeOwned>(&self, value: Value) -> Result<T, CommandError> {
-        serde_json::from_value(value).map_err(|_| CommandError::Refused {
-            url: self.url.clone(),
-            status: 200,
-            detail: "the answer cannot be read; are daemon and client of one version?".to_owned(),
-        })
-    }
 }
 
 #[cfg(test)]

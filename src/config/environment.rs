@@ -5,7 +5,7 @@ use std::fmt;
 use config::{Value, ValueKind};
 use ipnet::IpNet;
 
-use super::ConnectionUrl;
+use super::mongo::is_mongodb;
 
 /// How the text of a variable is read.
 enum Kind {
@@ -59,6 +59,7 @@ const VARIABLES: &[(&str, &str, Kind)] = &[
     ("TRANSLATOR_ZMQ_PUB_PORT", "zmq.pub_port", PORT),
     ("TRANSLATOR_REPUBLISH_SECS", "outbox.republish_secs", Kind::Numbers),
     ("TRANSLATOR_HTTP_BIND_ADDRESS", "http.bind_address", Kind::Text),
+    ("TRANSLATOR_ADMIN_TOKEN", "http.admin_token", Kind::Text),
     ("FASTAPI_PORT", "http.port", PORT),
     ("HTTP_PORT", "http.port", PORT),
     ("TRANSLATION_CACHE_TTL", "cache.max_age_secs", Kind::Number(0, 31_536_000)),
@@ -225,7 +226,7 @@ impl Kind {
                     ValueKind::Nil
                 }
             }),
-            Self::MongoUrl => ConnectionUrl::is_mongodb(text).then(|| text.into()),
+            Self::MongoUrl => is_mongodb(text).then(|| text.into()),
         }
     }
 }

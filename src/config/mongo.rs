@@ -1,15 +1,13 @@
-use std::fmt;
+use serde::{Deserialize, Serialize};
 
-use serde::{Deserialize, Serialize, Serializer};
-
-use super::Problems;
+use super::{Problems, Secret};
 
 /// The database.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct MongoSettings {
     /// Where it is; `None` for no database.
-    pub url: Option<ConnectionUrl>,
+    pub url: Option<Secret>,
     /// Which documents are written.
     pub write: MongoWrite,
     /// Whether ids that are no ObjectIds are stored as strings.
@@ -28,41 +26,14 @@ pub enum MongoWrite {
     None,
 }
 
-/// Address of a database, most often with a password: never shown.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct ConnectionUrl(String);
-
-impl ConnectionUrl {
-    /// The address, for connecting only.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// Tells whether `url` is a MongoDB address; old set-ups name other databases in the same variable.
-    pub(super) fn is_mongodb(url: &str) -> bool {
-        url.starts_with("mongodb://") || url.starts_with("mongodb+srv://")
-    }
-}
-
-impl fmt::Debug for ConnectionUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(set)")
-    }
-}
-
-impl Serialize for ConnectionUrl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("(set)")
-    }
+/// Tells whether `url` is a MongoDB address; old set-ups name other databases in the same variable.
+pub(super) fn is_mongodb(url: &str) -> bool {
+    url.starts_with("mongodb://") || url.starts_with("mongodb+srv://")
 }
 
 impl MongoSettings {
     pub(super) fn validate(&self, problems: &mut Problems) {
-        let is_mongodb = self
-            .url
-            .as_ref()
-            .is_none_or(|url| ConnectionUrl::is_mongodb(url.expose()));
+        let is_mongodb = self.url.as_ref().is_none_or(|url| is_mongodb(url.expose()));
         problems.require(
             is_mongodb,
             "mongo.url",

@@ -6,6 +6,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::engine::error_chain;
+use crate::ledger::LedgerError;
+use crate::scheduler::SubmitError;
+use crate::storage::{Storage, StorageFault};
 
 /// When a client may try again that found all places taken.
 const RETRY_AFTER_SECONDS: &str = "5";
@@ -30,10 +33,59 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "Too much is waiting")
     }
 
+    /// The disk takes nothing, and so do we.
+    fn insufficient_storage(fault: StorageFault) -> Self {
+        let detail = format!("The disk is {fault}, nothing is taken in");
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, detail)
+    }
+
     /// Our fault: the log tells more than the client is told.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = %error_chain(error), "http request failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error")
+    }
+}
+
+/// Refuses what would start work while the disk takes nothing.
+///
+/// # Errors
+/// It takes nothing.
+pub fn require_writable(storage: &Storage) -> Result<(), ApiError> {
+    match storage.fault() {
+        None => Ok(()),
+        Some(fault) => Err(ApiError::insufficient_storage(fault)),
+    }
+}
+
+impl From<LedgerError> for ApiError {
+    fn from(error: LedgerError) -> Self {
+        if let Some(fault) = error.storage_fault() {
+            return Self::insufficient_storage(fault);
+        }
+        match &error {
+            LedgerError::UnknownJob(_) => Self::new(StatusCode::NOT_FOUND, "Job not found"),
+            LedgerError::WrongState { state, .. } => Self::new(
+                StatusCode::CONFLICT,
+                format!("The job is {}", state.as_str()),
+            ),
+            LedgerError::Unpublished(_) => Self::new(
+                StatusCode::CONFLICT,
+                "An event of the job is not published yet; force=true deletes it all the same",
+            ),
+            _ => Self::internal(&error),
+        }
+    }
+}
+
+impl From<SubmitError> for ApiError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::LaneFull(full) => {
+                tracing::warn!(error = %full, "http request refused");
+                Self::overloaded()
+            }
+            SubmitError::Ledger(error) => error.into(),
+        }
     }
 }
 

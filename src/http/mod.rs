@@ -1,5 +1,7 @@
-//! HTTP: probes and metrics (`/live`, `/health`, `/ready`, `/metrics`), and the voices that are kept.
+//! HTTP: probes and metrics (`/live`, `/health`, `/ready`, `/metrics`), the voices that are kept, and jobs
+//! for operators.
 
+mod admin;
 mod error;
 mod voices;
 
@@ -16,11 +18,13 @@ use time::OffsetDateTime;
 
 use crate::domain::timestamp;
 use crate::engine::EngineStatus;
+use crate::ledger::Ledger;
 use crate::observe::Health;
 use crate::observe::health::{BreakerState, DatabaseStatus};
 use crate::observe::metrics::ENGINE_READY;
-use crate::storage::{Storage, StorageFault};
+use crate::storage::StorageFault;
 
+pub use admin::{AdminState, AdminToken};
 pub use voices::VoiceState;
 
 const SERVICE: &str = "meeshy-translator";
@@ -29,13 +33,18 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(Clone)]
 struct AppState {
     health: Arc<Health>,
-    storage: Arc<Storage>,
     metrics: PrometheusHandle,
+    ledger: Ledger,
 }
 
 /// All routes.
-pub fn router(health: Arc<Health>, metrics: PrometheusHandle, voices: VoiceState) -> Router {
-    let storage = Arc::clone(voices.pipeline.ledger.storage());
+pub fn router(
+    health: Arc<Health>,
+    metrics: PrometheusHandle,
+    voices: VoiceState,
+    admin: AdminState,
+) -> Router {
+    let ledger = admin.ledger.clone();
     Router::new()
         .route("/live", get(live))
         .route("/health", get(health_report))
@@ -43,10 +52,11 @@ pub fn router(health: Arc<Health>, metrics: PrometheusHandle, voices: VoiceState
         .route("/metrics", get(render_metrics))
         .with_state(AppState {
             health,
-            storage,
             metrics,
+            ledger,
         })
         .merge(voices::routes(voices))
+        .merge(admin::routes(admin))
 }
 
 async fn live(State(state): State<AppState>) -> Json<Value> {
@@ -91,10 +101,15 @@ async fn health_report(State(state): State<AppState>) -> Json<Value> {
         DatabaseStatus::Connected => "connected",
         DatabaseStatus::Unreachable => "unreachable",
     };
-    let storage = state.storage.fault();
+    let storage = state.ledger.storage().fault();
+    let salvage = state.ledger.salvaged();
+    let is_degraded = failed
+        || storage.is_some()
+        || salvage.is_some()
+        || health.database() == DatabaseStatus::Unreachable;
     let status = if !sockets_ready {
         "unhealthy"
-    } else if failed || storage.is_some() || health.database() == DatabaseStatus::Unreachable {
+    } else if is_degraded {
         "degraded"
     } else {
         "healthy"
@@ -113,6 +128,12 @@ async fn health_report(State(state): State<AppState>) -> Json<Value> {
             "storage": storage.map_or("ok", StorageFault::as_str),
             "zmq_server": if sockets_ready { "running" } else { "stopped" },
             "translation_models": engines,
+            "ledger": {
+                "status": if salvage.is_some() { "salvaged" } else { "intact" },
+                // What a damaged ledger has lost is told until the next start.
+                "salvage": salvage,
+                "set_aside": state.ledger.set_aside(),
+            },
         },
         "summary": {
             "database_connected": health.database() == DatabaseStatus::Connected,

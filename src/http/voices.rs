@@ -12,13 +12,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::error::ApiError;
+use super::error::{ApiError, require_writable};
 use crate::domain::timestamp;
-use crate::engine::error_chain;
 use crate::error::Reason;
 use crate::ledger::{JobRecord, JobState};
 use crate::pipeline::{Deleted, Pipeline, VoiceTask, VoiceTaskKind};
-use crate::scheduler::{Lane, Scheduler, SubmitError, ended};
+use crate::scheduler::{Lane, Scheduler, ended};
 use crate::voices::VoiceMetadata;
 
 /// Longest user id, as in requests over ZeroMQ.
@@ -129,8 +128,7 @@ async fn delete(
         return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, detail));
     }
     let deleted = Deleted::by(&state.pipeline.ledger, job.id).await;
-    let deleted = deleted.map_err(|error| ApiError::internal(&error))?;
-    let deleted = deleted.unwrap_or_default();
+    let deleted = deleted?.unwrap_or_default();
     if deleted.is_nothing() {
         return Err(not_found());
     }
@@ -149,22 +147,13 @@ async fn finished(state: &VoiceState, task: VoiceTask) -> Result<Option<JobRecor
         VoiceTaskKind::Delete => Lane::Query,
     };
     let ledger = &state.pipeline.ledger;
-    if let Some(fault) = ledger.storage().fault() {
-        let detail = format!("The disk is {fault}, nothing is taken in");
-        return Err(ApiError::new(StatusCode::INSUFFICIENT_STORAGE, detail));
-    }
+    require_writable(ledger.storage())?;
     let submitted = state
         .scheduler
         .submit(ledger, lane, task.job(lane.as_str()));
-    let job_id = submitted.await.map_err(|error| match error {
-        SubmitError::LaneFull(_) => {
-            tracing::warn!(error = %error_chain(&error), "voice task refused");
-            ApiError::overloaded()
-        }
-        SubmitError::Ledger(error) => ApiError::internal(&error),
-    })?;
+    let job_id = submitted.await?;
     match tokio::time::timeout(PATIENCE, ended(ledger, job_id)).await {
-        Ok(ended) => ended.map_err(|error| ApiError::internal(&error)),
+        Ok(ended) => Ok(ended?),
         Err(_) => {
             let detail = "It takes longer and goes on";
             Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, detail))

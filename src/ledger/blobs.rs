@@ -1,11 +1,10 @@
 //! Payloads as files that are named by the hash of their bytes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use rusqlite::Row;
@@ -27,23 +26,30 @@ pub struct BlobRef {
 /// The directory of payloads: `<root>/ab/abcdef…`.
 pub(super) struct BlobStore {
     root: PathBuf,
-    /// Writers share it; the sweep holds it alone while it decides on a file, so that a payload
-    /// that is stored again at that moment is not deleted.
+    /// Writers share it; whoever deletes holds it alone while it decides on a file, so that a payload
+    /// that is stored again at that moment stays.
     sweep: RwLock<()>,
+    /// Payloads whose rows are not committed yet, with how many callers are about to do so.
+    deposited: Mutex<HashMap<String, usize>>,
 }
 
-impl BlobStore {
-    pub(super) fn open(root: PathBuf) -> Result<Self, LedgerError> {
-        fs::create_dir_all(&root).map_err(|source| at(&root, source))?;
-        Ok(Self {
-            root,
-            sweep: RwLock::new(()),
-        })
+/// Payloads on their way into the ledger: nobody deletes them while this lives, which is to be until the
+/// rows that refer to them are committed.
+pub(super) struct Deposit<'a> {
+    store: &'a BlobStore,
+    hashes: Vec<String>,
+}
+
+impl Deposit<'_> {
+    /// Stores a payload, if there is one, as [`put_all`](Self::put_all) does.
+    pub(super) fn put(&mut self, payload: Option<Bytes>) -> Result<Option<BlobRef>, LedgerError> {
+        Ok(self.put_all(payload.as_slice())?.pop())
     }
 
     /// Stores payloads durably; equal bytes are stored once.
-    pub(super) fn put_all(&self, payloads: &[Bytes]) -> Result<Vec<BlobRef>, LedgerError> {
-        let _shared = self.sweep.read().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn put_all(&mut self, payloads: &[Bytes]) -> Result<Vec<BlobRef>, LedgerError> {
+        let store = self.store;
+        let _shared = store.sweep.read().unwrap_or_else(PoisonError::into_inner);
         let mut touched = BTreeSet::new();
         let mut refs = Vec::with_capacity(payloads.len());
         for payload in payloads {
@@ -51,10 +57,13 @@ impl BlobStore {
                 sha256: sha256_hex(payload),
                 size_bytes: payload.len() as u64,
             };
-            let path = self.path(&blob);
-            let directory = path.parent().unwrap_or(&self.root).to_owned();
-            if !refresh(&path, blob.size_bytes) {
-                self.write(&path, &directory, payload)
+            *store.deposits().entry(blob.sha256.clone()).or_default() += 1;
+            self.hashes.push(blob.sha256.clone());
+            let path = store.path(&blob);
+            let directory = path.parent().unwrap_or(&store.root).to_owned();
+            if !holds(&path, payload) {
+                store
+                    .write(&path, &directory, payload)
                     .map_err(|source| at(&path, source))?;
             }
             // Also for a payload that was there: who put it there may not have synced yet.
@@ -65,6 +74,50 @@ impl BlobStore {
             sync_directory(directory).map_err(|source| at(directory, source))?;
         }
         Ok(refs)
+    }
+}
+
+impl Drop for Deposit<'_> {
+    fn drop(&mut self) {
+        let mut deposits = self.store.deposits();
+        for hash in &self.hashes {
+            if let Some(count) = deposits.get_mut(hash) {
+                *count -= 1;
+                if *count == 0 {
+                    deposits.remove(hash);
+                }
+            }
+        }
+    }
+}
+
+impl BlobStore {
+    pub(super) fn open(root: PathBuf) -> Result<Self, LedgerError> {
+        fs::create_dir_all(&root).map_err(|source| at(&root, source))?;
+        Ok(Self {
+            root,
+            sweep: RwLock::new(()),
+            deposited: Mutex::default(),
+        })
+    }
+
+    /// Begins to store payloads.
+    pub(super) fn deposit(&self) -> Deposit<'_> {
+        Deposit {
+            store: self,
+            hashes: Vec::new(),
+        }
+    }
+
+    /// True while no payload was ever stored.
+    pub(super) fn is_empty(&self) -> bool {
+        fs::read_dir(&self.root).is_ok_and(|mut entries| entries.next().is_none())
+    }
+
+    fn deposits(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.deposited
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, path: &Path, directory: &Path, payload: &[u8]) -> io::Result<()> {
@@ -100,12 +153,10 @@ impl BlobStore {
         Ok(bytes.into())
     }
 
-    /// Deletes files that are older than `grace` and that `is_referenced` does not know.
-    ///
-    /// The grace covers payloads whose row is not committed yet, and what a crash left half-written.
+    /// Deletes what `is_referenced` does not know: payloads without a row, and what a killed process has
+    /// left half-written.
     pub(super) fn sweep(
         &self,
-        grace: Duration,
         is_referenced: impl Fn(&str) -> Result<bool, LedgerError>,
     ) -> Result<u64, LedgerError> {
         let mut deleted = 0;
@@ -114,18 +165,40 @@ impl BlobStore {
                 continue;
             }
             for path in entries(&shard)? {
-                let _alone = self.sweep.write().unwrap_or_else(PoisonError::into_inner);
-                let name = path
-                    .file_name()
-                    .and_then(|name| name.to_str())
-                    .unwrap_or("");
-                if age(&path) >= grace && !is_referenced(name)? {
-                    fs::remove_file(&path).map_err(|source| at(&path, source))?;
-                    deleted += 1;
-                }
+                deleted += u64::from(self.delete_orphan(&path, &is_referenced)?);
             }
         }
         Ok(deleted)
+    }
+
+    /// Deletes a payload at once, unless a row refers to it.
+    pub(super) fn delete(
+        &self,
+        blob: &BlobRef,
+        is_referenced: impl Fn(&str) -> Result<bool, LedgerError>,
+    ) -> Result<bool, LedgerError> {
+        self.delete_orphan(&self.path(blob), &is_referenced)
+    }
+
+    fn delete_orphan(
+        &self,
+        path: &Path,
+        is_referenced: &impl Fn(&str) -> Result<bool, LedgerError>,
+    ) -> Result<bool, LedgerError> {
+        let _alone = self.sweep.write().unwrap_or_else(PoisonError::into_inner);
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or("");
+        if self.deposits().contains_key(name) || is_referenced(name)? {
+            return Ok(false);
+        }
+        match fs::remove_file(path) {
+            Ok(()) => Ok(true),
+            // A half-written file has got its name since the folder was read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(at(path, source)),
+        }
     }
 
     fn path(&self, blob: &BlobRef) -> PathBuf {
@@ -134,21 +207,12 @@ impl BlobStore {
     }
 }
 
-/// True when the payload is there already; makes it young again, so that no sweep takes it.
-///
-/// A file of another length is what a failing disk left: it is written again.
-fn refresh(path: &Path, size_bytes: u64) -> bool {
-    let Ok(file) = File::options().write(true).open(path) else {
-        return false;
-    };
-    let is_whole = file.metadata().is_ok_and(|found| found.len() == size_bytes);
-    is_whole && file.set_modified(SystemTime::now()).is_ok()
-}
-
-fn age(path: &Path) -> Duration {
-    let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
-    // A time in the future counts as new.
-    modified.map_or(Duration::ZERO, |at| at.elapsed().unwrap_or_default())
+/// True when the payload is there already; a file with other bytes, as a failing disk leaves it, is
+/// written again.
+fn holds(path: &Path, payload: &[u8]) -> bool {
+    let is_as_long = fs::metadata(path)
+        .is_ok_and(|found| found.is_file() && found.len() == payload.len() as u64);
+    is_as_long && fs::read(path).is_ok_and(|found| found == payload)
 }
 
 fn entries(directory: &Path) -> Result<Vec<PathBuf>, LedgerError> {

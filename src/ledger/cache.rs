@@ -1,10 +1,13 @@
 //! Statements on results that may be given out again.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::blobs::optional_blob_ref;
 use super::records::CacheLimits;
-use super::{BlobRef, LedgerError};
+use super::{BlobRef, Ledger, LedgerError, digest};
+use crate::domain::timestamp::now_unix_ms;
 use crate::domain::{Private, PrivateBytes};
 
 /// What a cache entry is.
@@ -55,7 +58,41 @@ pub struct CacheEntry {
     pub blob: Option<BlobRef>,
 }
 
-pub(super) fn store(
+impl Ledger {
+    /// The cache entry of that key, if it is younger than `max_age`.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn cached(
+        &self,
+        kind: CacheKind,
+        key: &str,
+        max_age: Duration,
+    ) -> Result<Option<CacheEntry>, LedgerError> {
+        let key = key.to_owned();
+        let max_age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
+        let since_ms = now_unix_ms().saturating_sub(max_age_ms);
+        self.read(move |connection| load(connection, kind, &key, since_ms))
+            .await
+    }
+
+    /// Keeps a result that may be given out again; replaces an earlier one of the same key.
+    ///
+    /// # Errors
+    /// The disk or the database fails.
+    pub async fn cache(&self, mut entry: NewCacheEntry) -> Result<(), LedgerError> {
+        self.off_thread(move |store| {
+            let mut deposit = store.blobs.deposit();
+            let blob = deposit.put(entry.blob.take().map(PrivateBytes::into_exposed))?;
+            store.write(move |connection| {
+                self::store(connection, &entry, blob.as_ref(), now_unix_ms())
+            })
+        })
+        .await
+    }
+}
+
+fn store(
     connection: &Connection,
     entry: &NewCacheEntry,
     blob: Option<&BlobRef>,
@@ -64,8 +101,8 @@ pub(super) fn store(
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO cache
-                 (kind, key, user_id, payload, sha256, size_bytes, created_at_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                 (kind, key, user_id, payload, sha256, size_bytes, created_at_ms, digest)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             entry.kind.as_str(),
@@ -74,12 +111,48 @@ pub(super) fn store(
             entry.payload,
             blob.map(|blob| &blob.sha256),
             blob.map(|blob| blob.size_bytes as i64),
-            now_ms
+            now_ms,
+            entry_digest(
+                entry.kind.as_str(),
+                &entry.key,
+                entry.payload.expose(),
+                blob
+            )
         ])?;
     Ok(())
 }
 
-pub(super) fn load(
+fn entry_digest(kind: &str, key: &str, payload: &[u8], blob: Option<&BlobRef>) -> String {
+    digest::of_columns(&[
+        kind.as_bytes(),
+        key.as_bytes(),
+        payload,
+        blob.map_or("", |blob| &blob.sha256).as_bytes(),
+    ])
+}
+
+/// Gives entries without a digest theirs.
+pub(super) fn fill_digests(connection: &Connection) -> Result<(), LedgerError> {
+    let mut select = connection
+        .prepare("SELECT kind, key, payload, sha256, size_bytes FROM cache WHERE digest IS NULL")?;
+    let found: Vec<(String, String, String)> = select
+        .query_map([], |row| {
+            let (kind, key): (String, String) = (row.get(0)?, row.get(1)?);
+            let (payload, blob): (Vec<u8>, _) = (row.get(2)?, optional_blob_ref(row, 3)?);
+            let digest = entry_digest(&kind, &key, &payload, blob.as_ref());
+            Ok((kind, key, digest))
+        })?
+        .collect::<Result<_, _>>()?;
+    let mut update =
+        connection.prepare("UPDATE cache SET digest = ?3 WHERE kind = ?1 AND key = ?2")?;
+    for (kind, key, digest) in found {
+        update.execute(params![kind, key, digest])?;
+    }
+    Ok(())
+}
+
+/// An entry that is what was stored.
+fn load(
     connection: &Connection,
     kind: CacheKind,
     key: &str,
@@ -87,17 +160,23 @@ pub(super) fn load(
 ) -> Result<Option<CacheEntry>, LedgerError> {
     let entry = connection
         .prepare_cached(
-            "SELECT payload, sha256, size_bytes FROM cache
+            "SELECT payload, sha256, size_bytes, digest FROM cache
              WHERE kind = ?1 AND key = ?2 AND created_at_ms >= ?3",
         )?
         .query_row(params![kind.as_str(), key, since_ms], |row| {
-            Ok(CacheEntry {
+            let entry = CacheEntry {
                 payload: row.get(0)?,
                 blob: optional_blob_ref(row, 1)?,
-            })
+            };
+            let digest: Option<String> = row.get(3)?;
+            let is_intact = digest::is_intact(digest.as_deref(), || {
+                let payload = entry.payload.expose();
+                entry_digest(kind.as_str(), key, payload, entry.blob.as_ref())
+            });
+            Ok(is_intact.then_some(entry))
         })
         .optional()?;
-    Ok(entry)
+    Ok(entry.flatten())
 }
 
 /// Deletes entries that are too old, and the oldest of those that are too many.

@@ -6,11 +6,16 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::blobs::blob_ref;
 use super::records::{EventRef, JobId, OutgoingEvent};
-use super::{BlobRef, LedgerError};
+use super::{BlobRef, LedgerError, digest};
 
-/// An event whose binary frames are on disk: those of the event itself are empty.
+/// Where a body that is too large for its row lies among the frames.
+const BODY_POSITION: i64 = -1;
+
+/// An event whose payloads are on disk: the binary frames of the event itself are empty.
 pub(super) struct StoredEvent {
     pub(super) event: OutgoingEvent,
+    /// Where the JSON is, if it is not in the event.
+    pub(super) body: Option<BlobRef>,
     pub(super) frames: Vec<BlobRef>,
 }
 
@@ -20,29 +25,58 @@ pub(super) fn store(
     events: &[StoredEvent],
 ) -> Result<(), LedgerError> {
     let mut insert_event = connection.prepare_cached(
-        "INSERT INTO events (job_id, key, kind, repeatable, body) VALUES (?1, ?2, ?3, ?4, ?5)
+        "INSERT INTO events (job_id, key, kind, repeatable, body, digest)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT DO NOTHING",
     )?;
     let mut insert_frame = connection.prepare_cached(
         "INSERT INTO event_frames (event_id, position, sha256, size_bytes) VALUES (?1, ?2, ?3, ?4)",
     )?;
-    for StoredEvent { event, frames } in events {
-        let OutgoingEvent {
-            key, kind, body, ..
-        } = event;
-        let row = params![job_id, key, kind, event.is_repeatable, body];
+    for StoredEvent {
+        event,
+        body,
+        frames,
+    } in events
+    {
+        let body = body.iter().map(|body| (BODY_POSITION, body.clone()));
+        let payloads: Vec<_> = body.chain((0..).zip(frames.iter().cloned())).collect();
+        let digest = digest::with_payloads(&[event.body.expose()], &payloads);
+        let row = params![
+            job_id,
+            event.key,
+            event.kind,
+            event.is_repeatable,
+            event.body,
+            digest
+        ];
         if insert_event.execute(row)? == 0 {
             continue;
         }
         let event_id = connection.last_insert_rowid();
-        for (position, frame) in frames.iter().enumerate() {
+        for (position, frame) in payloads {
             insert_frame.execute(params![
                 event_id,
-                position as i64,
+                position,
                 frame.sha256,
                 frame.size_bytes as i64
             ])?;
         }
+    }
+    Ok(())
+}
+
+/// Gives events without a digest theirs.
+pub(super) fn fill_digests(connection: &Connection) -> Result<(), LedgerError> {
+    let ids: Vec<i64> = connection
+        .prepare("SELECT id FROM events WHERE digest IS NULL")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut select = connection.prepare("SELECT body FROM events WHERE id = ?1")?;
+    let mut update = connection.prepare("UPDATE events SET digest = ?2 WHERE id = ?1")?;
+    for event_id in ids {
+        let body: Vec<u8> = select.query_row([event_id], |row| row.get(0))?;
+        let digest = digest::with_payloads(&[&body], &payloads(connection, event_id)?);
+        update.execute(params![event_id, digest])?;
     }
     Ok(())
 }
@@ -53,13 +87,14 @@ pub(super) fn keys(connection: &Connection, job_id: JobId) -> Result<HashSet<Str
     Ok(keys.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn body(
+/// The event that a job has stored under `key`.
+pub(super) fn find(
     connection: &Connection,
     job_id: JobId,
     key: &str,
-) -> Result<Option<Vec<u8>>, LedgerError> {
+) -> Result<Option<i64>, LedgerError> {
     Ok(connection
-        .prepare_cached("SELECT body FROM events WHERE job_id = ?1 AND key = ?2")?
+        .prepare_cached("SELECT id FROM events WHERE job_id = ?1 AND key = ?2")?
         .query_row(params![job_id, key], |row| row.get(0))
         .optional()?)
 }
@@ -94,25 +129,59 @@ pub(super) fn event_ref(row: &Row<'_>) -> rusqlite::Result<EventRef> {
     })
 }
 
-/// The JSON of an event, and where its binary frames lie.
-type StoredFrames = (Vec<u8>, Vec<BlobRef>);
+/// What an event consists of.
+pub(super) struct StoredFrames {
+    pub(super) body: Body,
+    pub(super) frames: Vec<BlobRef>,
+}
+
+/// The JSON of an event, or where it lies.
+pub(super) enum Body {
+    Inline(Vec<u8>),
+    Blob(BlobRef),
+}
 
 pub(super) fn frames(
     connection: &Connection,
     event_id: i64,
 ) -> Result<Option<StoredFrames>, LedgerError> {
-    let body = connection
-        .prepare_cached("SELECT body FROM events WHERE id = ?1")?
-        .query_row([event_id], |row| row.get(0))
+    let found: Option<(Vec<u8>, Option<String>)> = connection
+        .prepare_cached("SELECT body, digest FROM events WHERE id = ?1")?
+        .query_row([event_id], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let Some(body) = body else {
+    let Some((body, digest)) = found else {
         return Ok(None);
     };
+    let payloads = payloads(connection, event_id)?;
+    if !digest::is_intact(digest.as_deref(), || {
+        digest::with_payloads(&[&body], &payloads)
+    }) {
+        let table = "events";
+        return Err(LedgerError::DamagedRow {
+            table,
+            id: event_id,
+        });
+    }
+    let mut body = Body::Inline(body);
+    let mut frames = Vec::with_capacity(payloads.len());
+    for (position, payload) in payloads {
+        if position == BODY_POSITION {
+            body = Body::Blob(payload);
+        } else {
+            frames.push(payload);
+        }
+    }
+    Ok(Some(StoredFrames { body, frames }))
+}
+
+/// The JSON, if it is not in the row, and the frames, each with its position.
+fn payloads(connection: &Connection, event_id: i64) -> Result<Vec<(i64, BlobRef)>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT sha256, size_bytes FROM event_frames WHERE event_id = ?1 ORDER BY position",
+        "SELECT position, sha256, size_bytes FROM event_frames WHERE event_id = ?1
+         ORDER BY position",
     )?;
-    let blobs = statement.query_map([event_id], |row| blob_ref(row, 0))?;
-    Ok(Some((body, blobs.collect::<Result<_, _>>()?)))
+    let payloads = statement.query_map([event_id], |row| Ok((row.get(0)?, blob_ref(row, 1)?)))?;
+    Ok(payloads.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn mark_published(

@@ -1,9 +1,13 @@
 //! Statements on jobs, their frames and their checkpoints.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
+use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::blobs::{blob_ref, optional_blob_ref};
+use super::digest;
 use super::events::{self, StoredEvent};
 use super::records::{
     Accepted, Checkpoint, Finish, JobId, JobRecord, JobState, NewJob, UnfinishedJob,
@@ -12,7 +16,7 @@ use super::{BlobRef, LedgerError};
 
 const COLUMNS: &str = "id, key, kind, lane, task_id, state, attempts, received_at_ms, \
                        finished_at_ms, request, user_id, public_id, reason, \
-                       started_at_ms, crashes, soft_failures";
+                       started_at_ms, crashes, soft_failures, digest";
 
 /// Where a request that is too large for its row lies among the frames.
 const REQUEST_POSITION: i64 = -1;
@@ -67,16 +71,29 @@ fn accept_one(
         Some(item) => format!("{}/{item}", job.key),
         None => job.key.clone(),
     };
-    let blobs_bytes: u64 = request
+    let request = request
         .iter()
-        .chain(frames)
-        .map(|blob| blob.size_bytes)
-        .sum();
+        .map(|request| (REQUEST_POSITION, request.clone()));
+    let payloads: Vec<_> = request.chain((0..).zip(frames.iter().cloned())).collect();
+    let payload_bytes: u64 = payloads.iter().map(|(_, blob)| blob.size_bytes).sum();
+    let digest = job_digest(
+        &Identity {
+            key: &key,
+            kind: &job.kind,
+            task_id: &job.task_id,
+            user_id: job.user_id.as_deref(),
+            public_id: job.public_id.as_deref(),
+            received_at_ms: now_ms,
+            request: job.request.expose().as_bytes(),
+            items: missing.clone(),
+        },
+        &payloads,
+    );
     connection
         .prepare_cached(
             "INSERT INTO jobs (key, kind, lane, task_id, received_at_ms, request, user_id, public_id,
-                               size_bytes, memory_bytes)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                               size_bytes, memory_bytes, digest)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             key,
@@ -87,16 +104,15 @@ fn accept_one(
             job.request,
             job.user_id,
             job.public_id,
-            to_integer(job.request.expose().len() as u64 + blobs_bytes),
-            to_integer(job.memory_bytes)
+            to_integer(job.request.expose().len() as u64 + payload_bytes),
+            to_integer(job.memory_bytes),
+            digest
         ])?;
     let job_id = JobId(connection.last_insert_rowid());
     let mut insert = connection.prepare_cached(
         "INSERT INTO job_frames (job_id, position, sha256, size_bytes) VALUES (?1, ?2, ?3, ?4)",
     )?;
-    let frames = (0..).zip(frames);
-    let request = request.iter().map(|request| (REQUEST_POSITION, request));
-    for (position, frame) in request.chain(frames) {
+    for (position, frame) in payloads {
         insert.execute(params![
             job_id,
             position,
@@ -115,6 +131,79 @@ fn accept_one(
 
 fn to_integer(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Gives jobs and checkpoints without a digest theirs.
+pub(super) fn fill_digests(connection: &Connection) -> Result<(), LedgerError> {
+    let ids: Vec<JobId> = connection
+        .prepare("SELECT id FROM jobs WHERE digest IS NULL")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut update = connection.prepare("UPDATE jobs SET digest = ?2 WHERE id = ?1")?;
+    for job_id in ids {
+        if let Some((record, _)) = load_where(connection, "id = ?1", &job_id)? {
+            let digest = job_digest(&identity(&record), &payloads(connection, job_id)?);
+            update.execute(params![job_id, digest])?;
+        }
+    }
+    let mut select = connection.prepare(
+        "SELECT stage, item, payload, sha256, size_bytes, job_id FROM checkpoints
+         WHERE digest IS NULL",
+    )?;
+    let found: Vec<(JobId, Checkpoint)> = select
+        .query_map([], |row| Ok((row.get(5)?, checkpoint_of(row)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut update = connection.prepare(
+        "UPDATE checkpoints SET digest = ?4 WHERE job_id = ?1 AND stage = ?2 AND item = ?3",
+    )?;
+    for (job_id, checkpoint) in found {
+        let digest = checkpoint_digest(job_id, &checkpoint);
+        update.execute(params![job_id, checkpoint.stage, checkpoint.item, digest])?;
+    }
+    Ok(())
+}
+
+/// What tells one job from another and never changes.
+struct Identity<'a> {
+    key: &'a str,
+    kind: &'a str,
+    task_id: &'a str,
+    user_id: Option<&'a str>,
+    public_id: Option<&'a str>,
+    received_at_ms: i64,
+    /// Empty when it is a payload.
+    request: &'a [u8],
+    items: Vec<&'a str>,
+}
+
+fn identity(record: &JobRecord) -> Identity<'_> {
+    Identity {
+        key: &record.key,
+        kind: &record.kind,
+        task_id: &record.task_id,
+        user_id: record.user_id.as_deref(),
+        public_id: record.public_id.as_deref(),
+        received_at_ms: record.received_at_ms,
+        request: record.request.expose(),
+        items: record.items.iter().map(String::as_str).collect(),
+    }
+}
+
+fn job_digest(identity: &Identity<'_>, payloads: &[(i64, BlobRef)]) -> String {
+    let received_at_ms = identity.received_at_ms.to_le_bytes();
+    let mut columns = vec![
+        identity.key.as_bytes(),
+        identity.kind.as_bytes(),
+        identity.task_id.as_bytes(),
+        identity.user_id.unwrap_or_default().as_bytes(),
+        identity.public_id.unwrap_or_default().as_bytes(),
+        &received_at_ms,
+        identity.request,
+    ];
+    let mut items = identity.items.clone();
+    items.sort_unstable();
+    columns.extend(items.into_iter().map(str::as_bytes));
+    digest::with_payloads(&columns, payloads)
 }
 
 /// What earlier jobs do of a request.
@@ -186,14 +275,17 @@ pub(super) fn require_unfinished(
     connection: &Connection,
     job_id: JobId,
 ) -> Result<(), LedgerError> {
-    let state: Option<JobState> = connection
-        .prepare_cached("SELECT state FROM jobs WHERE id = ?1")?
+    // A state that is none counts as unfinished: the job is to end.
+    let is_finished: Option<bool> = connection
+        .prepare_cached(
+            "SELECT state IN ('done', 'failed', 'quarantined') FROM jobs WHERE id = ?1",
+        )?
         .query_row([job_id], |row| row.get(0))
         .optional()?;
-    match state {
+    match is_finished {
         None => Err(LedgerError::UnknownJob(job_id)),
-        Some(state) if state.is_finished() => Err(LedgerError::AlreadyFinished(job_id)),
-        Some(_) => Ok(()),
+        Some(true) => Err(LedgerError::AlreadyFinished(job_id)),
+        Some(false) => Ok(()),
     }
 }
 
@@ -240,8 +332,10 @@ pub(super) fn count_soft_failure(
 /// Counts a crash for every job with an attempt that nobody has ended: no process works on it any
 /// more. Returns how many there are.
 pub(super) fn count_crashes(connection: &Connection) -> Result<usize, LedgerError> {
+    // A damaged number must not overflow: the ledger could not be opened.
     let jobs = connection.execute(
-        "UPDATE jobs SET state = 'accepted', crashes = crashes + 1 WHERE state = 'running'",
+        "UPDATE jobs SET state = 'accepted', crashes = min(crashes, 1000000) + 1
+         WHERE state = 'running'",
         [],
     )?;
     Ok(jobs)
@@ -276,13 +370,15 @@ pub(super) fn unfinished(connection: &Connection) -> Result<Vec<UnfinishedJob>, 
          WHERE state IN ('accepted', 'running') ORDER BY id",
     )?;
     let jobs = statement.query_map([], |row| {
+        let columns = Columns::of(row);
         Ok(UnfinishedJob {
-            id: row.get(0)?,
-            lane: row.get(1)?,
-            user_id: row.get(2)?,
-            size_bytes: row.get::<_, i64>(3)?.max(0) as u64,
-            memory_bytes: row.get::<_, i64>(4)?.max(0) as u64,
-            crashes: row.get(5)?,
+            id: columns.get(0),
+            // Whatever the row may hold, the job is not to be forgotten.
+            lane: columns.get(1),
+            user_id: columns.get(2),
+            size_bytes: columns.get::<i64>(3).max(0) as u64,
+            memory_bytes: columns.get::<i64>(4).max(0) as u64,
+            crashes: columns.get(5),
         })
     })?;
     Ok(jobs.collect::<Result<_, _>>()?)
@@ -293,16 +389,33 @@ pub(super) fn load(
     connection: &Connection,
     job_id: JobId,
 ) -> Result<Option<(JobRecord, Option<BlobRef>)>, LedgerError> {
-    let Some(record) = load_where(connection, "id = ?1", &job_id)? else {
+    let Some((mut record, digest)) = load_where(connection, "id = ?1", &job_id)? else {
         return Ok(None);
     };
-    let request = connection
-        .prepare_cached(
-            "SELECT sha256, size_bytes FROM job_frames WHERE job_id = ?1 AND position = ?2",
-        )?
-        .query_row(params![job_id, REQUEST_POSITION], |row| blob_ref(row, 0))
-        .optional()?;
-    Ok(Some((record, request)))
+    let payloads = payloads(connection, job_id).or_else(|error| {
+        if !error.is_damage() {
+            return Err(error);
+        }
+        record.is_damaged = true;
+        Ok(Vec::new())
+    })?;
+    let is_intact = digest::is_intact(digest.as_deref(), || {
+        job_digest(&identity(&record), &payloads)
+    });
+    record.is_damaged |= !is_intact;
+    let request = payloads
+        .into_iter()
+        .find(|(position, _)| *position == REQUEST_POSITION);
+    Ok(Some((record, request.map(|(_, request)| request))))
+}
+
+/// The request, if it is not in the row, and the frames, each with its position.
+fn payloads(connection: &Connection, job_id: JobId) -> Result<Vec<(i64, BlobRef)>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT position, sha256, size_bytes FROM job_frames WHERE job_id = ?1 ORDER BY position",
+    )?;
+    let payloads = statement.query_map([job_id], |row| Ok((row.get(0)?, blob_ref(row, 1)?)))?;
+    Ok(payloads.collect::<Result<_, _>>()?)
 }
 
 /// The job that peers call `public_id`.
@@ -310,48 +423,97 @@ pub(super) fn load_public(
     connection: &Connection,
     public_id: &str,
 ) -> Result<Option<JobRecord>, LedgerError> {
-    load_where(connection, "public_id = ?1", &public_id)
+    Ok(load_where(connection, "public_id = ?1", &public_id)?.map(|(record, _)| record))
 }
 
+/// A job with the digest that was stored with it.
 fn load_where(
     connection: &Connection,
     condition: &str,
     value: &dyn ToSql,
-) -> Result<Option<JobRecord>, LedgerError> {
+) -> Result<Option<(JobRecord, Option<String>)>, LedgerError> {
     let found = connection
         .prepare_cached(&format!("SELECT {COLUMNS} FROM jobs WHERE {condition}"))?
-        .query_row([value], job)
+        .query_row([value], |row| Ok(job(row)))
         .optional()?;
-    let Some(mut record) = found else {
+    let Some((mut record, digest)) = found else {
         return Ok(None);
     };
     let mut statement =
         connection.prepare_cached("SELECT item FROM job_items WHERE job_id = ?1")?;
-    let items = statement.query_map([record.id], |row| row.get(0))?;
+    let items = statement.query_map([record.id], |row| Ok(row.get(0).unwrap_or_default()))?;
     record.items = items.collect::<Result<_, _>>()?;
-    Ok(Some(record))
+    Ok(Some((record, digest)))
 }
 
-fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
-    Ok(JobRecord {
+/// A row that may hold anything.
+struct Columns<'row> {
+    row: &'row Row<'row>,
+    /// True once a column did not hold what it is for.
+    is_damaged: Cell<bool>,
+}
+
+impl<'row> Columns<'row> {
+    fn of(row: &'row Row<'row>) -> Self {
+        Self {
+            row,
+            is_damaged: Cell::new(false),
+        }
+    }
+
+    fn get<T: FromSql + Default>(&self, column: usize) -> T {
+        self.row.get(column).unwrap_or_else(|_| {
+            self.is_damaged.set(true);
+            T::default()
+        })
+    }
+
+    /// The bytes of a text, whether or not they are one.
+    fn bytes(&self, column: usize) -> Bytes {
+        match self.row.get_ref(column) {
+            Ok(ValueRef::Text(bytes)) => Bytes::copy_from_slice(bytes),
+            _ => {
+                self.is_damaged.set(true);
+                Bytes::new()
+            }
+        }
+    }
+}
+
+/// Reads a job whatever its row holds: one that cannot be done must at least be able to end.
+fn job(row: &Row<'_>) -> (JobRecord, Option<String>) {
+    let columns = Columns::of(row);
+    let finished_at_ms: Option<i64> = columns.get(8);
+    let state = columns.get::<Option<JobState>>(5).unwrap_or_else(|| {
+        columns.is_damaged.set(true);
+        match finished_at_ms {
+            Some(_) => JobState::Failed,
+            None => JobState::Running,
+        }
+    });
+    let mut record = JobRecord {
         items: Vec::new(),
-        id: row.get(0)?,
-        key: row.get(1)?,
-        kind: row.get(2)?,
-        lane: row.get(3)?,
-        task_id: row.get(4)?,
-        state: row.get(5)?,
-        attempts: row.get(6)?,
-        received_at_ms: row.get(7)?,
-        finished_at_ms: row.get(8)?,
-        request: Bytes::from(row.get::<_, String>(9)?).into(),
-        user_id: row.get(10)?,
-        public_id: row.get(11)?,
-        reason: row.get(12)?,
-        started_at_ms: row.get(13)?,
-        crashes: row.get(14)?,
-        soft_failures: row.get(15)?,
-    })
+        id: columns.get(0),
+        key: columns.get(1),
+        kind: columns.get(2),
+        lane: columns.get(3),
+        task_id: columns.get(4),
+        state,
+        attempts: columns.get(6),
+        received_at_ms: columns.get(7),
+        finished_at_ms,
+        request: columns.bytes(9).into(),
+        user_id: columns.get(10),
+        public_id: columns.get(11),
+        reason: columns.get(12),
+        started_at_ms: columns.get(13),
+        crashes: columns.get(14),
+        soft_failures: columns.get(15),
+        is_damaged: false,
+    };
+    let digest = columns.get(16);
+    record.is_damaged = columns.is_damaged.get();
+    (record, digest)
 }
 
 pub(super) fn frames(connection: &Connection, job_id: JobId) -> Result<Vec<BlobRef>, LedgerError> {
@@ -372,8 +534,9 @@ pub(super) fn checkpoint(
     let blob = checkpoint.blob.as_ref();
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO checkpoints (job_id, stage, item, payload, sha256, size_bytes)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT OR REPLACE INTO checkpoints (job_id, stage, item, payload, sha256, size_bytes,
+                                                 digest)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
             job_id,
@@ -381,25 +544,58 @@ pub(super) fn checkpoint(
             checkpoint.item,
             checkpoint.payload,
             blob.map(|blob| &blob.sha256),
-            blob.map(|blob| blob.size_bytes as i64)
+            blob.map(|blob| blob.size_bytes as i64),
+            checkpoint_digest(job_id, checkpoint)
         ])?;
     Ok(())
 }
 
+/// Reads the columns `stage, item, payload, sha256, size_bytes`.
+fn checkpoint_of(row: &Row<'_>) -> rusqlite::Result<Checkpoint> {
+    Ok(Checkpoint {
+        stage: row.get(0)?,
+        item: row.get(1)?,
+        payload: row.get(2)?,
+        blob: optional_blob_ref(row, 3)?,
+    })
+}
+
+fn checkpoint_digest(job_id: JobId, checkpoint: &Checkpoint) -> String {
+    let blob = checkpoint.blob.as_ref();
+    digest::of_columns(&[
+        &job_id.0.to_le_bytes(),
+        checkpoint.stage.as_bytes(),
+        checkpoint.item.as_bytes(),
+        checkpoint.payload.expose(),
+        blob.map_or("", |blob| &blob.sha256).as_bytes(),
+    ])
+}
+
+/// The checkpoints that hold what was stored, and how many do not.
 pub(super) fn checkpoints(
     connection: &Connection,
     job_id: JobId,
-) -> Result<Vec<Checkpoint>, LedgerError> {
+) -> Result<(Vec<Checkpoint>, u64), LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT stage, item, payload, sha256, size_bytes FROM checkpoints WHERE job_id = ?1",
+        "SELECT stage, item, payload, sha256, size_bytes, digest FROM checkpoints
+         WHERE job_id = ?1",
     )?;
-    let checkpoints = statement.query_map([job_id], |row| {
-        Ok(Checkpoint {
-            stage: row.get(0)?,
-            item: row.get(1)?,
-            payload: row.get(2)?,
-            blob: optional_blob_ref(row, 3)?,
-        })
-    })?;
-    Ok(checkpoints.collect::<Result<_, _>>()?)
+    let read = |row: &Row<'_>| {
+        let checkpoint = checkpoint_of(row)?;
+        let digest: Option<String> = row.get(5)?;
+        let is_intact =
+            digest::is_intact(digest.as_deref(), || checkpoint_digest(job_id, &checkpoint));
+        Ok(is_intact.then_some(checkpoint))
+    };
+    let mut rows = statement.query([job_id])?;
+    let (mut intact, mut damaged) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        match read(row) {
+            Ok(Some(checkpoint)) => intact.push(checkpoint),
+            Ok(None) => damaged += 1,
+            Err(error) if LedgerError::is_content(&error) => damaged += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((intact, damaged))
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! <data_dir>/ledger.lock       one daemon per directory
 //! <data_dir>/ledger.sqlite3    the records (write-ahead log, a sync at every commit)
+//! <data_dir>/ledger.sqlite3.damaged-<time>   what could not be trusted and was replaced
 //! <data_dir>/blobs/ab/ab34…    payloads, named by the SHA-256 of their bytes
 //! ```
 //!
@@ -10,33 +11,37 @@
 //! function runs on tokio's blocking pool and is carried out whole even if its future is dropped;
 //! the others block and are for threads outside the runtime.
 
+mod admin;
 mod blobs;
 mod cache;
+mod digest;
 mod documents;
 mod error;
 mod events;
 mod jobs;
 mod records;
 mod retention;
+mod salvage;
 mod schema;
 mod settlement;
 #[cfg(test)]
 mod tests;
 mod users;
 mod voice_api;
+mod wal;
 mod writer;
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::Connection;
 
-use blobs::BlobStore;
+use blobs::{BlobStore, Deposit};
 use writer::Writer;
 
 use crate::domain::PrivateBytes;
@@ -44,6 +49,10 @@ use crate::domain::timestamp::now_unix_ms;
 use crate::fault;
 use crate::storage::Storage;
 
+pub use admin::{
+    CheckpointSummary, DocumentSummary, EVENT_STATES, EventSummary, JobDetails, JobFilter, JobPage,
+    JobSummary, read_details, read_page,
+};
 pub use blobs::BlobRef;
 pub use cache::{CacheEntry, CacheKind, NewCacheEntry};
 pub use error::LedgerError;
@@ -52,12 +61,16 @@ pub use records::{
     Forgotten, JobId, JobRecord, JobState, LedgerCounts, NewCheckpoint, NewJob, OutgoingEvent,
     PendingDocument, Purged, RepeatWindow, Retention, UnfinishedJob, UnsettledEvent,
 };
+pub use salvage::Salvage;
 pub use voice_api::{
     HistoryPage, HistoryRange, JobStatistics, UserStatistics, VoiceFeedback, VoiceTranslationRecord,
 };
 
-/// Longest request that is kept in the database itself; longer ones bring a recording as base64.
-const MAX_INLINE_REQUEST_BYTES: usize = 64 << 10;
+/// Longest request or event that is kept in the database itself; longer ones bring a recording as base64.
+const MAX_INLINE_BYTES: usize = 64 << 10;
+
+/// Name of the database in the data directory.
+const DATABASE: &str = "ledger.sqlite3";
 
 /// Attempts that the process did not survive, after which a job is taken for the cause and put aside.
 pub const MAX_CRASHES: u32 = 3;
@@ -78,22 +91,25 @@ struct Store {
     reader: Mutex<Connection>,
     blobs: BlobStore,
     storage: Arc<Storage>,
+    /// Set when the file of the database turns out to be damaged.
+    is_corrupt: AtomicBool,
+    salvage: Option<Salvage>,
     _lock: File,
 }
 
 impl Ledger {
-    /// Opens the ledger of `data_dir`, which is created when it is not there. Jobs whose attempt an
-    /// earlier process has begun and not ended count a [crash](JobRecord::crashes).
+    /// Opens the ledger of `data_dir`, which is created when it is not there. Of a damaged database all
+    /// that can be read is kept, see [`salvaged`](Self::salvaged). Jobs whose attempt an earlier process
+    /// has begun and not ended count a [crash](JobRecord::crashes).
     ///
     /// # Errors
-    /// The directory cannot be used or another daemon uses it; the database is damaged or of a
-    /// later version.
+    /// The directory cannot be used or another daemon uses it; the database is of a later version.
     pub fn open(data_dir: &Path) -> Result<Self, LedgerError> {
         create_private_directory(data_dir)?;
         let lock = lock(data_dir)?;
         let blobs = BlobStore::open(data_dir.join("blobs"))?;
-        let database = data_dir.join("ledger.sqlite3");
-        let connection = schema::open_writer(&database)?;
+        let database = data_dir.join(DATABASE);
+        let (connection, salvage) = salvage::open(&database, blobs.is_empty())?;
         let crashed = jobs::count_crashes(&connection)?;
         if crashed > 0 {
             tracing::warn!(jobs = crashed, "jobs were in work when the process ended");
@@ -107,6 +123,8 @@ impl Ledger {
                 reader,
                 blobs,
                 storage: Arc::new(Storage::new(data_dir.to_owned())),
+                is_corrupt: AtomicBool::new(false),
+                salvage,
                 _lock: lock,
             }),
         })
@@ -120,6 +138,27 @@ impl Ledger {
     /// Tells the [storage](Self::storage) of an error that is the disk's fault; true if it is.
     pub fn note_storage(&self, error: &LedgerError) -> bool {
         self.store.note_storage(error)
+    }
+
+    /// What was kept and what was lost of a damaged database when this one was opened; `None` when it was
+    /// intact.
+    pub fn salvaged(&self) -> Option<&Salvage> {
+        self.store.salvage.as_ref()
+    }
+
+    /// Names of the files of damaged databases that are still there, oldest first.
+    pub fn set_aside(&self) -> Vec<String> {
+        let paths = salvage::set_aside(self.store.storage.directory());
+        let names = paths.iter().filter_map(|path| path.file_name());
+        names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect()
+    }
+
+    /// True once the file of the database has turned out to be damaged since it was opened: opened again,
+    /// all that can be read is kept.
+    pub fn is_corrupt(&self) -> bool {
+        self.store.is_corrupt.load(Ordering::Relaxed)
     }
 
     /// Keeps requests; one answer for each, in order. Blocks until they are durable.
@@ -191,11 +230,13 @@ impl Ledger {
                 match store.blobs.read(&blob) {
                     Ok(request) => record.request = request.into(),
                     // A job that cannot be read can at least end.
-                    Err(error @ LedgerError::DamagedBlob { .. }) => {
-                        tracing::error!(job.id = job_id.0, %error, "a request is lost");
-                    }
+                    Err(error) if error.is_damage() => record.is_damaged = true,
                     Err(error) => return Err(error),
                 }
+            }
+            if record.is_damaged && !record.state.is_finished() {
+                tracing::error!(job.id = job_id.0, "a job is not what was accepted");
+                count_damage("job", 1);
             }
             Ok(Some(record))
         })
@@ -236,27 +277,31 @@ impl Ledger {
         self.off_thread(move |store| {
             fault::disk("checkpoint")
                 .map_err(|source| io_error(store.storage.directory(), source))?;
-            let blob = store.put_blob(checkpoint.blob)?;
+            let mut deposit = store.blobs.deposit();
+            let blob = deposit.put(checkpoint.blob.map(PrivateBytes::into_exposed))?;
             let stored = Checkpoint {
                 stage: checkpoint.stage,
                 item: checkpoint.item,
                 payload: checkpoint.payload,
                 blob,
             };
-            store
-                .writer
-                .write(move |connection| jobs::checkpoint(connection, job_id, &stored))
+            store.write(move |connection| jobs::checkpoint(connection, job_id, &stored))
         })
         .await
     }
 
-    /// Everything that stages of a job have left.
+    /// Everything that stages of a job have left, but for what is damaged: those stages run again.
     ///
     /// # Errors
     /// The database fails.
     pub async fn checkpoints(&self, job_id: JobId) -> Result<Vec<Checkpoint>, LedgerError> {
-        self.read(move |connection| jobs::checkpoints(connection, job_id))
-            .await
+        let read = self.read(move |connection| jobs::checkpoints(connection, job_id));
+        let (intact, damaged) = read.await?;
+        if damaged > 0 {
+            tracing::error!(job.id = job_id.0, damaged, "checkpoints are damaged");
+            count_damage("checkpoint", damaged);
+        }
+        Ok(intact)
     }
 
     /// The bytes of a payload, checked against their hash.
@@ -276,9 +321,10 @@ impl Ledger {
     /// The job is unknown or has ended, or the disk or the database fails; then nothing was stored.
     pub async fn emit(&self, job_id: JobId, emission: Emission) -> Result<(), LedgerError> {
         self.off_thread(move |store| {
-            let events = store.put_events(emission.events)?;
+            let mut deposit = store.blobs.deposit();
+            let events = put_events(&mut deposit, emission.events)?;
             let (documents, finish) = (emission.documents, emission.finish);
-            store.writer.write(move |connection| {
+            store.write(move |connection| {
                 jobs::require_unfinished(connection, job_id)?;
                 events::store(connection, job_id, &events)?;
                 documents::store(connection, job_id, &documents)?;
@@ -309,8 +355,15 @@ impl Ledger {
         job_id: JobId,
         key: &'static str,
     ) -> Result<Option<Vec<u8>>, LedgerError> {
-        self.read(move |connection| events::body(connection, job_id, key))
-            .await
+        self.off_thread(move |store| {
+            let found = store.read(|connection| events::find(connection, job_id, key))?;
+            let Some(event_id) = found else {
+                return Ok(None);
+            };
+            let stored = store.event(event_id)?;
+            Ok(stored.map(|(body, _)| body.into()))
+        })
+        .await
     }
 
     /// The first events that wait, in the order in which they are to be published.
@@ -327,15 +380,12 @@ impl Ledger {
     /// # Errors
     /// A frame is missing or damaged, or the database fails.
     pub fn event_frames_blocking(&self, event_id: i64) -> Result<Vec<Bytes>, LedgerError> {
-        let stored = self
-            .store
-            .read(|connection| events::frames(connection, event_id))?;
-        let Some((body, blobs)) = stored else {
+        let Some((body, binary)) = self.store.event(event_id)? else {
             return Ok(Vec::new());
         };
-        let mut frames = vec![Bytes::from(body)];
-        for blob in &blobs {
-            frames.push(self.store.blobs.read(blob)?);
+        let mut frames = vec![body];
+        for frame in &binary {
+            frames.push(self.store.blobs.read(frame)?);
         }
         Ok(frames)
     }
@@ -358,6 +408,7 @@ impl Ledger {
     /// # Errors
     /// The database fails.
     pub fn mark_damaged_blocking(&self, event_id: i64) -> Result<(), LedgerError> {
+        count_damage("event", 1);
         self.store
             .write(move |connection| events::mark_damaged(connection, event_id))
     }
@@ -386,8 +437,19 @@ impl Ledger {
         limit: u32,
         now_ms: i64,
     ) -> Result<Vec<PendingDocument>, LedgerError> {
-        self.read(move |connection| documents::pending(connection, limit, now_ms))
-            .await
+        let read = self.read(move |connection| documents::pending(connection, limit, now_ms));
+        let (intact, damaged) = read.await?;
+        for document_id in damaged {
+            // It must not hold up the later writes of its key.
+            tracing::error!(
+                document.id = document_id,
+                "a document is damaged, it is not written"
+            );
+            count_damage("document", 1);
+            self.mark_document(document_id, DocumentOutcome::Skipped)
+                .await?;
+        }
+        Ok(intact)
     }
 
     /// Notes what became of a try to write a document.
@@ -401,73 +463,6 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         self.write(move |connection| documents::mark(connection, document_id, outcome))
             .await
-    }
-
-    /// The cache entry of that key, if it is younger than `max_age`.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn cached(
-        &self,
-        kind: CacheKind,
-        key: &str,
-        max_age: Duration,
-    ) -> Result<Option<CacheEntry>, LedgerError> {
-        let key = key.to_owned();
-        let max_age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
-        let since_ms = now_unix_ms().saturating_sub(max_age_ms);
-        self.read(move |connection| cache::load(connection, kind, &key, since_ms))
-            .await
-    }
-
-    /// Keeps a result that may be given out again; replaces an earlier one of the same key.
-    ///
-    /// # Errors
-    /// The disk or the database fails.
-    pub async fn cache(&self, mut entry: NewCacheEntry) -> Result<(), LedgerError> {
-        self.off_thread(move |store| {
-            let blob = store.put_blob(entry.blob.take())?;
-            store.writer.write(move |connection| {
-                cache::store(connection, &entry, blob.as_ref(), now_unix_ms())
-            })
-        })
-        .await
-    }
-
-    /// Deletes what is kept of a user: jobs that have ended with everything that belongs to them, cache
-    /// entries, history and feedback. Payloads that nothing refers to any more go with the next purge.
-    ///
-    /// `keep_unpublished` leaves the jobs with events that wait to be published: somebody waits for
-    /// them.
-    ///
-    /// # Errors
-    /// The database fails; then nothing was deleted.
-    pub async fn forget_user(
-        &self,
-        user_id: &str,
-        keep_unpublished: bool,
-    ) -> Result<Forgotten, LedgerError> {
-        let user_id = user_id.to_owned();
-        self.write(move |connection| retention::forget_user(connection, &user_id, keep_unpublished))
-            .await
-    }
-
-    /// Deletes jobs that ended long ago and have nothing left to publish or write, and payloads that
-    /// nothing refers to.
-    ///
-    /// # Errors
-    /// The disk or the database fails; what was deleted before stays deleted.
-    pub async fn purge(&self, retention: Retention) -> Result<Purged, LedgerError> {
-        self.off_thread(move |store| retention::purge(store, retention, now_unix_ms()))
-            .await
-    }
-
-    /// How much is in the ledger.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn counts(&self) -> Result<LedgerCounts, LedgerError> {
-        self.read(retention::counts).await
     }
 
     async fn off_thread<T: Send + 'static>(
@@ -484,7 +479,7 @@ impl Ledger {
         &self,
         change: impl FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        self.off_thread(|store| store.writer.write(change)).await
+        self.off_thread(|store| store.write(change)).await
     }
 
     async fn read<T: Send + 'static>(
@@ -505,9 +500,14 @@ impl Store {
         true
     }
 
+    /// Tells the storage of what is the disk's fault, and remembers that the file of the database turned out
+    /// to be damaged.
     fn noted<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
         result.inspect_err(|error| {
             self.note_storage(error);
+            if error.is_corruption() {
+                self.is_corrupt.store(true, Ordering::Relaxed);
+            }
         })
     }
 
@@ -519,56 +519,84 @@ impl Store {
     }
 
     fn accept(&self, batch: Vec<NewJob>) -> Result<Vec<Accepted>, LedgerError> {
+        let mut deposit = self.blobs.deposit();
         let mut stored = Vec::with_capacity(batch.len());
         for mut job in batch {
             stored.push(jobs::StoredJob {
-                request: self.put_request(&mut job)?,
-                frames: self.blobs.put_all(job.frames.expose())?,
-                events: self.put_events(std::mem::take(&mut job.events))?,
+                request: self.put_request(&mut deposit, &mut job)?,
+                frames: deposit.put_all(job.frames.expose())?,
+                events: put_events(&mut deposit, std::mem::take(&mut job.events))?,
                 job,
             });
         }
-        self.writer
-            .write(move |connection| jobs::accept(connection, &stored, now_unix_ms()))
+        self.write(move |connection| jobs::accept(connection, &stored, now_unix_ms()))
     }
 
     /// Stores a large request, so that the database reads and writes small rows; what would become no job
     /// leaves nothing on the disk.
-    fn put_request(&self, job: &mut NewJob) -> Result<Option<BlobRef>, LedgerError> {
-        if job.request.expose().len() <= MAX_INLINE_REQUEST_BYTES
+    fn put_request(
+        &self,
+        deposit: &mut Deposit<'_>,
+        job: &mut NewJob,
+    ) -> Result<Option<BlobRef>, LedgerError> {
+        if job.request.expose().len() <= MAX_INLINE_BYTES
             || job.is_surplus
             || self.read(|connection| jobs::is_repeat(connection, job))?
         {
             return Ok(None);
         }
         let request = std::mem::take(&mut job.request).into_exposed();
-        Ok(self.blobs.put_all(&[Bytes::from(request)])?.pop())
+        deposit.put(Some(request.into()))
     }
 
-    fn put_blob(&self, blob: Option<PrivateBytes>) -> Result<Option<BlobRef>, LedgerError> {
-        let blob = blob.map(PrivateBytes::into_exposed);
-        Ok(self.blobs.put_all(blob.as_slice())?.pop())
-    }
-
-    /// Stores the binary frames of events; the events themselves are the caller's to store.
-    fn put_events(
-        &self,
-        events: Vec<OutgoingEvent>,
-    ) -> Result<Vec<events::StoredEvent>, LedgerError> {
-        let put = |mut event: OutgoingEvent| {
-            let frames = std::mem::take(&mut event.frames);
-            let frames = self.blobs.put_all(frames.expose())?;
-            Ok(events::StoredEvent { event, frames })
+    /// The JSON of an event, and where its binary frames are; `None` when it is no longer there.
+    fn event(&self, event_id: i64) -> Result<Option<(Bytes, Vec<BlobRef>)>, LedgerError> {
+        let stored = self.read(|connection| events::frames(connection, event_id))?;
+        let Some(stored) = stored else {
+            return Ok(None);
         };
-        events.into_iter().map(put).collect()
+        let body = match stored.body {
+            events::Body::Inline(body) => body.into(),
+            events::Body::Blob(blob) => self.blobs.read(&blob)?,
+        };
+        Ok(Some((body, stored.frames)))
     }
 
     fn read<T>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        query(&self.reader.lock().unwrap_or_else(PoisonError::into_inner))
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        self.noted(query(&reader))
     }
+}
+
+/// Stores what is too large for the rows of events; the events themselves are the caller's to store.
+fn put_events(
+    deposit: &mut Deposit<'_>,
+    events: Vec<OutgoingEvent>,
+) -> Result<Vec<events::StoredEvent>, LedgerError> {
+    let put = |mut event: OutgoingEvent| {
+        let body = if event.body.expose().len() > MAX_INLINE_BYTES {
+            let body = std::mem::take(&mut event.body).into_exposed();
+            deposit.put(Some(body.into()))?
+        } else {
+            None
+        };
+        let frames = std::mem::take(&mut event.frames);
+        let frames = deposit.put_all(frames.expose())?;
+        Ok(events::StoredEvent {
+            event,
+            body,
+            frames,
+        })
+    };
+    events.into_iter().map(put).collect()
+}
+
+/// Counts what was found damaged, by what it is.
+fn count_damage(what: &'static str, number: u64) {
+    metrics::counter!(crate::observe::metrics::LEDGER_DAMAGED, "what" => what).increment(number);
 }
 
 /// Creates a directory that only its owner enters: it holds voices and texts.

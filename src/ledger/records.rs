@@ -4,12 +4,16 @@ use std::fmt;
 
 use bytes::Bytes;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use serde::{Deserialize, Serialize};
 
 use super::BlobRef;
 use crate::domain::{Private, PrivateBytes, PrivateText};
 
 /// Names a job; later jobs have larger ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(transparent)]
 pub struct JobId(pub i64);
 
 impl fmt::Display for JobId {
@@ -43,7 +47,8 @@ impl FromSql for JobId {
 }
 
 /// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Durable, not begun.
     Accepted,
@@ -58,7 +63,8 @@ pub enum JobState {
 }
 
 impl JobState {
-    const ALL: [Self; 5] = [
+    /// Every state.
+    pub const ALL: [Self; 5] = [
         Self::Accepted,
         Self::Running,
         Self::Done,
@@ -77,7 +83,12 @@ impl JobState {
         }
     }
 
-    /// True for the states that a job never leaves.
+    /// The state of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
+    /// True for the states that a job leaves only if an operator wants it.
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Quarantined)
     }
@@ -85,11 +96,7 @@ impl JobState {
 
 impl FromSql for JobState {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let name = value.as_str()?;
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == name)
-            .ok_or(FromSqlError::InvalidType)
+        Self::from_name(value.as_str()?).ok_or(FromSqlError::InvalidType)
     }
 }
 
@@ -176,6 +183,8 @@ pub struct JobRecord {
     pub reason: Option<String>,
     /// When the latest attempt was begun.
     pub started_at_ms: Option<i64>,
+    /// True when the row or the request is not what was accepted: such a job is ended, never done.
+    pub is_damaged: bool,
 }
 
 /// What a stage of a job made.
@@ -299,12 +308,10 @@ pub struct EventRef {
 pub struct UnsettledEvent {
     /// The event.
     pub event: EventRef,
-    /// The task it belongs to.
-    pub task_id: String,
     /// See [`OutgoingEvent::kind`].
     pub kind: String,
     /// See [`OutgoingEvent::body`].
-    pub body: Private<Vec<u8>>,
+    pub body: PrivateBytes,
     /// When its job was accepted, milliseconds since 1970.
     pub received_at_ms: i64,
 }

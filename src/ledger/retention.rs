@@ -1,34 +1,69 @@
 //! How the ledger stays small, and how large it is.
 
-use std::time::Duration;
+use std::fs;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, params};
 
 use super::records::{Forgotten, LedgerCounts, Purged, Retention};
-use super::{LedgerError, Store};
+use super::{Ledger, LedgerError, Store, salvage, schema};
+use crate::domain::timestamp::now_unix_ms;
 
 /// Jobs that are deleted in one transaction, so that others do not wait for long.
 const JOBS_PER_STEP: u64 = 200;
 
-/// A payload is stored before the row that refers to it.
-const BLOB_GRACE: Duration = Duration::from_secs(3600);
+/// Empty pages (4 KiB) that are handed back in one transaction.
+const PAGES_PER_STEP: u32 = 2_000;
 
-pub(super) fn purge(
-    store: &Store,
-    retention: Retention,
-    now_ms: i64,
-) -> Result<Purged, LedgerError> {
+impl Ledger {
+    /// Deletes what is kept of a user: jobs that have ended with everything that belongs to them, cache
+    /// entries, history and feedback. Payloads that nothing refers to any more go with the next purge.
+    ///
+    /// `keep_unpublished` leaves the jobs with events that wait to be published: somebody waits for
+    /// them.
+    ///
+    /// # Errors
+    /// The database fails; then nothing was deleted.
+    pub async fn forget_user(
+        &self,
+        user_id: &str,
+        keep_unpublished: bool,
+    ) -> Result<Forgotten, LedgerError> {
+        let user_id = user_id.to_owned();
+        self.write(move |connection| forget_user(connection, &user_id, keep_unpublished))
+            .await
+    }
+
+    /// Deletes jobs that ended long ago and have nothing left to publish or write, and payloads that
+    /// nothing refers to.
+    ///
+    /// # Errors
+    /// The disk or the database fails; what was deleted before stays deleted.
+    pub async fn purge(&self, retention: Retention) -> Result<Purged, LedgerError> {
+        self.off_thread(move |store| purge(store, retention, now_unix_ms()))
+            .await
+    }
+
+    /// How much is in the ledger.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn counts(&self) -> Result<LedgerCounts, LedgerError> {
+        self.read(counts).await
+    }
+}
+
+fn purge(store: &Store, retention: Retention, now_ms: i64) -> Result<Purged, LedgerError> {
     let mut purged = Purged::default();
     loop {
-        let deleted = store
-            .writer
-            .write(move |connection| delete_finished(connection, retention, now_ms))?;
+        let deleted =
+            store.write(move |connection| delete_finished(connection, retention, now_ms))?;
         purged.jobs += deleted;
         if deleted < JOBS_PER_STEP {
             break;
         }
     }
-    store.writer.write(move |connection| {
+    store.write(move |connection| {
         super::cache::trim(connection, retention.cache, now_ms)?;
         super::voice_api::delete_older(connection, now_ms.saturating_sub(retention.history_ms))?;
         match retention.speech_ms {
@@ -38,10 +73,52 @@ pub(super) fn purge(
             None => Ok(()),
         }
     })?;
-    purged.blobs = store.blobs.sweep(BLOB_GRACE, |sha256| {
-        store.read(|connection| is_referenced(connection, sha256))
-    })?;
+    purged.blobs = store.blobs.sweep(|sha256| store.is_referenced(sha256))?;
+    delete_set_aside(store, retention);
+    shrink(store)?;
     Ok(purged)
+}
+
+/// Gives what was emptied back to the file system, and ends the write-ahead log.
+pub(super) fn shrink(store: &Store) -> Result<(), LedgerError> {
+    while store.write(vacuum_step)? {}
+    let database = store.storage.directory().join(super::DATABASE);
+    store.noted(schema::truncate_wal(&database))
+}
+
+/// Hands some empty pages back; true while there are more.
+fn vacuum_step(connection: &Connection) -> Result<bool, LedgerError> {
+    let empty_pages = || -> rusqlite::Result<i64> {
+        connection
+            .prepare_cached("PRAGMA freelist_count")?
+            .query_row([], |row| row.get(0))
+    };
+    let before = empty_pages()?;
+    let mut vacuum =
+        connection.prepare_cached(&format!("PRAGMA incremental_vacuum({PAGES_PER_STEP})"))?;
+    let mut rows = vacuum.query([])?;
+    while rows.next()?.is_some() {}
+    drop(rows);
+    let left = empty_pages()?;
+    Ok(0 < left && left < before)
+}
+
+/// Deletes damaged databases that were set aside as long ago as a quarantined job is kept: they hold
+/// what people said.
+fn delete_set_aside(store: &Store, retention: Retention) {
+    let age = Duration::from_millis(retention.quarantined_ms.unsigned_abs());
+    for path in salvage::set_aside(store.storage.directory()) {
+        let is_old = fs::metadata(&path)
+            .and_then(|facts| facts.modified())
+            .is_ok_and(|at| {
+                SystemTime::now()
+                    .duration_since(at)
+                    .is_ok_and(|past| past > age)
+            });
+        if is_old && let Err(error) = fs::remove_file(&path) {
+            tracing::warn!(%error, "a damaged database could not be deleted");
+        }
+    }
 }
 
 fn delete_finished(
@@ -65,11 +142,14 @@ fn delete_finished(
             now_ms.saturating_sub(retention.finished_ms),
             JOBS_PER_STEP as i64
         ])?;
-    // Hands the emptied pages back to the file system.
-    let mut vacuum = connection.prepare_cached("PRAGMA incremental_vacuum")?;
-    let mut rows = vacuum.query([])?;
-    while rows.next()?.is_some() {}
     Ok(deleted as u64)
+}
+
+impl Store {
+    /// True when a row refers to the payload of that hash.
+    pub(super) fn is_referenced(&self, sha256: &str) -> Result<bool, LedgerError> {
+        self.read(|connection| is_referenced(connection, sha256))
+    }
 }
 
 fn is_referenced(connection: &Connection, sha256: &str) -> Result<bool, LedgerError> {
@@ -84,7 +164,7 @@ fn is_referenced(connection: &Connection, sha256: &str) -> Result<bool, LedgerEr
     Ok(is_referenced)
 }
 
-pub(super) fn forget_user(
+fn forget_user(
     connection: &Connection,
     user_id: &str,
     keep_unpublished: bool,
@@ -114,7 +194,7 @@ pub(super) fn forget_user(
     })
 }
 
-pub(super) fn counts(connection: &Connection) -> Result<LedgerCounts, LedgerError> {
+fn counts(connection: &Connection) -> Result<LedgerCounts, LedgerError> {
     let count = |query: &str| -> Result<u64, LedgerError> {
         let count: i64 = connection
             .prepare_cached(query)?

@@ -1,10 +1,11 @@
 //! What becomes of events once they are published: repeated, settled, or unconfirmed in the end.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::events::event_ref;
+use super::events::{self, event_ref};
 use super::records::{EventRef, RepeatWindow, UnsettledEvent};
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, count_damage};
+use crate::domain::PrivateBytes;
 
 impl Ledger {
     /// Published events that are to be published again: those that the subscribers drop if they have
@@ -38,21 +39,35 @@ impl Ledger {
         limit: u32,
     ) -> Result<Vec<UnsettledEvent>, LedgerError> {
         let kinds = serde_json::Value::from(kinds).to_string();
-        self.read(move |connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT event.id, event.job_id, event.reissues, job.task_id, event.kind, event.body,
-                        job.received_at_ms
-                 FROM events AS event JOIN jobs AS job ON job.id = event.job_id
-                 WHERE event.state = 'published' AND event.first_published_at_ms > ?1
-                   AND event.first_published_at_ms <= ?2
-                   AND event.kind IN (SELECT value FROM json_each(?3))
-                 ORDER BY event.first_published_at_ms, event.id LIMIT ?4",
-            )?;
-            let values = params![after_ms, until_ms, kinds, limit];
-            let events = statement.query_map(values, unsettled)?;
-            Ok(events.collect::<Result<_, _>>()?)
-        })
-        .await
+        let read = self.off_thread(move |store| {
+            let found = store
+                .read(|connection| unsettled(connection, &kinds, after_ms, until_ms, limit))?;
+            let (mut intact, mut damaged) = (Vec::new(), Vec::new());
+            for mut event in found {
+                match store.event(event.event.id) {
+                    Ok(Some((body, _))) => {
+                        event.body = body.into();
+                        intact.push(event);
+                    }
+                    // Purged meanwhile.
+                    Ok(None) => {}
+                    Err(error) if error.is_damage() => damaged.push(event.event.id),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok((intact, damaged))
+        });
+        let (intact, damaged) = read.await?;
+        for event_id in damaged {
+            tracing::error!(
+                event.id = event_id,
+                "an event is damaged, it is not looked for"
+            );
+            count_damage("event", 1);
+            self.write(move |connection| events::mark_damaged(connection, event_id))
+                .await?;
+        }
+        Ok(intact)
     }
 
     /// Notes that the gateway has taken events; those that were asked for again meanwhile stay as they are.
@@ -92,35 +107,33 @@ impl Ledger {
         })
         .await
     }
-
-    /// Unconfirmed events, the oldest first, without their bodies.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn unconfirmed_events(&self, limit: u32) -> Result<Vec<UnsettledEvent>, LedgerError> {
-        self.read(move |connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT event.id, event.job_id, event.reissues, job.task_id, event.kind, x'',
-                        job.received_at_ms
-                 FROM events AS event JOIN jobs AS job ON job.id = event.job_id
-                 WHERE event.state = 'unconfirmed'
-                 ORDER BY event.first_published_at_ms, event.id LIMIT ?1",
-            )?;
-            let events = statement.query_map([limit], unsettled)?;
-            Ok(events.collect::<Result<_, _>>()?)
-        })
-        .await
-    }
 }
 
-fn unsettled(row: &Row<'_>) -> rusqlite::Result<UnsettledEvent> {
-    Ok(UnsettledEvent {
-        event: event_ref(row)?,
-        task_id: row.get(3)?,
-        kind: row.get(4)?,
-        body: row.get(5)?,
-        received_at_ms: row.get(6)?,
-    })
+/// Published events of these kinds, still without their bodies.
+fn unsettled(
+    connection: &Connection,
+    kinds: &str,
+    after_ms: i64,
+    until_ms: i64,
+    limit: u32,
+) -> Result<Vec<UnsettledEvent>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT event.id, event.job_id, event.reissues, event.kind, job.received_at_ms
+         FROM events AS event JOIN jobs AS job ON job.id = event.job_id
+         WHERE event.state = 'published' AND event.first_published_at_ms > ?1
+           AND event.first_published_at_ms <= ?2
+           AND event.kind IN (SELECT value FROM json_each(?3))
+         ORDER BY event.first_published_at_ms, event.id LIMIT ?4",
+    )?;
+    let events = statement.query_map(params![after_ms, until_ms, kinds, limit], |row| {
+        Ok(UnsettledEvent {
+            event: event_ref(row)?,
+            kind: row.get(3)?,
+            body: PrivateBytes::default(),
+            received_at_ms: row.get(4)?,
+        })
+    })?;
+    Ok(events.collect::<Result<_, _>>()?)
 }
 
 fn due(

@@ -57,6 +57,10 @@ pub const STORAGE_WRITABLE: &str = "translator_storage_writable";
 pub const MONGODB_BREAKER: &str = "translator_mongodb_breaker_state";
 /// Time of one commit of the ledger, with its sync.
 pub const LEDGER_COMMIT: &str = "translator_ledger_commit_duration_seconds";
+/// What was found damaged in the ledger and was not used, by `what` (`job`, `checkpoint`, `event`, `document`).
+pub const LEDGER_DAMAGED: &str = "translator_ledger_damaged_total";
+/// Jobs that a damaged ledger has lost, at most, when it was opened; -1 when nothing could be read.
+pub const LEDGER_LOST_JOBS: &str = "translator_ledger_lost_jobs";
 /// Documents that wait to be written to MongoDB.
 pub const DOCUMENTS_PENDING: &str = "translator_documents_pending";
 /// Documents dealt with, by `outcome` (`written`, `skipped`, `retried`).
@@ -109,6 +113,7 @@ fn describe() {
         (EVENTS_SETTLED, "events whose settlement has ended"),
         (DOCUMENTS_WRITTEN, "documents dealt with"),
         (CACHE_REQUESTS, "questions to the caches"),
+        (LEDGER_DAMAGED, "damaged records of the ledger"),
         (DECODES, "recordings given to decode workers"),
         (
             DECODE_WORKER_RESTARTS,
@@ -132,6 +137,7 @@ fn describe() {
         (MONGODB_BREAKER, "0 closed, 1 half open, 2 open"),
         (DOCUMENTS_PENDING, "documents that wait to be written"),
         (VOICES_DUE, "voices that are to be made anew"),
+        (LEDGER_LOST_JOBS, "jobs that a damaged ledger has lost"),
     ] {
         describe_gauge!(name, text);
     }

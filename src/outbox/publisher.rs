@@ -270,7 +270,7 @@ impl Publisher {
         };
         let frames = match frames {
             Ok(frames) => frames,
-            Err(error @ LedgerError::DamagedBlob { .. }) => {
+            Err(error) if error.is_damage() => {
                 tracing::error!(
                     job.id = event.job_id.0,
                     event.id = event.id,

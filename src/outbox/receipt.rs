@@ -107,6 +107,7 @@ fn transcription(owner: TraceOwner, transcription: &Transcription) -> Trace {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use serde_json::{Value, json};
 
     use super::*;
@@ -119,9 +120,8 @@ mod tests {
                 job_id: JobId(1),
                 reissues: 0,
             },
-            task_id: String::new(),
             kind: body["type"].as_str().unwrap().to_owned(),
-            body: body.to_string().into_bytes().into(),
+            body: Bytes::from(body.to_string()).into(),
             received_at_ms: 0,
         })
     }

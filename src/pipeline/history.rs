@@ -156,6 +156,9 @@ impl<'a> Found<'a> {
             let Some(record) = ledger.load(job_id).await? else {
                 continue;
             };
+            if record.is_damaged {
+                continue;
+            }
             if from_unix_ms(record.received_at_ms) < self.wanted.since {
                 break;
             }

@@ -63,7 +63,7 @@ use crate::ledger::{Emission, Finish, JobId, JobRecord, Ledger, LedgerError, MAX
 use crate::observe::Health;
 use crate::observe::latency::RecentMean;
 use crate::outbox::Outbox;
-use crate::protocol::{Event, Request, RequestError, Timestamp};
+use crate::protocol::{Event, Request, RequestError, Timestamp, readable_request};
 use crate::stages::decode::DecodeLimits;
 use crate::stages::encode::Mp3Options;
 use crate::stages::synthesize::{XttsEngine, XttsMetadata};
@@ -92,6 +92,10 @@ pub const AUDIO_LANES: [&str; 2] = ["audio", "audio_low"];
 
 /// Why a job that stopped the process repeatedly has ended.
 const CRASHED: &str = "crashed";
+
+/// Keys of the events that tell of a job's end. A job that is done once more stores them anew; events of
+/// single languages that succeeded stay.
+pub const ENDING_EVENTS: [&str; 4] = ["error", "completed", "skipped", voice_api::REPLY];
 
 /// Time that stages get to notice a deadline.
 const DEADLINE_GRACE: Duration = Duration::from_secs(5);
@@ -291,6 +295,29 @@ impl Pipeline {
         Ok(finish)
     }
 
+    /// Ends a job that is not what was accepted, with an error event for whom it still names. Nothing of it
+    /// is done.
+    ///
+    /// # Errors
+    /// The ledger fails.
+    pub async fn end_damaged(
+        self: &Arc<Self>,
+        mut record: JobRecord,
+    ) -> Result<Finish, LedgerError> {
+        let failure = JobFailure::new(
+            Stage::Intake,
+            ErrorCode::ProcessingFailed,
+            Reason::Internal,
+            "the stored request is damaged",
+        );
+        let request = readable_request(&record.kind, &record.task_id, record.request.expose());
+        record.request = request.into();
+        let job = Job::restore(Arc::clone(self), record, false, Deadline::none()).await?;
+        self.fail(&Arc::new(job), &failure, failure.finish())
+            .await?;
+        Ok(failure.finish())
+    }
+
     /// Stores the error event that tells the gateway, and the job's end.
     async fn fail(
         &self,
@@ -338,7 +365,7 @@ impl Pipeline {
         match self.ledger.frames(record.id).await {
             Ok(binary) => frames.extend(binary),
             // The JSON names what is missing and whom to tell: better than a job that never ends.
-            Err(error @ LedgerError::DamagedBlob { .. }) => {
+            Err(error) if error.is_damage() => {
                 tracing::error!(job.id = record.id.0, %error, "a request has lost its frames");
             }
             Err(error) => return Err(error),

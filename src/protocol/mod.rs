@@ -35,6 +35,6 @@ pub use request::{
     Request, RequestError, RequestIds, RequestKind, RequestedLanguage, StatsPeriod,
     StoryTextRequest, TargetLanguages, TranscriptionRequest, TranslationRequest, VoiceApiRequest,
     VoiceCall, VoiceCloneHints, VoiceProfileCall, VoiceProfileRequest, VoiceTranslateRequest,
-    parse,
+    parse, readable_request,
 };
 pub use timestamp::Timestamp;

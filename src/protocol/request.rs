@@ -1,6 +1,7 @@
 //! What the gateway asks for.
 
 mod audio;
+mod damaged;
 mod error;
 mod keys;
 mod language;
@@ -16,6 +17,7 @@ pub use audio::{
     AudioProcessRequest, AudioSource, AudioSourceError, ExistingVoice, TranscriptionRequest,
     VoiceCloneHints,
 };
+pub use damaged::readable_request;
 pub use error::{Problem, Rejection, RequestError, RequestIds};
 pub use language::{RequestedLanguage, TargetLanguages};
 pub use mobile::MobileTranscription;

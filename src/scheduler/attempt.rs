@@ -43,10 +43,14 @@ pub(super) async fn attempt(
                     writable::retry(scheduler, queued, ledger, Begun::Yes);
                 }
                 Err(error) => {
-                    tracing::error!(error = %error_chain(&error), "job stopped at the ledger");
-                    // It is not the job's fault: it must not use up the attempts.
-                    release(&ledger, job_id).await;
-                    retry(scheduler, queued, RETRY_PAUSE);
+                    tracing::error!(job.id = job_id.0, error = %error_chain(&error), "job stopped at the ledger");
+                    if error.is_environmental() {
+                        // It is not the job's fault: it must not use up the attempts.
+                        release(&ledger, job_id).await;
+                        retry(scheduler, queued, RETRY_PAUSE);
+                    } else {
+                        fail_softly(scheduler, queued, ledger).await;
+                    }
                 }
             }
         }
@@ -55,8 +59,8 @@ pub(super) async fn attempt(
             writable::retry(scheduler, queued, ledger, Begun::No);
         }
         Err(error) => {
-            tracing::error!(error = %error_chain(&error), "job could not be begun");
-            retry(scheduler, queued, RETRY_PAUSE);
+            tracing::error!(job.id = job_id.0, error = %error_chain(&error), "job could be neither begun nor ended");
+            retry(scheduler, queued, pause_after(&error));
         }
     }
 }
@@ -74,19 +78,19 @@ async fn begin(
         return Ok(None);
     }
     // Before its work begins once more: that may be what stops the process.
-    if record.crashes >= MAX_CRASHES || record.soft_failures >= MAX_SOFT_FAILURES {
-        quarantine(pipeline, record).await?;
+    let is_poison = record.crashes >= MAX_CRASHES || record.soft_failures >= MAX_SOFT_FAILURES;
+    if record.is_damaged || is_poison {
+        let (kind, received_at_ms) = (record.kind.clone(), record.received_at_ms);
+        let finish = if record.is_damaged {
+            pipeline.end_damaged(record).await?
+        } else {
+            pipeline.quarantine(record).await?
+        };
+        count_end(&kind, received_at_ms, finish);
         return Ok(None);
     }
     ledger.start_attempt(job_id).await?;
     Ok(Some(record))
-}
-
-async fn quarantine(pipeline: &Arc<Pipeline>, record: JobRecord) -> Result<(), LedgerError> {
-    let (kind, received_at_ms) = (record.kind.clone(), record.received_at_ms);
-    let finish = pipeline.quarantine(record).await?;
-    count_end(&kind, received_at_ms, finish);
-    Ok(())
 }
 
 /// Counts an attempt that failed in a way that may pass; the job waits for another, longer each time.
@@ -98,8 +102,8 @@ pub(super) async fn fail_softly(scheduler: Arc<Scheduler>, queued: Queued, ledge
         Ok(failures) => retry_pause(failures),
         Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => return,
         Err(error) => {
-            tracing::error!(error = %error_chain(&error), "a failure could not be counted");
-            RETRY_PAUSE
+            tracing::error!(job.id = job_id.0, error = %error_chain(&error), "a failure could not be counted");
+            pause_after(&error)
         }
     };
     retry(scheduler, queued, pause);
@@ -109,6 +113,16 @@ pub(super) async fn fail_softly(scheduler: Arc<Scheduler>, queued: Queued, ledge
 pub(super) async fn release(ledger: &Ledger, job_id: JobId) {
     if let Err(error) = ledger.release_attempt(job_id).await {
         tracing::warn!(error = %error_chain(&error), "attempt could not be released");
+    }
+}
+
+/// Pause after an error that has kept the ledger from noting how a job stands. What is neither the disk's
+/// nor the machine's hardly passes by itself.
+fn pause_after(error: &LedgerError) -> Duration {
+    if error.is_environmental() {
+        RETRY_PAUSE
+    } else {
+        MAX_RETRY_PAUSE
     }
 }
 
@@ -127,10 +141,17 @@ fn retry(scheduler: Arc<Scheduler>, queued: Queued, pause: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::JobState;
 
     #[test]
     fn pauses_double_up_to_a_bound() {
         let seconds = [1, 2, 3, 4, 5, 6, 40].map(|failures| retry_pause(failures).as_secs());
         assert_eq!(seconds, [2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(pause_after(&LedgerError::Stopped), RETRY_PAUSE);
+        let lasting = LedgerError::WrongState {
+            job_id: JobId(1),
+            state: JobState::Accepted,
+        };
+        assert_eq!(pause_after(&lasting), MAX_RETRY_PAUSE);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Lane;
-use crate::ledger::UnfinishedJob;
+use crate::ledger::{JobDetails, UnfinishedJob};
 use crate::protocol::{AudioSource, Request};
 
 /// Decoded speech: one channel of 32-bit floats, at the rate of Opus.
@@ -95,6 +95,16 @@ impl Demand {
             lane: Lane::from_name(&job.lane),
             sender: job.user_id.as_deref().map(Arc::from),
             size_bytes: job.size_bytes,
+            memory_bytes: job.memory_bytes,
+        }
+    }
+
+    /// The demand of a job that has ended and is to be done once more.
+    pub(super) fn of_ended(job: &JobDetails) -> Self {
+        Self {
+            lane: Lane::from_name(&job.summary.lane),
+            sender: job.summary.user_id.as_deref().map(Arc::from),
+            size_bytes: job.payload_bytes,
             memory_bytes: job.memory_bytes,
         }
     }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{Demand, Lane, LaneFull, Scheduler};
-use crate::ledger::{Accepted, JobId, JobRecord, Ledger, LedgerError, NewJob};
+use crate::ledger::{Accepted, JobDetails, JobId, JobRecord, Ledger, LedgerError, NewJob};
 use crate::observe::metrics::JOBS_ACCEPTED;
+use crate::pipeline::ENDING_EVENTS;
 
 /// How often a job that is waited for is looked at.
 const END_CHECK_INTERVAL: Duration = Duration::from_millis(50);
@@ -53,6 +54,17 @@ impl Scheduler {
             // Only for a job without a place, and this one has one.
             Accepted::Refused => Err(LaneFull(lane).into()),
         }
+    }
+
+    /// Does a job once more that failed or was quarantined, see [`Ledger::retry`].
+    ///
+    /// # Errors
+    /// The lane is full, or the ledger refuses.
+    pub async fn retry(&self, ledger: &Ledger, job: &JobDetails) -> Result<(), SubmitError> {
+        let place = self.reserve(Demand::of_ended(job))?;
+        ledger.retry(job.summary.id, &ENDING_EVENTS).await?;
+        place.enqueue(job.summary.id);
+        Ok(())
     }
 
     /// True while no job waits in a lane.

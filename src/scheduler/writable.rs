@@ -16,14 +16,12 @@ pub(super) enum Begun {
 }
 
 /// Puts a job back once the disk can be written, and takes back its attempt: it is not the job's fault.
-pub(super) fn retry(
-    scheduler: Arc<Scheduler>,
-    queued: Queued,
-    ledger: Ledger,
-    begun: Begun,
-) {
+pub(super) fn retry(scheduler: Arc<Scheduler>, queued: Queued, ledger: Ledger, begun: Begun) {
     // Of the disk the storage tells, once for all jobs.
-    tracing::debug!(job.id = queued.job_id.0, "job waits until the disk can be written");
+    tracing::debug!(
+        job.id = queued.job_id.0,
+        "job waits until the disk can be written"
+    );
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(RETRY_PAUSE).await;

@@ -98,6 +98,7 @@ fn every_command_explains_itself() {
         "submit",
         "process",
         "voices",
+        "jobs",
         "models",
         "doctor",
         "check-config",
@@ -119,6 +120,9 @@ fn every_command_explains_itself() {
     }
     for command in ["list", "show", "recalibrate", "delete"] {
         commands.succeed(&["voices", command, "--help"]);
+    }
+    for command in ["list", "show", "retry", "purge"] {
+        commands.succeed(&["jobs", command, "--help"]);
     }
     let version = commands.succeed(&["--version"]);
     assert_eq!(

@@ -31,6 +31,8 @@ mod conversations;
 mod decode_workers;
 mod durability;
 mod isolation;
+mod jobs_admin;
+mod ledger_damage;
 mod lifecycle;
 mod mongodb;
 mod mongodb_outages;

@@ -109,8 +109,7 @@ async fn settled_events_leave_the_replay_and_unconfirmed_ones_are_listed() {
     assert_eq!(found.len(), 2);
     assert_eq!(found[0].event, events[0]);
     assert_eq!(found[0].kind, "translation_completed");
-    assert_eq!(found[0].task_id, "task of a");
-    assert_eq!(found[0].body.expose(), br#"{"type":"one"}"#);
+    assert_eq!(found[0].body.expose(), r#"{"type":"one"}"#);
     for (kinds, after_ms) in [(&kinds[..], 100_000), (&kinds[..1], 99_999)] {
         let none = ledger.unsettled_events(kinds, after_ms, 200_000, 9).await;
         assert!(none.unwrap().is_empty());
@@ -138,9 +137,21 @@ async fn settled_events_leave_the_replay_and_unconfirmed_ones_are_listed() {
     assert_eq!(ledger.give_up_unsettled(99_999, 9).await.unwrap(), 0);
     assert_eq!(ledger.give_up_unsettled(100_000, 1).await.unwrap(), 1);
     assert_eq!(ledger.give_up_unsettled(100_000, 9).await.unwrap(), 1);
-    let unconfirmed = ledger.unconfirmed_events(9).await.unwrap();
-    let ids: Vec<EventRef> = unconfirmed.iter().map(|event| event.event).collect();
-    assert_eq!(ids, events[1..]);
+    let unconfirmed = JobFilter {
+        event_state: Some("unconfirmed".into()),
+        limit: 9,
+        ..JobFilter::default()
+    };
+    let page = ledger.jobs(unconfirmed).await.unwrap();
+    let ids: Vec<JobId> = page.jobs.iter().map(|job| job.id).collect();
+    assert_eq!(ids, [events[0].job_id]);
+    let details = ledger.job_details(ids[0]).await.unwrap().unwrap();
+    let states: Vec<&str> = details
+        .events
+        .iter()
+        .map(|event| event.state.as_str())
+        .collect();
+    assert_eq!(states, ["settled", "unconfirmed", "unconfirmed"]);
     let counts = ledger.counts().await.unwrap();
     assert_eq!(
         (
@@ -155,6 +166,43 @@ async fn settled_events_leave_the_replay_and_unconfirmed_ones_are_listed() {
     // A repeat of the request asks for all of them, whatever became of them.
     ledger.accept(job("a")).await.unwrap();
     assert_eq!(ledger.counts().await.unwrap().pending_events, 3);
+}
+
+#[tokio::test]
+async fn events_are_looked_for_by_what_they_hold_wherever_it_lies_and_damaged_ones_are_not() {
+    let folder = TempDir::new().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let kind = "translation_completed";
+    let large = OutgoingEvent {
+        body: vec![b'x'; 2 * MAX_INLINE_BYTES].into(),
+        kind,
+        ..event("large")
+    };
+    let small = OutgoingEvent {
+        kind,
+        ..event("small")
+    };
+    let job_id = accept(&ledger, "a").await;
+    let emission = Emission {
+        events: vec![large, small],
+        ..Emission::default()
+    };
+    ledger.emit(job_id, emission).await.unwrap();
+    let pending = ledger.pending_events_blocking(9).unwrap();
+    let marks: Vec<_> = pending.iter().map(|event| (*event, 100)).collect();
+    ledger.mark_published_blocking(&marks).unwrap();
+    let unsettled = async || ledger.unsettled_events(&[kind], 0, 100, 9).await.unwrap();
+    let found = unsettled().await;
+    assert_eq!(found[0].body.expose().len(), 2 * MAX_INLINE_BYTES);
+    assert_eq!(found[1].body.expose(), r#"{"type":"small"}"#);
+
+    Connection::open(folder.path().join(DATABASE))
+        .unwrap()
+        .execute("UPDATE events SET body = x'7b7d' WHERE key = 'small'", [])
+        .unwrap();
+    assert_eq!(unsettled().await.len(), 1);
+    let details = ledger.job_details(job_id).await.unwrap().unwrap();
+    assert_eq!(details.events[1].state, "damaged");
 }
 
 #[test]
