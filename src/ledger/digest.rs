@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{BlobRef, LedgerError, cache, documents, events, jobs};
+use super::{BlobRef, LedgerError, cache, checkpoints, documents, events, jobs};
 use crate::domain::digest::Parts;
 
 /// The digest of a row that is nothing but these columns.
@@ -31,6 +31,7 @@ pub(super) fn is_intact(stored: Option<&str>, computed: impl FnOnce() -> String)
 /// Gives rows of versions before digests theirs: they are taken for what they are.
 pub(super) fn fill(connection: &Connection) -> Result<(), LedgerError> {
     jobs::fill_digests(connection)?;
+    checkpoints::fill_digests(connection)?;
     events::fill_digests(connection)?;
     documents::fill_digests(connection)?;
     cache::fill_digests(connection)

@@ -3,7 +3,47 @@
 use rusqlite::{Connection, Row, params};
 
 use super::records::{DocumentOutcome, DocumentWrite, JobId, PendingDocument};
-use super::{LedgerError, digest};
+use super::{Ledger, LedgerError, count_damage, digest};
+
+impl Ledger {
+    /// Document writes that may be tried now, oldest first. Of writes with one order key only the
+    /// oldest that waits is given.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn pending_documents(
+        &self,
+        limit: u32,
+        now_ms: i64,
+    ) -> Result<Vec<PendingDocument>, LedgerError> {
+        let read = self.read(move |connection| pending(connection, limit, now_ms));
+        let (intact, damaged) = read.await?;
+        for document_id in damaged {
+            // It must not hold up the later writes of its key.
+            tracing::error!(
+                document.id = document_id,
+                "a document is damaged, it is not written"
+            );
+            count_damage("document", 1);
+            self.mark_document(document_id, DocumentOutcome::Skipped)
+                .await?;
+        }
+        Ok(intact)
+    }
+
+    /// Notes what became of a try to write a document.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn mark_document(
+        &self,
+        document_id: i64,
+        outcome: DocumentOutcome,
+    ) -> Result<(), LedgerError> {
+        self.write(move |connection| mark(connection, document_id, outcome))
+            .await
+    }
+}
 
 pub(super) fn store(
     connection: &Connection,
@@ -62,7 +102,7 @@ fn write_of(row: &Row<'_>, column: usize) -> rusqlite::Result<DocumentWrite> {
 }
 
 /// Writes that may be tried now, and the ids of those that are not what was stored.
-pub(super) fn pending(
+fn pending(
     connection: &Connection,
     limit: u32,
     now_ms: i64,
@@ -101,7 +141,7 @@ pub(super) fn pending(
     Ok((documents, damaged))
 }
 
-pub(super) fn mark(
+fn mark(
     connection: &Connection,
     document_id: i64,
     outcome: DocumentOutcome,

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::blobs::blob_ref;
+use super::blobs::{Deposit, blob_ref};
 use super::records::{EventRef, JobId, OutgoingEvent};
-use super::{BlobRef, LedgerError, digest};
+use super::{BlobRef, Ledger, LedgerError, MAX_INLINE_BYTES, Store, count_damage, digest};
 
 /// Where a body that is too large for its row lies among the frames.
 const BODY_POSITION: i64 = -1;
@@ -17,6 +18,137 @@ pub(super) struct StoredEvent {
     /// Where the JSON is, if it is not in the event.
     pub(super) body: Option<BlobRef>,
     pub(super) frames: Vec<BlobRef>,
+}
+
+impl Ledger {
+    /// Keys of the events that a job has stored, see [`OutgoingEvent::key`].
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn event_keys(&self, job_id: JobId) -> Result<HashSet<String>, LedgerError> {
+        self.read(move |connection| keys(connection, job_id)).await
+    }
+
+    /// The JSON of the event that a job has stored under `key`, or `None`.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn event(
+        &self,
+        job_id: JobId,
+        key: &'static str,
+    ) -> Result<Option<Vec<u8>>, LedgerError> {
+        self.off_thread(move |store| {
+            let found = store.read(|connection| find(connection, job_id, key))?;
+            let Some(event_id) = found else {
+                return Ok(None);
+            };
+            let stored = store.event(event_id)?;
+            Ok(stored.map(|(body, _)| body.into()))
+        })
+        .await
+    }
+
+    /// The first events that wait, in the order in which they are to be published.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn pending_events_blocking(&self, limit: u32) -> Result<Vec<EventRef>, LedgerError> {
+        self.store.read(|connection| pending(connection, limit))
+    }
+
+    /// All frames of an event, its JSON first; empty when the event is no longer there.
+    ///
+    /// # Errors
+    /// A frame is missing or damaged, or the database fails.
+    pub fn event_frames_blocking(&self, event_id: i64) -> Result<Vec<Bytes>, LedgerError> {
+        let Some((body, binary)) = self.store.event(event_id)? else {
+            return Ok(Vec::new());
+        };
+        let mut frames = vec![body];
+        for frame in &binary {
+            frames.push(self.store.blobs.read(frame)?);
+        }
+        Ok(frames)
+    }
+
+    /// Notes that events were published, each with the time in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn mark_published_blocking(
+        &self,
+        published: &[(EventRef, i64)],
+    ) -> Result<(), LedgerError> {
+        let published = published.to_vec();
+        self.store
+            .write(move |connection| mark_published(connection, &published))
+    }
+
+    /// Sets aside an event whose frames cannot be read any more, so that others are published.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn mark_damaged_blocking(&self, event_id: i64) -> Result<(), LedgerError> {
+        count_damage("event", 1);
+        self.store
+            .write(move |connection| mark_damaged(connection, event_id))
+    }
+
+    /// Events that were published first at `since_ms` or later and last at `until_ms` or before, in
+    /// order. Times are milliseconds since 1970.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn unsettled_blocking(
+        &self,
+        since_ms: i64,
+        until_ms: i64,
+    ) -> Result<Vec<EventRef>, LedgerError> {
+        self.store
+            .read(|connection| unsettled(connection, since_ms, until_ms))
+    }
+}
+
+impl Store {
+    /// The JSON of an event, and where its binary frames are; `None` when it is no longer there.
+    pub(super) fn event(
+        &self,
+        event_id: i64,
+    ) -> Result<Option<(Bytes, Vec<BlobRef>)>, LedgerError> {
+        let stored = self.read(|connection| frames(connection, event_id))?;
+        let Some(stored) = stored else {
+            return Ok(None);
+        };
+        let body = match stored.body {
+            Body::Inline(body) => body.into(),
+            Body::Blob(blob) => self.blobs.read(&blob)?,
+        };
+        Ok(Some((body, stored.frames)))
+    }
+}
+
+/// Stores what is too large for the rows of events; the events themselves are the caller's to store.
+pub(super) fn put(
+    deposit: &mut Deposit<'_>,
+    events: Vec<OutgoingEvent>,
+) -> Result<Vec<StoredEvent>, LedgerError> {
+    let put = |mut event: OutgoingEvent| {
+        let body = if event.body.expose().len() > MAX_INLINE_BYTES {
+            let body = std::mem::take(&mut event.body).into_exposed();
+            deposit.put(Some(body.into()))?
+        } else {
+            None
+        };
+        let frames = std::mem::take(&mut event.frames);
+        let frames = deposit.put_all(frames.expose())?;
+        Ok(StoredEvent {
+            event,
+            body,
+            frames,
+        })
+    };
+    events.into_iter().map(put).collect()
 }
 
 pub(super) fn store(
@@ -81,25 +213,21 @@ pub(super) fn fill_digests(connection: &Connection) -> Result<(), LedgerError> {
     Ok(())
 }
 
-pub(super) fn keys(connection: &Connection, job_id: JobId) -> Result<HashSet<String>, LedgerError> {
+fn keys(connection: &Connection, job_id: JobId) -> Result<HashSet<String>, LedgerError> {
     let mut statement = connection.prepare_cached("SELECT key FROM events WHERE job_id = ?1")?;
     let keys = statement.query_map([job_id], |row| row.get(0))?;
     Ok(keys.collect::<Result<_, _>>()?)
 }
 
 /// The event that a job has stored under `key`.
-pub(super) fn find(
-    connection: &Connection,
-    job_id: JobId,
-    key: &str,
-) -> Result<Option<i64>, LedgerError> {
+fn find(connection: &Connection, job_id: JobId, key: &str) -> Result<Option<i64>, LedgerError> {
     Ok(connection
         .prepare_cached("SELECT id FROM events WHERE job_id = ?1 AND key = ?2")?
         .query_row(params![job_id, key], |row| row.get(0))
         .optional()?)
 }
 
-pub(super) fn pending(connection: &Connection, limit: u32) -> Result<Vec<EventRef>, LedgerError> {
+fn pending(connection: &Connection, limit: u32) -> Result<Vec<EventRef>, LedgerError> {
     let mut statement = connection.prepare_cached(
         "SELECT id, job_id, reissues FROM events WHERE state = 'pending' ORDER BY id LIMIT ?1",
     )?;
@@ -107,7 +235,7 @@ pub(super) fn pending(connection: &Connection, limit: u32) -> Result<Vec<EventRe
     Ok(events.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn unsettled(
+fn unsettled(
     connection: &Connection,
     since_ms: i64,
     until_ms: i64,
@@ -130,21 +258,18 @@ pub(super) fn event_ref(row: &Row<'_>) -> rusqlite::Result<EventRef> {
 }
 
 /// What an event consists of.
-pub(super) struct StoredFrames {
-    pub(super) body: Body,
-    pub(super) frames: Vec<BlobRef>,
+struct StoredFrames {
+    body: Body,
+    frames: Vec<BlobRef>,
 }
 
 /// The JSON of an event, or where it lies.
-pub(super) enum Body {
+enum Body {
     Inline(Vec<u8>),
     Blob(BlobRef),
 }
 
-pub(super) fn frames(
-    connection: &Connection,
-    event_id: i64,
-) -> Result<Option<StoredFrames>, LedgerError> {
+fn frames(connection: &Connection, event_id: i64) -> Result<Option<StoredFrames>, LedgerError> {
     let found: Option<(Vec<u8>, Option<String>)> = connection
         .prepare_cached("SELECT body, digest FROM events WHERE id = ?1")?
         .query_row([event_id], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -184,7 +309,7 @@ fn payloads(connection: &Connection, event_id: i64) -> Result<Vec<(i64, BlobRef)
     Ok(payloads.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn mark_published(
+fn mark_published(
     connection: &Connection,
     published: &[(EventRef, i64)],
 ) -> Result<(), LedgerError> {

@@ -1,4 +1,4 @@
-//! Statements on jobs, their frames and their checkpoints.
+//! Statements on jobs and their frames.
 
 use std::cell::Cell;
 
@@ -6,12 +6,10 @@ use bytes::Bytes;
 use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
-use super::blobs::{blob_ref, optional_blob_ref};
+use super::blobs::blob_ref;
 use super::digest;
 use super::events::{self, StoredEvent};
-use super::records::{
-    Accepted, Checkpoint, Finish, JobId, JobRecord, JobState, NewJob, UnfinishedJob,
-};
+use super::records::{Accepted, Finish, JobId, JobRecord, JobState, NewJob, UnfinishedJob};
 use super::{BlobRef, LedgerError};
 
 const COLUMNS: &str = "id, key, kind, lane, task_id, state, attempts, received_at_ms, \
@@ -133,7 +131,7 @@ fn to_integer(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Gives jobs and checkpoints without a digest theirs.
+/// Gives jobs without a digest theirs.
 pub(super) fn fill_digests(connection: &Connection) -> Result<(), LedgerError> {
     let ids: Vec<JobId> = connection
         .prepare("SELECT id FROM jobs WHERE digest IS NULL")?
@@ -145,20 +143,6 @@ pub(super) fn fill_digests(connection: &Connection) -> Result<(), LedgerError> {
             let digest = job_digest(&identity(&record), &payloads(connection, job_id)?);
             update.execute(params![job_id, digest])?;
         }
-    }
-    let mut select = connection.prepare(
-        "SELECT stage, item, payload, sha256, size_bytes, job_id FROM checkpoints
-         WHERE digest IS NULL",
-    )?;
-    let found: Vec<(JobId, Checkpoint)> = select
-        .query_map([], |row| Ok((row.get(5)?, checkpoint_of(row)?)))?
-        .collect::<Result<_, _>>()?;
-    let mut update = connection.prepare(
-        "UPDATE checkpoints SET digest = ?4 WHERE job_id = ?1 AND stage = ?2 AND item = ?3",
-    )?;
-    for (job_id, checkpoint) in found {
-        let digest = checkpoint_digest(job_id, &checkpoint);
-        update.execute(params![job_id, checkpoint.stage, checkpoint.item, digest])?;
     }
     Ok(())
 }
@@ -523,79 +507,4 @@ pub(super) fn frames(connection: &Connection, job_id: JobId) -> Result<Vec<BlobR
     )?;
     let frames = statement.query_map([job_id], |row| blob_ref(row, 0))?;
     Ok(frames.collect::<Result<_, _>>()?)
-}
-
-pub(super) fn checkpoint(
-    connection: &Connection,
-    job_id: JobId,
-    checkpoint: &Checkpoint,
-) -> Result<(), LedgerError> {
-    require_unfinished(connection, job_id)?;
-    let blob = checkpoint.blob.as_ref();
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO checkpoints (job_id, stage, item, payload, sha256, size_bytes,
-                                                 digest)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![
-            job_id,
-            checkpoint.stage,
-            checkpoint.item,
-            checkpoint.payload,
-            blob.map(|blob| &blob.sha256),
-            blob.map(|blob| blob.size_bytes as i64),
-            checkpoint_digest(job_id, checkpoint)
-        ])?;
-    Ok(())
-}
-
-/// Reads the columns `stage, item, payload, sha256, size_bytes`.
-fn checkpoint_of(row: &Row<'_>) -> rusqlite::Result<Checkpoint> {
-    Ok(Checkpoint {
-        stage: row.get(0)?,
-        item: row.get(1)?,
-        payload: row.get(2)?,
-        blob: optional_blob_ref(row, 3)?,
-    })
-}
-
-fn checkpoint_digest(job_id: JobId, checkpoint: &Checkpoint) -> String {
-    let blob = checkpoint.blob.as_ref();
-    digest::of_columns(&[
-        &job_id.0.to_le_bytes(),
-        checkpoint.stage.as_bytes(),
-        checkpoint.item.as_bytes(),
-        checkpoint.payload.expose(),
-        blob.map_or("", |blob| &blob.sha256).as_bytes(),
-    ])
-}
-
-/// The checkpoints that hold what was stored, and how many do not.
-pub(super) fn checkpoints(
-    connection: &Connection,
-    job_id: JobId,
-) -> Result<(Vec<Checkpoint>, u64), LedgerError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT stage, item, payload, sha256, size_bytes, digest FROM checkpoints
-         WHERE job_id = ?1",
-    )?;
-    let read = |row: &Row<'_>| {
-        let checkpoint = checkpoint_of(row)?;
-        let digest: Option<String> = row.get(5)?;
-        let is_intact =
-            digest::is_intact(digest.as_deref(), || checkpoint_digest(job_id, &checkpoint));
-        Ok(is_intact.then_some(checkpoint))
-    };
-    let mut rows = statement.query([job_id])?;
-    let (mut intact, mut damaged) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
-        match read(row) {
-            Ok(Some(checkpoint)) => intact.push(checkpoint),
-            Ok(None) => damaged += 1,
-            Err(error) if LedgerError::is_content(&error) => damaged += 1,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok((intact, damaged))
 }

@@ -14,6 +14,7 @@
 mod admin;
 mod blobs;
 mod cache;
+mod checkpoints;
 mod digest;
 mod documents;
 mod error;
@@ -31,7 +32,6 @@ mod voice_api;
 mod wal;
 mod writer;
 
-use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -285,7 +285,7 @@ impl Ledger {
                 payload: checkpoint.payload,
                 blob,
             };
-            store.write(move |connection| jobs::checkpoint(connection, job_id, &stored))
+            store.write(move |connection| checkpoints::store(connection, job_id, &stored))
         })
         .await
     }
@@ -295,7 +295,7 @@ impl Ledger {
     /// # Errors
     /// The database fails.
     pub async fn checkpoints(&self, job_id: JobId) -> Result<Vec<Checkpoint>, LedgerError> {
-        let read = self.read(move |connection| jobs::checkpoints(connection, job_id));
+        let read = self.read(move |connection| checkpoints::load(connection, job_id));
         let (intact, damaged) = read.await?;
         if damaged > 0 {
             tracing::error!(job.id = job_id.0, damaged, "checkpoints are damaged");
@@ -322,7 +322,7 @@ impl Ledger {
     pub async fn emit(&self, job_id: JobId, emission: Emission) -> Result<(), LedgerError> {
         self.off_thread(move |store| {
             let mut deposit = store.blobs.deposit();
-            let events = put_events(&mut deposit, emission.events)?;
+            let events = events::put(&mut deposit, emission.events)?;
             let (documents, finish) = (emission.documents, emission.finish);
             store.write(move |connection| {
                 jobs::require_unfinished(connection, job_id)?;
@@ -335,134 +335,6 @@ impl Ledger {
             })
         })
         .await
-    }
-
-    /// Keys of the events that a job has stored, see [`OutgoingEvent::key`].
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn event_keys(&self, job_id: JobId) -> Result<HashSet<String>, LedgerError> {
-        self.read(move |connection| events::keys(connection, job_id))
-            .await
-    }
-
-    /// The JSON of the event that a job has stored under `key`, or `None`.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn event(
-        &self,
-        job_id: JobId,
-        key: &'static str,
-    ) -> Result<Option<Vec<u8>>, LedgerError> {
-        self.off_thread(move |store| {
-            let found = store.read(|connection| events::find(connection, job_id, key))?;
-            let Some(event_id) = found else {
-                return Ok(None);
-            };
-            let stored = store.event(event_id)?;
-            Ok(stored.map(|(body, _)| body.into()))
-        })
-        .await
-    }
-
-    /// The first events that wait, in the order in which they are to be published.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub fn pending_events_blocking(&self, limit: u32) -> Result<Vec<EventRef>, LedgerError> {
-        self.store
-            .read(|connection| events::pending(connection, limit))
-    }
-
-    /// All frames of an event, its JSON first; empty when the event is no longer there.
-    ///
-    /// # Errors
-    /// A frame is missing or damaged, or the database fails.
-    pub fn event_frames_blocking(&self, event_id: i64) -> Result<Vec<Bytes>, LedgerError> {
-        let Some((body, binary)) = self.store.event(event_id)? else {
-            return Ok(Vec::new());
-        };
-        let mut frames = vec![body];
-        for frame in &binary {
-            frames.push(self.store.blobs.read(frame)?);
-        }
-        Ok(frames)
-    }
-
-    /// Notes that events were published, each with the time in milliseconds since 1970.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub fn mark_published_blocking(
-        &self,
-        published: &[(EventRef, i64)],
-    ) -> Result<(), LedgerError> {
-        let published = published.to_vec();
-        self.store
-            .write(move |connection| events::mark_published(connection, &published))
-    }
-
-    /// Sets aside an event whose frames cannot be read any more, so that others are published.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub fn mark_damaged_blocking(&self, event_id: i64) -> Result<(), LedgerError> {
-        count_damage("event", 1);
-        self.store
-            .write(move |connection| events::mark_damaged(connection, event_id))
-    }
-
-    /// Events that were published first at `since_ms` or later and last at `until_ms` or before, in
-    /// order. Times are milliseconds since 1970.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub fn unsettled_blocking(
-        &self,
-        since_ms: i64,
-        until_ms: i64,
-    ) -> Result<Vec<EventRef>, LedgerError> {
-        self.store
-            .read(|connection| events::unsettled(connection, since_ms, until_ms))
-    }
-
-    /// Document writes that may be tried now, oldest first. Of writes with one order key only the
-    /// oldest that waits is given.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn pending_documents(
-        &self,
-        limit: u32,
-        now_ms: i64,
-    ) -> Result<Vec<PendingDocument>, LedgerError> {
-        let read = self.read(move |connection| documents::pending(connection, limit, now_ms));
-        let (intact, damaged) = read.await?;
-        for document_id in damaged {
-            // It must not hold up the later writes of its key.
-            tracing::error!(
-                document.id = document_id,
-                "a document is damaged, it is not written"
-            );
-            count_damage("document", 1);
-            self.mark_document(document_id, DocumentOutcome::Skipped)
-                .await?;
-        }
-        Ok(intact)
-    }
-
-    /// Notes what became of a try to write a document.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn mark_document(
-        &self,
-        document_id: i64,
-        outcome: DocumentOutcome,
-    ) -> Result<(), LedgerError> {
-        self.write(move |connection| documents::mark(connection, document_id, outcome))
-            .await
     }
 
     async fn off_thread<T: Send + 'static>(
@@ -525,7 +397,7 @@ impl Store {
             stored.push(jobs::StoredJob {
                 request: self.put_request(&mut deposit, &mut job)?,
                 frames: deposit.put_all(job.frames.expose())?,
-                events: put_events(&mut deposit, std::mem::take(&mut job.events))?,
+                events: events::put(&mut deposit, std::mem::take(&mut job.events))?,
                 job,
             });
         }
@@ -549,19 +421,6 @@ impl Store {
         deposit.put(Some(request.into()))
     }
 
-    /// The JSON of an event, and where its binary frames are; `None` when it is no longer there.
-    fn event(&self, event_id: i64) -> Result<Option<(Bytes, Vec<BlobRef>)>, LedgerError> {
-        let stored = self.read(|connection| events::frames(connection, event_id))?;
-        let Some(stored) = stored else {
-            return Ok(None);
-        };
-        let body = match stored.body {
-            events::Body::Inline(body) => body.into(),
-            events::Body::Blob(blob) => self.blobs.read(&blob)?,
-        };
-        Ok(Some((body, stored.frames)))
-    }
-
     fn read<T>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T, LedgerError>,
@@ -569,29 +428,6 @@ impl Store {
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         self.noted(query(&reader))
     }
-}
-
-/// Stores what is too large for the rows of events; the events themselves are the caller's to store.
-fn put_events(
-    deposit: &mut Deposit<'_>,
-    events: Vec<OutgoingEvent>,
-) -> Result<Vec<events::StoredEvent>, LedgerError> {
-    let put = |mut event: OutgoingEvent| {
-        let body = if event.body.expose().len() > MAX_INLINE_BYTES {
-            let body = std::mem::take(&mut event.body).into_exposed();
-            deposit.put(Some(body.into()))?
-        } else {
-            None
-        };
-        let frames = std::mem::take(&mut event.frames);
-        let frames = deposit.put_all(frames.expose())?;
-        Ok(events::StoredEvent {
-            event,
-            body,
-            frames,
-        })
-    };
-    events.into_iter().map(put).collect()
 }
 
 /// Counts what was found damaged, by what it is.

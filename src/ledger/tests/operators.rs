@@ -1,5 +1,7 @@
 //! What operators list, try again and delete.
 
+use std::collections::HashSet;
+
 use super::*;
 
 fn everything() -> JobFilter {
