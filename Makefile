@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo build test check setup setup-tests fmt clippy doc deny lint-container fixtures release
+.PHONY: help demo build test check setup setup-tests setup-fuzz fuzz fuzz-short fmt clippy doc deny lint-container fixtures release
 
 export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime/libonnxruntime.so
 CARGO_FLAGS := --locked
@@ -45,6 +45,16 @@ setup: ## Installs what a build needs and is not there yet
 
 setup-tests: setup ## Installs what the tests need and is not there yet
 	@scripts/setup-tests.sh
+
+setup-fuzz: setup setup-tests ## Installs what fuzzing needs and is not there yet
+	@scripts/setup-fuzz.sh
+
+SECONDS ?= 3600
+fuzz: setup-fuzz ## Fuzzes for long: make fuzz TARGET=decode SECONDS=3600, all targets without one
+	fuzz/run.sh $(SECONDS) $(TARGET)
+
+fuzz-short: setup-fuzz ## Fuzzes every target for 20 s
+	fuzz/run.sh 20
 
 fixtures: ## Makes the tiny models again (needs 6 GB of Python packages; their output is committed)
 	models/fixtures/make.sh
