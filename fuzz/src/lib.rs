@@ -3,19 +3,19 @@
 #![allow(dead_code, unused_imports, reason = "the daemon uses more of these modules")]
 
 #[path = "../../src/stages/decode/mod.rs"]
-mod decode;
+pub mod decode;
 #[path = "../../src/domain/mod.rs"]
 pub mod domain;
 #[path = "../../src/error.rs"]
 pub mod error;
 #[path = "../../src/voices/foreign.rs"]
-mod foreign;
+pub mod foreign;
 #[path = "../../src/ledger/mod.rs"]
 pub mod ledger;
 #[path = "../../src/protocol/mod.rs"]
 pub mod protocol;
 #[path = "../../src/stages/translate/structure.rs"]
-mod structure;
+pub mod structure;
 
 pub mod observe {
     pub mod metrics {
