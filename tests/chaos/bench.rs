@@ -1,0 +1,250 @@
+//! What every scenario needs: a daemon, a sender, a subscriber, a database, and the account of it all at the end.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::canary;
+use crate::checker::evidence::{Receipt, Sent};
+use crate::checker::ledger::LedgerView;
+use crate::checker::{self, Evidence, Verification};
+use crate::daemon::Daemon;
+use crate::database::Database;
+use crate::report::{Percentiles, Progress, Row};
+use crate::scale::Scale;
+use crate::sender::Sender;
+use crate::subscriber::{Receipts, Subscriber, lock};
+use crate::support::wait_until;
+
+/// Longest wait for everything to be settled.
+const SETTLE: Duration = Duration::from_secs(900);
+
+/// Longest time that a message is taken to be on its way into the ledger.
+const LAST_CALL: Duration = Duration::from_secs(3);
+
+/// Problems of one kind that are told one by one.
+const MAX_TOLD: usize = 20;
+
+/// A daemon with its peers.
+pub struct Bench {
+    pub daemon: Daemon,
+    pub sender: Sender,
+    pub subscriber: Subscriber,
+    pub database: Option<Database>,
+    pub receipts: Receipts,
+    pub progress: Progress,
+    pub row: Row,
+    pub scale: Scale,
+    accepted_before: HashSet<String>,
+}
+
+/// What a scenario wants of its bench.
+#[derive(Default)]
+pub struct Setting<'a> {
+    /// More environment variables for the daemon.
+    pub environment: Vec<(String, String)>,
+    /// True: with a database.
+    pub has_database: bool,
+    /// Data directory instead of a folder of its own.
+    pub data_dir: Option<&'a Path>,
+}
+
+impl Bench {
+    /// Starts everything and waits until the daemon has loaded its models.
+    pub fn start(scenario: &'static str, seed: u64, scale: Scale, setting: Setting<'_>) -> Self {
+        let mut environment = setting.environment;
+        let database = setting.has_database.then(Database::start).flatten();
+        if let Some(database) = &database {
+            environment.push(("DATABASE_URL".to_owned(), database.url()));
+        }
+        let mut progress = Progress::new(scenario, seed);
+        progress.tell("starting");
+        let daemon = Daemon::start(&environment, setting.data_dir);
+        daemon.wait_loaded();
+        let mut row = Row::new(scenario, seed);
+        row.rss_idle_mib = daemon.rss_bytes() >> 20;
+        if setting.has_database && database.is_none() {
+            row.notes.push("without a database".to_owned());
+        }
+        let receipts = Receipts::default();
+        Self {
+            sender: Sender::connect(daemon.ports),
+            subscriber: Subscriber::connect(daemon.ports, receipts.clone()),
+            daemon,
+            database,
+            receipts,
+            progress,
+            row,
+            scale,
+            accepted_before: HashSet::new(),
+        }
+    }
+
+    /// Notes what is in the ledger, so that a row that vanishes later is missed.
+    pub fn note_accepted(&mut self) {
+        if let Ok(task_ids) = self.daemon.ledger().task_ids() {
+            self.accepted_before.extend(task_ids);
+        }
+    }
+
+    /// Kills the daemon, having noted what it has accepted.
+    pub fn kill(&mut self) {
+        self.daemon.kill();
+        self.row.kills += 1;
+        self.note_accepted();
+    }
+
+    /// Waits until every job has ended, every event was received and every document is written, or until
+    /// nothing more can be hoped for: what is left then is the checker's to tell.
+    pub fn settle(&mut self) {
+        let ledger = self.daemon.ledger();
+        let until = Instant::now() + SETTLE;
+        let mut quiet_since = None;
+        while Instant::now() < until && self.daemon.is_alive() {
+            let left = ledger.unsettled().expect("the ledger can be read");
+            self.progress.tell(format_args!(
+                "{} jobs, {} events and {} documents are left",
+                left.jobs, left.events, left.documents
+            ));
+            if !left.is_none() {
+                quiet_since = None;
+            } else if self.is_all_heard(&ledger) {
+                // What was pushed and is not in the ledger may still be on its way.
+                let quiet_since: &mut Instant = quiet_since.get_or_insert_with(Instant::now);
+                if self.is_all_accepted(&ledger) || quiet_since.elapsed() > LAST_CALL {
+                    return;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn is_all_accepted(&self, ledger: &LedgerView) -> bool {
+        let accepted = ledger.task_ids().unwrap_or_default();
+        let mut sent = self.sender.log().iter();
+        sent.all(|sent| accepted.contains(&sent.task_id))
+    }
+
+    /// Waits a while for what was published and has not arrived.
+    fn is_all_heard(&self, ledger: &LedgerView) -> bool {
+        let jobs = ledger.jobs().expect("the ledger can be read");
+        let stored = jobs.iter().flat_map(|job| &job.events);
+        let stored: Vec<&str> = stored.map(|event| event.fingerprint.as_str()).collect();
+        let is_heard = || {
+            let receipts = lock(&self.receipts);
+            let heard: HashSet<&str> = receipts
+                .iter()
+                .map(|receipt| receipt.fingerprint.as_str())
+                .collect();
+            stored
+                .iter()
+                .all(|event| heard.contains(event))
+                .then_some(())
+        };
+        wait_until(Duration::from_secs(5), is_heard).is_some()
+    }
+
+    /// Has the checker compare all accounts, and gives the row. Call [`settle`](Self::settle) before.
+    pub fn finish(mut self) -> Row {
+        if !self.daemon.is_alive() {
+            let end = self.daemon.log_end();
+            self.row.blame(format!("the daemon has died:\n{end}"));
+        }
+        self.daemon.scrape();
+        let evidence = self.evidence();
+        let verification = checker::check(&evidence);
+        self.row.latency_ms = latency(&evidence.sent, &evidence.received, |_| true);
+        self.account(&verification);
+        self.search_canaries();
+        self.row.rss_peak_mib = self.daemon.peak_rss_bytes() >> 20;
+        self.row.seconds = self.progress.elapsed().as_secs();
+        self.row
+    }
+
+    fn evidence(&mut self) -> Evidence {
+        let jobs = self.daemon.ledger().jobs().unwrap_or_else(|error| {
+            self.row
+                .blame(format!("the ledger cannot be read: {error}"));
+            Vec::new()
+        });
+        let documents = self.database.as_ref().map(Database::documents).transpose();
+        let documents = documents.unwrap_or_else(|error| {
+            self.row.blame(format!("MongoDB cannot be read: {error}"));
+            None
+        });
+        Evidence {
+            sent: self.sender.log().to_vec(),
+            jobs,
+            accepted_before: std::mem::take(&mut self.accepted_before),
+            received: lock(&self.receipts).clone(),
+            documents,
+        }
+    }
+
+    fn account(&mut self, verification: &Verification) {
+        let row = &mut self.row;
+        row.jobs = verification.pushed;
+        row.accepted = verification.accepted;
+        row.terminal = verification.terminal;
+        row.failed = verification.failed;
+        row.quarantined = verification.quarantined;
+        row.refused = verification.refused;
+        row.never_accepted = verification.never_accepted;
+        row.lost = verification.lost;
+        row.duplicate_documents = verification.duplicate_documents;
+        row.require("jobs lost", verification.lost as f64, 0.0);
+        let mut told: HashMap<checker::Rule, usize> = HashMap::new();
+        for problem in &verification.problems {
+            let count = told.entry(problem.rule).or_default();
+            *count += 1;
+            if *count <= MAX_TOLD {
+                row.problems.push(format!(
+                    "{:?} {}: {}",
+                    problem.rule, problem.of, problem.found
+                ));
+            }
+        }
+        for (rule, count) in told {
+            if count > MAX_TOLD {
+                row.problems.push(format!("{rule:?}: {count} in all"));
+            }
+        }
+    }
+
+    fn search_canaries(&mut self) {
+        match canary::search(&self.daemon) {
+            Ok(findings) => {
+                self.row.canaries = findings.count;
+                self.row.notes.push(format!(
+                    "no canary in {} lines of logs and metrics",
+                    findings.lines - findings.count
+                ));
+                if let Some(first) = findings.first {
+                    self.row.blame(format!("a canary was found: {first}"));
+                }
+            }
+            Err(error) => self.row.blame(format!("the log cannot be read: {error}")),
+        }
+    }
+}
+
+/// From push to the last event of a request, over those requests that are `wanted` by their task ids.
+pub fn latency(sent: &[Sent], received: &[Receipt], wanted: impl Fn(&str) -> bool) -> Percentiles {
+    let mut first: HashMap<&str, i64> = HashMap::new();
+    let mut ends: HashMap<&str, i64> = HashMap::new();
+    for receipt in received {
+        if first.contains_key(receipt.fingerprint.as_str()) {
+            continue;
+        }
+        first.insert(&receipt.fingerprint, receipt.at_ms);
+        if let Some(task_id) = receipt.facts.task_id.as_deref() {
+            ends.insert(task_id, receipt.at_ms);
+        }
+    }
+    let times = sent.iter().filter(|sent| wanted(&sent.task_id));
+    let times = times.filter_map(|sent| {
+        let end = ends.get(sent.task_id.as_str())?;
+        Some((end - sent.at_ms).max(0) as u64)
+    });
+    Percentiles::of(times.collect())
+}
