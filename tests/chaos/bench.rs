@@ -10,11 +10,13 @@ use crate::checker::ledger::LedgerView;
 use crate::checker::{self, Evidence, Verification};
 use crate::daemon::Daemon;
 use crate::database::Database;
+use crate::load::Message;
+use crate::proxy::Link;
 use crate::report::{Percentiles, Progress, Row};
 use crate::scale::Scale;
 use crate::sender::Sender;
 use crate::subscriber::{Receipts, Subscriber, lock};
-use crate::support::wait_until;
+use crate::support::{PATIENCE, wait_until};
 
 /// Longest wait for everything to be settled.
 const SETTLE: Duration = Duration::from_secs(900);
@@ -92,6 +94,44 @@ impl Bench {
         self.daemon.kill();
         self.row.kills += 1;
         self.note_accepted();
+    }
+
+    /// Changes what becomes of the bytes between daemon and database.
+    pub fn link(&self, link: Link) {
+        if let Some(database) = &self.database {
+            database.proxy.set(link);
+        }
+    }
+
+    /// Holds up what goes between daemon and database.
+    pub fn delay(&self, delay: Duration) {
+        if let Some(database) = &self.database {
+            database.proxy.delay(delay);
+        }
+    }
+
+    /// Waits until something has arrived for each of these requests.
+    pub fn wait_answered(&mut self, messages: &[Message]) {
+        let mut missing: HashSet<&str> = messages.iter().map(|m| m.task_id.as_str()).collect();
+        let mut seen = 0;
+        let mut is_answered = || {
+            let receipts = lock(&self.receipts);
+            for receipt in &receipts[seen..] {
+                if let Some(task_id) = receipt.facts.task_id.as_deref() {
+                    missing.remove(task_id);
+                }
+            }
+            seen = receipts.len();
+            missing.is_empty().then_some(())
+        };
+        // What has no answer by then is the checker's to tell.
+        wait_until(PATIENCE, &mut is_answered);
+    }
+
+    /// Ends a scenario that cannot be played here.
+    pub fn skip(mut self, why: &str) -> Row {
+        self.row.skipped = Some(why.to_owned());
+        self.row
     }
 
     /// Waits until every job has ended, every event was received and every document is written, or until

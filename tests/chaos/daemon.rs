@@ -178,6 +178,14 @@ impl Daemon {
         File::open(self.log_file())
     }
 
+    /// Lines of the log with any of these words.
+    pub fn log_lines(&self, words: &[&str]) -> usize {
+        let log = std::fs::read_to_string(self.log_file()).unwrap_or_default();
+        log.lines()
+            .filter(|line| words.iter().any(|word| line.contains(word)))
+            .count()
+    }
+
     /// The last lines of the log.
     pub fn log_end(&self) -> String {
         let log = std::fs::read_to_string(self.log_file()).unwrap_or_default();

@@ -9,7 +9,6 @@ use crate::dice::Dice;
 use crate::load::{Load, Message, Mix};
 use crate::report::{Percentiles, Row};
 use crate::scale::Scale;
-use crate::support::now_ms;
 
 /// How long a daemon lives.
 const LIFE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(4);
@@ -217,12 +216,4 @@ impl Reference {
             MAX_REPEATED_PERCENT,
         );
     }
-}
-
-/// The end of a kill, for scenarios that kill once: how long ago the daemon was started again.
-pub fn restart(bench: &mut Bench) {
-    bench.kill();
-    bench.daemon.launch();
-    bench.daemon.wait_loaded();
-    debug_assert!(bench.daemon.started_at_ms <= now_ms());
 }

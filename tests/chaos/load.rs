@@ -131,6 +131,17 @@ impl Load {
         self.text_of(number, &text, languages)
     }
 
+    /// A short text in a request that other fields make `bytes` long.
+    pub fn padded_text(&mut self, bytes: usize) -> Message {
+        let mut message = self.text(1);
+        let mut request: Value = serde_json::from_slice(&message.frames[0]).expect("our own JSON");
+        request["padding"] = "x"
+            .repeat(bytes.saturating_sub(message.frames[0].len()))
+            .into();
+        message.frames[0] = request.to_string().into_bytes();
+        message
+    }
+
     fn text_of(&self, number: u32, text: &str, languages: Vec<String>) -> Message {
         let task_id = self.task_id("text", number);
         let request = json!({

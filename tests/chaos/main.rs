@@ -20,20 +20,25 @@
     reason = "a program for tests: it panics where it cannot go on, prints its report, and reads its switches"
 )]
 
+mod absence;
 mod bench;
 mod canary;
 mod checker;
 mod daemon;
 mod database;
 mod dice;
+mod disk;
+mod flood;
 mod kills;
 mod load;
+mod outage;
 mod proxy;
 mod report;
 mod scale;
 mod sender;
 mod subscriber;
 mod support;
+mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,7 +67,16 @@ struct Arguments {
 
 type Scenario = fn(u64, Scale) -> Row;
 
-const SCENARIOS: [(&str, Scenario); 1] = [("kill-loop", kills::kill_loop)];
+const SCENARIOS: [(&str, Scenario); 8] = [
+    ("kill-loop", kills::kill_loop),
+    ("mongo-cut", outage::mongo_cut),
+    ("intake-exposure", flood::intake_exposure),
+    ("subscribers", absence::subscribers),
+    ("wire-attacks", wire::attacks),
+    ("disk-full", disk::disk_full),
+    ("overload", flood::overload),
+    ("text-under-audio", flood::text_under_audio),
+];
 
 const NAMES: [&str; SCENARIOS.len()] = {
     let mut names = [""; SCENARIOS.len()];

@@ -14,6 +14,7 @@ const SEND_TIMEOUT_MS: i32 = 5_000;
 pub struct Sender {
     socket: zmq::Socket,
     log: Vec<Sent>,
+    kept: Vec<Message>,
 }
 
 impl Sender {
@@ -31,6 +32,7 @@ impl Sender {
         Self {
             socket: connect().expect("a push socket"),
             log: Vec::new(),
+            kept: Vec::new(),
         }
     }
 
@@ -44,8 +46,12 @@ impl Sender {
 
     /// Pushes a message once; false when there was no room for it in time.
     pub fn try_push(&mut self, message: &Message) -> bool {
+        self.send(message, 0)
+    }
+
+    fn send(&mut self, message: &Message, flags: i32) -> bool {
         let at_ms = now_ms();
-        match self.socket.send_multipart(&message.frames, 0) {
+        match self.socket.send_multipart(&message.frames, flags) {
             Ok(()) => {}
             Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => return false,
             Err(error) => panic!("the push socket failed: {error}"),
@@ -56,6 +62,20 @@ impl Sender {
             at_ms,
         });
         true
+    }
+
+    /// Pushes a message if there is room for it now, else keeps it for [`push_kept`](Self::push_kept).
+    pub fn push_or_keep(&mut self, message: Message) {
+        if !self.send(&message, zmq::DONTWAIT) {
+            self.kept.push(message);
+        }
+    }
+
+    /// Pushes what was kept.
+    pub fn push_kept(&mut self) {
+        for message in std::mem::take(&mut self.kept) {
+            self.push(&message);
+        }
     }
 
     /// Pushes messages evenly over a time.
