@@ -16,7 +16,7 @@ pub fn subscribers(seed: u64, scale: Scale) -> Row {
     let phase = Duration::from_secs(scale.choose(300, 5));
     let stay = Duration::from_millis(scale.choose(30_000, 1_500));
     let per_second = scale.choose(4, 5);
-    let mut bench = Bench::start("subscribers", seed, scale, Setting::default());
+    let mut bench = Bench::start("subscribers", seed, Setting::default());
     let mut load = Load::new(seed);
     let mut push = |bench: &mut Bench, time: Duration| {
         let count = (time.as_secs_f64() * f64::from(per_second)).ceil() as usize;

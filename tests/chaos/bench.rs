@@ -13,7 +13,6 @@ use crate::database::Database;
 use crate::load::Message;
 use crate::proxy::Link;
 use crate::report::{Percentiles, Progress, Row};
-use crate::scale::Scale;
 use crate::sender::Sender;
 use crate::subscriber::{Receipts, Subscriber, lock};
 use crate::support::{PATIENCE, wait_until};
@@ -36,8 +35,9 @@ pub struct Bench {
     pub receipts: Receipts,
     pub progress: Progress,
     pub row: Row,
-    pub scale: Scale,
     accepted_before: HashSet<String>,
+    /// Times that the daemon died by itself.
+    deaths: usize,
 }
 
 /// What a scenario wants of its bench.
@@ -53,7 +53,7 @@ pub struct Setting<'a> {
 
 impl Bench {
     /// Starts everything and waits until the daemon has loaded its models.
-    pub fn start(scenario: &'static str, seed: u64, scale: Scale, setting: Setting<'_>) -> Self {
+    pub fn start(scenario: &'static str, seed: u64, setting: Setting<'_>) -> Self {
         let mut environment = setting.environment;
         let database = setting.has_database.then(Database::start).flatten();
         if let Some(database) = &database {
@@ -77,8 +77,8 @@ impl Bench {
             receipts,
             progress,
             row,
-            scale,
             accepted_before: HashSet::new(),
+            deaths: 0,
         }
     }
 
@@ -94,6 +94,39 @@ impl Bench {
         self.daemon.kill();
         self.row.kills += 1;
         self.note_accepted();
+    }
+
+    /// Starts a daemon again that has died by itself, up to a number of deaths.
+    pub fn revive(&mut self, max_deaths: usize) {
+        if self.daemon.is_alive() || self.deaths >= max_deaths {
+            return;
+        }
+        self.deaths += 1;
+        self.daemon.kill();
+        self.note_accepted();
+        self.daemon.launch();
+    }
+
+    /// [`settle`](Self::settle) with a daemon that may die meanwhile.
+    pub fn settle_reviving(&mut self, max_deaths: usize) {
+        for _ in 0..=max_deaths {
+            self.settle();
+            if self.daemon.is_alive() {
+                break;
+            }
+            self.revive(max_deaths);
+        }
+        let deaths = format!("the daemon died {} times by itself", self.deaths);
+        self.row.notes.push(deaths);
+    }
+
+    /// The states of some jobs, by their task ids.
+    pub fn ends_of(&self, task_ids: &HashSet<String>) -> Vec<(String, String)> {
+        let jobs = self.daemon.ledger().jobs().expect("the ledger can be read");
+        jobs.into_iter()
+            .filter(|job| task_ids.contains(&job.task_id))
+            .map(|job| (job.task_id, job.state))
+            .collect()
     }
 
     /// Changes what becomes of the bytes between daemon and database.

@@ -25,7 +25,7 @@ const MAX_GROWTH_MIB: f64 = 32.0;
 /// A flood of requests, then a kill: what was pushed and never accepted is lost, and must be little.
 pub fn intake_exposure(seed: u64, scale: Scale) -> Row {
     let count = scale.choose(3_000, 300);
-    let mut bench = Bench::start("intake-exposure", seed, scale, Setting::default());
+    let mut bench = Bench::start("intake-exposure", seed, Setting::default());
     let mut load = Load::new(seed);
     let flood: Vec<Message> = (0..count)
         .map(|_| load.padded_text(REQUEST_BYTES))
@@ -64,7 +64,7 @@ pub fn overload(seed: u64, scale: Scale) -> Row {
         environment: vec![("TRANSLATOR_CONFIG".to_owned(), path)],
         ..Setting::default()
     };
-    let mut bench = Bench::start("overload", seed, scale, setting);
+    let mut bench = Bench::start("overload", seed, setting);
     let mut load = Load::new(seed);
     let mut messages = load.messages(texts, Mix::TEXT);
     let every = texts / audios;
@@ -99,7 +99,7 @@ impl Row {
 /// Texts take little longer while every audio slot is busy, and memory stays flat under mixed lengths.
 pub fn text_under_audio(seed: u64, scale: Scale) -> Row {
     let (texts, interval_ms, soak_secs) = scale.choose((600, 100, 600), (30, 60, 6));
-    let mut bench = Bench::start("text-under-audio", seed, scale, Setting::default());
+    let mut bench = Bench::start("text-under-audio", seed, Setting::default());
     let mut load = Load::new(seed);
     let time = Duration::from_millis(texts as u64 * interval_ms);
     bench.progress.tell("texts alone");

@@ -30,7 +30,7 @@ pub fn kill_loop(seed: u64, scale: Scale) -> Row {
         has_database: true,
         ..Setting::default()
     };
-    let mut bench = Bench::start("kill-loop", seed, scale, setting);
+    let mut bench = Bench::start("kill-loop", seed, setting);
     let messages = Load::new(seed).messages(jobs, Mix::USUAL);
     let lives = run(&mut bench, seed, &messages, kills);
     bench.settle();
@@ -180,7 +180,7 @@ impl Reference {
             has_database: true,
             ..Setting::default()
         };
-        let mut bench = Bench::start("kill-loop reference", seed, Scale::Short, setting);
+        let mut bench = Bench::start("kill-loop reference", seed, setting);
         let at_start = bench.daemon.cpu_ms();
         for message in Load::new(seed ^ u64::MAX).messages(jobs, Mix::USUAL) {
             bench.sender.push(&message);

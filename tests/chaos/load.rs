@@ -104,7 +104,12 @@ impl Load {
             let languages = 1 + self.dice.below(3);
             self.text(languages)
         } else if kind < mix.text + mix.audio {
-            self.audio()
+            // One recording in ten is not to be spoken.
+            if self.dice.chance(10) {
+                self.transcription()
+            } else {
+                self.audio()
+            }
         } else {
             self.voice_request()
         }
@@ -155,6 +160,22 @@ impl Load {
             "modelType": "basic",
         });
         Message::new(task_id, Ending::Text { languages }, &request, Vec::new())
+    }
+
+    /// A recording that is only to be written down.
+    fn transcription(&mut self) -> Message {
+        let number = self.number();
+        let task_id = self.task_id("transcription", number);
+        let request = json!({
+            "type": "transcription_only",
+            "taskId": task_id,
+            "messageId": object_id("a1", self.seed, number),
+            "attachmentId": object_id("a2", self.seed, number),
+            "audioFormat": "wav",
+            "binaryFrames": {"audio": 1},
+        });
+        let recording = self.recording();
+        Message::new(task_id, Ending::Transcription, &request, vec![recording])
     }
 
     /// A voice message in one or two languages. Of half of them the sender's device has heard the words.

@@ -32,6 +32,7 @@ mod flood;
 mod kills;
 mod load;
 mod outage;
+mod poison;
 mod proxy;
 mod report;
 mod scale;
@@ -67,12 +68,13 @@ struct Arguments {
 
 type Scenario = fn(u64, Scale) -> Row;
 
-const SCENARIOS: [(&str, Scenario); 8] = [
+const SCENARIOS: [(&str, Scenario); 9] = [
     ("kill-loop", kills::kill_loop),
     ("mongo-cut", outage::mongo_cut),
     ("intake-exposure", flood::intake_exposure),
     ("subscribers", absence::subscribers),
     ("wire-attacks", wire::attacks),
+    ("poison", poison::poison),
     ("disk-full", disk::disk_full),
     ("overload", flood::overload),
     ("text-under-audio", flood::text_under_audio),

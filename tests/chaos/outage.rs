@@ -22,7 +22,7 @@ pub fn mongo_cut(seed: u64, scale: Scale) -> Row {
         has_database: true,
         ..Setting::default()
     };
-    let mut bench = Bench::start("mongo-cut", seed, scale, setting);
+    let mut bench = Bench::start("mongo-cut", seed, setting);
     if bench.database.is_none() {
         return bench.skip("there is no MongoDB to cut off");
     }

@@ -25,8 +25,8 @@ const HONEST_INTERVAL: Duration = Duration::from_millis(100);
 /// Frame lengths that no machine has memory for.
 const GIANT_BYTES: [u64; 4] = [1 << 36, 1 << 40, 1 << 62, 1 << 63];
 
-/// Pause of an attacker between two connections: it is to be a nuisance to the daemon, not to the machine.
-const ATTACK_PAUSE: Duration = Duration::from_millis(5);
+/// How long a silent peer stays; libzmq gives a handshake ten seconds.
+const SILENCE: Duration = Duration::from_secs(9);
 
 /// Longest wait of an attacker for the network.
 const NETWORK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,7 +39,7 @@ const COMMAND: u8 = 4;
 pub fn attacks(seed: u64, scale: Scale) -> Row {
     let time = Duration::from_secs(scale.choose(600, 5));
     let calm = Duration::from_secs(scale.choose(60, 3));
-    let mut bench = Bench::start("wire-attacks", seed, scale, Setting::default());
+    let mut bench = Bench::start("wire-attacks", seed, Setting::default());
     let mut load = Load::new(seed);
     bench.progress.tell("the honest peer alone");
     let alone = honest(&mut bench, &mut load, calm);
@@ -94,64 +94,96 @@ fn honest(bench: &mut Bench, load: &mut Load, time: Duration) -> Percentiles {
     latency(&sent, &lock(&bench.receipts), |_| true)
 }
 
-/// An attack: once, on a connection to that port; it may fail as it likes.
-type Attack = fn(u16, &mut Dice, &Stop) -> std::io::Result<()>;
+/// What an attacker does on one connection after another.
+struct Attack {
+    name: &'static str,
+    /// Once, on a connection to that port; it may fail as it likes.
+    run: fn(u16, &mut Dice, &Stop) -> std::io::Result<()>,
+    /// Between two connections: it is to be a nuisance to the daemon, not to the machine that both run on.
+    pause: Duration,
+}
 
-const ATTACKS: [(&str, Attack); 5] = [
-    ("giant frames before the handshake", giant_before_ready),
-    ("giant frames after it", giant_after_ready),
-    ("endless multiparts", many_parts),
-    ("slow greetings", slow_loris),
-    ("random bytes", random_bytes),
+const ATTACKS: [Attack; 5] = [
+    Attack {
+        name: "giant frames before the handshake",
+        run: giant_before_ready,
+        pause: Duration::from_millis(50),
+    },
+    Attack {
+        name: "giant frames after it",
+        run: giant_after_ready,
+        pause: Duration::from_millis(50),
+    },
+    Attack {
+        name: "messages of a million parts",
+        run: many_parts,
+        pause: Duration::from_secs(30),
+    },
+    Attack {
+        name: "slow greetings",
+        run: slow_loris,
+        pause: Duration::from_millis(50),
+    },
+    Attack {
+        name: "random bytes",
+        run: random_bytes,
+        pause: Duration::from_millis(20),
+    },
 ];
 
 /// Threads that attack until they are stopped.
 struct Attackers {
     stop: Stop,
     threads: Vec<(&'static str, Arc<AtomicU64>, JoinHandle<()>)>,
-    /// Peers that say nothing.
-    silent: Vec<TcpStream>,
 }
 
 type Stop = Arc<AtomicBool>;
 
 impl Attackers {
     fn start(ports: Ports, seed: u64, scale: Scale) -> Self {
-        let stop = Stop::default();
-        let mut threads = Vec::new();
-        for (name, attack) in ATTACKS {
-            for port in [ports.pull, ports.publish] {
-                let count = Arc::new(AtomicU64::new(0));
-                let (counted, stopping) = (Arc::clone(&count), Arc::clone(&stop));
-                let mut dice = Dice::new(seed, &format!("{name} {port}"));
-                let thread = std::thread::spawn(move || {
-                    while !stopping.load(Ordering::Relaxed) {
-                        // A daemon that closes the connection defends itself: no error of ours.
-                        drop(attack(port, &mut dice, &stopping));
-                        counted.fetch_add(1, Ordering::Relaxed);
-                        std::thread::sleep(ATTACK_PAUSE);
-                    }
-                });
-                threads.push((name, count, thread));
-            }
-        }
-        let peers = scale.choose(500, 50);
-        let connect = |number: usize| {
-            let port = [ports.pull, ports.publish][number % 2];
-            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
+        let mut attackers = Self {
+            stop: Stop::default(),
+            threads: Vec::new(),
         };
-        Self {
-            stop,
-            threads,
-            silent: (0..peers).filter_map(connect).collect(),
+        for port in [ports.pull, ports.publish] {
+            for attack in ATTACKS {
+                let mut dice = Dice::new(seed, &format!("{} {port}", attack.name));
+                attackers.add(attack.name, move |stop| {
+                    // A daemon that closes the connection defends itself: that is no error of ours.
+                    drop((attack.run)(port, &mut dice, stop));
+                    sleep(attack.pause, stop);
+                    1
+                });
+            }
+            let peers = scale.choose(250, 50);
+            attackers.add("silent peers", move |stop| {
+                let connect = |_| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok();
+                let silent: Vec<TcpStream> = (0..peers).filter_map(connect).collect();
+                sleep(SILENCE, stop);
+                silent.len() as u64
+            });
         }
+        attackers
+    }
+
+    /// Adds a thread that does something again and again, and counts it.
+    fn add(&mut self, name: &'static str, mut once: impl FnMut(&Stop) -> u64 + Send + 'static) {
+        let count = Arc::new(AtomicU64::new(0));
+        let (counted, stop) = (Arc::clone(&count), Arc::clone(&self.stop));
+        let thread = std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                counted.fetch_add(once(&stop), Ordering::Relaxed);
+            }
+        });
+        self.threads.push((name, count, thread));
     }
 
     /// Gives how often each attack was made.
     fn stop(self) -> String {
         self.stop.store(true, Ordering::Relaxed);
-        let mut counts: Vec<(&str, u64)> = vec![("silent peers", self.silent.len() as u64)];
+        let mut counts: Vec<(&str, u64)> = Vec::new();
         for (name, count, thread) in self.threads {
+            // A panic in it was told when it happened.
             drop(thread.join());
             let count = count.load(Ordering::Relaxed);
             match counts.iter_mut().find(|(counted, _)| *counted == name) {
@@ -164,6 +196,15 @@ impl Attackers {
             .map(|(name, count)| format!("{count} {name}"))
             .collect();
         told.join(", ")
+    }
+}
+
+/// Sleeps, but wakes up soon when all is to stop.
+fn sleep(time: Duration, stop: &Stop) {
+    let until = Instant::now() + time;
+    while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+        let left = until.saturating_duration_since(Instant::now());
+        std::thread::sleep(left.min(Duration::from_millis(100)));
     }
 }
 
