@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo build test check setup setup-tests setup-fuzz fuzz fuzz-short fmt clippy doc deny lint-container fixtures release
+.PHONY: help demo build test check setup setup-tests setup-fuzz chaos chaos-short fuzz fuzz-short fmt clippy doc deny lint-container fixtures release
 
 export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime/libonnxruntime.so
 CARGO_FLAGS := --locked
@@ -22,6 +22,15 @@ build: setup ## Builds the binary into target/debug
 
 test: setup setup-tests ## Runs every test: units, engines, and the daemon against foreign peers
 	PYTHONPATH=$(CURDIR)/.local/python FERRETDB=$(CURDIR)/.local/bin/ferretdb cargo test $(CARGO_FLAGS)
+
+CHAOS = PYTHONPATH=$(CURDIR)/.local/python FERRETDB=$(CURDIR)/.local/bin/ferretdb cargo test $(CARGO_FLAGS) --test chaos --
+CHAOS_CHOICE = $(addprefix --scenario ,$(SCENARIO)) $(addprefix --seed ,$(SEED))
+
+chaos: setup setup-tests ## Kills, starves, floods and attacks a daemon (about an hour; SCENARIO=kill-loop SEED=2 for one)
+	@$(CHAOS) $(CHAOS_CHOICE)
+
+chaos-short: setup setup-tests ## The same with fewer jobs, in under three minutes
+	@$(CHAOS) --short $(CHAOS_CHOICE)
 
 check: setup fmt clippy doc deny lint-container ## Runs every check that needs no test
 

@@ -121,11 +121,6 @@ impl Daemon {
         self.watch.peak_bytes.load(Ordering::Relaxed)
     }
 
-    /// Forgets the peak so far.
-    pub fn forget_peak(&self) {
-        self.watch.peak_bytes.store(0, Ordering::Relaxed);
-    }
-
     /// GET a path; `None` unless the answer is 200.
     pub fn get(&self, path: &str) -> Option<String> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
@@ -135,18 +130,6 @@ impl Daemon {
         let url = format!("http://127.0.0.1:{}{path}", self.ports.http);
         let mut response = agent.get(&url).call().ok()?;
         response.body_mut().read_to_string().ok()
-    }
-
-    /// The sum of all samples of a metric whose line contains every one of `labels`; 0 when nobody answers.
-    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        self.scrape()
-            .lines()
-            .filter(|line| {
-                let rest = line.strip_prefix(name).unwrap_or_default();
-                rest.starts_with(['{', ' ']) && labels.iter().all(|label| line.contains(label))
-            })
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
     }
 
     /// What `/metrics` says; kept for the search for canaries.

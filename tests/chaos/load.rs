@@ -34,6 +34,8 @@ pub struct Message {
     pub ending: Ending,
     /// Its frames.
     pub frames: Vec<Vec<u8>>,
+    /// How often each stage must run for it, by the stages' names in the metrics.
+    pub work: Vec<(&'static str, usize)>,
 }
 
 /// Shares of the kinds of requests, in percent; what is left are requests of the voice API.
@@ -287,12 +289,40 @@ impl Load {
 
 impl Message {
     fn new(task_id: String, ending: Ending, request: &Value, binary: Vec<Vec<u8>>) -> Self {
+        let work = work_of(request);
         let mut frames = vec![request.to_string().into_bytes()];
         frames.extend(binary);
         Self {
             task_id,
             ending,
             frames,
+            work,
+        }
+    }
+}
+
+/// How often each stage must run for a request.
+fn work_of(request: &Value) -> Vec<(&'static str, usize)> {
+    let languages = request["targetLanguages"].as_array().map_or(0, Vec::len);
+    match request["type"].as_str().unwrap_or_default() {
+        "translation" => vec![("translate", languages)],
+        "voice_feedback" | "voice_stats" => Vec::new(),
+        kind => {
+            let is_heard_by_device = request.get("mobileTranscription").is_some();
+            let is_cloned = request["generateVoiceClone"] == true;
+            let spoken = if kind == "transcription_only" {
+                0
+            } else {
+                languages
+            };
+            vec![
+                ("decode", 1),
+                ("transcribe", usize::from(!is_heard_by_device)),
+                ("embed", usize::from(is_cloned)),
+                ("translate", spoken),
+                ("synthesize", spoken),
+                ("encode", spoken),
+            ]
         }
     }
 }

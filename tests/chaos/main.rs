@@ -40,6 +40,7 @@ mod sender;
 mod subscriber;
 mod support;
 mod wire;
+mod work;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
