@@ -318,7 +318,7 @@ fn work_of(request: &Value) -> Vec<(&'static str, usize)> {
             vec![
                 ("decode", 1),
                 ("transcribe", usize::from(!is_heard_by_device)),
-                ("embed", usize::from(is_cloned)),
+                ("embed", usize::from(spoken > 0)),
                 ("translate", spoken),
                 ("synthesize", spoken),
                 ("encode", spoken),
