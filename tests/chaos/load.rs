@@ -309,7 +309,6 @@ fn work_of(request: &Value) -> Vec<(&'static str, usize)> {
         "voice_feedback" | "voice_stats" => Vec::new(),
         kind => {
             let is_heard_by_device = request.get("mobileTranscription").is_some();
-            let is_cloned = request["generateVoiceClone"] == true;
             let spoken = if kind == "transcription_only" {
                 0
             } else {
