@@ -125,7 +125,7 @@ pub fn text_under_audio(seed: u64, scale: Scale) -> Row {
         audios.len(),
         if is_still_busy { "outlasted the texts" } else { "ended before the texts" }
     ));
-    bench.row.require_time(
+    bench.row.require_where(
         scale.judges_time(),
         "text p95 under audio, times that without",
         busy.p95 as f64 / idle.p95.max(1) as f64,

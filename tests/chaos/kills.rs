@@ -124,7 +124,7 @@ impl Lives {
             ends.p50, ends.p99, ends.count, self.idle
         ));
         let times = Percentiles::of(self.first_job_ms);
-        row.require_time(
+        row.require_where(
             scale.judges_time(),
             "restart to first job p99, ms",
             times.p99 as f64,
@@ -137,7 +137,7 @@ impl Lives {
             self.work.counts(messages)
         ));
         row.repeated_work_percent = Some(percent);
-        row.require_time(
+        row.require_where(
             scale.judges_time(),
             "ended stages that were done again, percent of what the jobs need",
             percent,

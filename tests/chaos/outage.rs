@@ -47,7 +47,7 @@ pub fn mongo_cut(seed: u64, scale: Scale) -> Row {
     push(&mut bench, outage - outage / 2);
     bench.link(Link::Open);
     let catch_up = catch_up(&bench);
-    bench.row.require_time(
+    bench.row.require_where(
         scale.judges_time(),
         "documents wait after the cut, seconds",
         catch_up,

@@ -55,7 +55,7 @@ pub fn poison(seed: u64, scale: Scale) -> Row {
     bench
         .row
         .require("poison that had no effect", harmless as f64, 0.0);
-    bench.row.require_time(
+    bench.row.require_where(
         scale.judges_time(),
         "sound jobs' p95, times that without poison",
         with.p95 as f64 / without.p95.max(1) as f64,

@@ -50,7 +50,7 @@ pub struct Figure {
     pub measured: f64,
     /// What may come out at most.
     pub at_most: f64,
-    /// False for times that the short run takes but does not judge.
+    /// False for what the short form takes but does not judge.
     pub is_judged: bool,
 }
 
@@ -132,8 +132,8 @@ impl Row {
         });
     }
 
-    /// Adds a figure about time, which is judged only where the machine is quiet.
-    pub fn require_time(&mut self, is_judged: bool, name: &str, measured: f64, at_most: f64) {
+    /// Adds a figure that is taken, but judged only where that makes sense: times on a quiet machine.
+    pub fn require_where(&mut self, is_judged: bool, name: &str, measured: f64, at_most: f64) {
         self.figures.push(Figure {
             name: name.to_owned(),
             measured,

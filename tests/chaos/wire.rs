@@ -51,7 +51,7 @@ pub fn attacks(seed: u64, scale: Scale) -> Row {
         alone.p50, alone.p99, alone.count, attacked.p50, attacked.p99, attacked.count
     ));
     bench.row.notes.push(format!("attacks: {counts}"));
-    bench.row.require_time(
+    bench.row.require_where(
         scale.judges_time(),
         "honest peer's p99 under attack, times that without",
         attacked.p99 as f64 / alone.p99.max(1) as f64,
@@ -103,7 +103,7 @@ struct Attack {
     pause: Duration,
 }
 
-const ATTACKS: [Attack; 5] = [
+const ATTACKS: [Attack; 6] = [
     Attack {
         name: "giant frames before the handshake",
         run: giant_before_ready,
@@ -118,6 +118,11 @@ const ATTACKS: [Attack; 5] = [
         name: "messages of a million parts",
         run: many_parts,
         pause: Duration::from_secs(30),
+    },
+    Attack {
+        name: "messages without an end",
+        run: endless_message,
+        pause: Duration::from_secs(60),
     },
     Attack {
         name: "slow greetings",
@@ -280,6 +285,24 @@ fn many_parts(port: u16, dice: &mut Dice, stop: &Stop) -> std::io::Result<()> {
         stream.write_all(&[0, 1, b'x'])?;
     }
     wait_closed(stream)
+}
+
+/// Frames that are each allowed, of one message that is far larger than any may be, and that goes on for as long
+/// as somebody takes it.
+fn endless_message(port: u16, dice: &mut Dice, stop: &Stop) -> std::io::Result<()> {
+    const FRAME_BYTES: usize = 1 << 20;
+    const FRAMES: usize = 1_024;
+    let mut stream = ready(port, "PUSH")?;
+    let mut frame = vec![LONG | MORE];
+    frame.extend((FRAME_BYTES as u64).to_be_bytes());
+    frame.extend(dice.bytes(FRAME_BYTES));
+    for _ in 0..FRAMES {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        stream.write_all(&frame)?;
+    }
+    Ok(())
 }
 
 /// A greeting, one byte at a time.
