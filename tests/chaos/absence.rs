@@ -20,9 +20,7 @@ pub fn subscribers(seed: u64, scale: Scale) -> Row {
     let mut load = Load::new(seed);
     let mut push = |bench: &mut Bench, time: Duration| {
         let count = (time.as_secs_f64() * f64::from(per_second)).ceil() as usize;
-        bench
-            .sender
-            .push_over(&load.messages(count, Mix::USUAL), time);
+        bench.push_over(&load.messages(count, Mix::USUAL), time);
     };
     bench.progress.tell("nobody subscribes");
     bench.subscriber.set(Mode::Away);

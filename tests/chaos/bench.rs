@@ -96,6 +96,18 @@ impl Bench {
         self.note_accepted();
     }
 
+    /// Pushes messages evenly over a time.
+    pub fn push_over(&mut self, messages: &[Message], time: Duration) {
+        let began = Instant::now();
+        for (number, message) in messages.iter().enumerate() {
+            let due = time.mul_f64(number as f64 / messages.len() as f64);
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
+            self.sender.push(message);
+            let pushed = self.sender.log().len();
+            self.progress.tell(format_args!("{pushed} pushed"));
+        }
+    }
+
     /// Starts a daemon again that has died by itself, up to a number of deaths.
     pub fn revive(&mut self, max_deaths: usize) {
         if self.daemon.is_alive() || self.deaths >= max_deaths {

@@ -141,7 +141,7 @@ pub fn text_under_audio(seed: u64, scale: Scale) -> Row {
 fn texts_latency(bench: &mut Bench, load: &mut Load, count: usize, time: Duration) -> Percentiles {
     let from_ms = now_ms();
     let messages: Vec<Message> = (0..count).map(|_| load.text(1)).collect();
-    bench.sender.push_over(&messages, time);
+    bench.push_over(&messages, time);
     bench.wait_answered(&messages);
     let sent = bench.sender.log();
     let of_phase: Vec<_> = sent

@@ -22,6 +22,7 @@
 
 mod absence;
 mod bench;
+mod broken;
 mod canary;
 mod checker;
 mod daemon;
@@ -69,12 +70,13 @@ struct Arguments {
 
 type Scenario = fn(u64, Scale) -> Row;
 
-const SCENARIOS: [(&str, Scenario); 9] = [
+const SCENARIOS: [(&str, Scenario); 10] = [
     ("kill-loop", kills::kill_loop),
     ("mongo-cut", outage::mongo_cut),
     ("intake-exposure", flood::intake_exposure),
     ("subscribers", absence::subscribers),
     ("wire-attacks", wire::attacks),
+    ("broken-audio", broken::broken_audio),
     ("poison", poison::poison),
     ("disk-full", disk::disk_full),
     ("overload", flood::overload),

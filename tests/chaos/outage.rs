@@ -34,9 +34,7 @@ pub fn mongo_cut(seed: u64, scale: Scale) -> Row {
         let messages: Vec<Message> = load.messages(count, Mix::USUAL);
         let what = format!("{count} jobs in {seconds} s");
         bench.progress.tell(&what);
-        bench
-            .sender
-            .push_over(&messages, Duration::from_secs(seconds));
+        bench.push_over(&messages, Duration::from_secs(seconds));
     };
     let calm_at_ms = now_ms();
     push(&mut bench, calm);

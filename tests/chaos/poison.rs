@@ -27,7 +27,7 @@ pub fn poison(seed: u64, scale: Scale) -> Row {
     let without = {
         let (sound, _) = load(seed, jobs, of_each);
         let mut bench = Bench::start("poison reference", seed, Setting::default());
-        bench.sender.push_over(&sound, time);
+        bench.push_over(&sound, time);
         bench.settle();
         sound_latency(&bench, &HashSet::new())
     };

@@ -1,6 +1,6 @@
 //! The gateway's PUSH socket, and the log of what went into it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::checker::evidence::Sent;
 use crate::load::Message;
@@ -75,16 +75,6 @@ impl Sender {
     pub fn push_kept(&mut self) {
         for message in std::mem::take(&mut self.kept) {
             self.push(&message);
-        }
-    }
-
-    /// Pushes messages evenly over a time.
-    pub fn push_over(&mut self, messages: &[Message], time: Duration) {
-        let began = Instant::now();
-        for (number, message) in messages.iter().enumerate() {
-            let due = time.mul_f64(number as f64 / messages.len() as f64);
-            std::thread::sleep(due.saturating_sub(began.elapsed()));
-            self.push(message);
         }
     }
 
