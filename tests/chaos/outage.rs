@@ -32,8 +32,6 @@ pub fn mongo_cut(seed: u64, scale: Scale) -> Row {
     let mut push = |bench: &mut Bench, seconds: u64| {
         let count = (per_second * seconds as f64).ceil() as usize;
         let messages: Vec<Message> = load.messages(count, Mix::USUAL);
-        let what = format!("{count} jobs in {seconds} s");
-        bench.progress.tell(&what);
         bench.push_over(&messages, Duration::from_secs(seconds));
     };
     let calm_at_ms = now_ms();
