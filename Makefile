@@ -39,6 +39,7 @@ fmt: ## Formatting
 
 clippy: ## Lints, warnings are errors
 	cargo clippy $(CARGO_FLAGS) --all-targets -- --deny warnings
+	cargo clippy $(CARGO_FLAGS) --test chaos -- --deny warnings
 
 doc: ## Documentation, warnings are errors
 	RUSTDOCFLAGS='--deny warnings --allow rustdoc::private_intra_doc_links' cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
