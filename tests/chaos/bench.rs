@@ -297,13 +297,18 @@ impl Bench {
     }
 
     fn search_canaries(&mut self) {
+        let carried = self.daemon.ledger().requests_with(canary::SENTENCE);
+        // A search for what was never sent would prove nothing.
+        if !carried.is_ok_and(|requests| requests > 0) {
+            self.row.blame("no accepted request carries the canary");
+        }
         match canary::search(&self.daemon) {
             Ok(findings) => {
                 self.row.canaries = findings.count;
-                self.row.notes.push(format!(
-                    "no canary in {} lines of logs and metrics",
-                    findings.lines - findings.count
-                ));
+                let lines = findings.lines;
+                self.row
+                    .notes
+                    .push(format!("{lines} lines of logs and metrics were searched"));
                 if let Some(first) = findings.first {
                     self.row.blame(format!("a canary was found: {first}"));
                 }

@@ -54,6 +54,8 @@ pub struct Lives {
     idle: usize,
     /// What was done in all lives.
     work: Work,
+    /// Lives that did not answer when they were asked what they have done.
+    silent: usize,
 }
 
 /// Pushes the messages while the daemon is killed `kills` times; the last life is left alone.
@@ -82,7 +84,9 @@ pub fn run(bench: &mut Bench, seed: u64, messages: &[Message], kills: usize) -> 
             std::thread::sleep(LOOK_INTERVAL);
         }
         lives.note(&watch);
-        lives.work.add(&bench.daemon.scrape());
+        let metrics = bench.daemon.scrape();
+        lives.silent += usize::from(metrics.is_empty());
+        lives.work.add(&metrics);
         bench.kill();
         bench.daemon.launch();
         bench.progress.tell(format_args!(
@@ -133,8 +137,9 @@ impl Lives {
         row.restart_to_first_job_ms = Some(times);
         let percent = self.work.repeated_percent(messages);
         row.notes.push(format!(
-            "stages that ended well: {}",
-            self.work.counts(messages)
+            "stages that ended well: {}; {} lives did not tell theirs",
+            self.work.counts(messages),
+            self.silent
         ));
         row.repeated_work_percent = Some(percent);
         row.require_where(

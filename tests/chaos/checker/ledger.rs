@@ -104,6 +104,18 @@ impl LedgerView {
         turns.map(|turn| turn.map(|turn| turn as u64)).collect()
     }
 
+    /// Requests with that text in them, of those that are kept in the database itself.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn requests_with(&self, text: &str) -> rusqlite::Result<u64> {
+        let statement = "SELECT count(*) FROM jobs WHERE instr(request, ?1) > 0";
+        let count: rusqlite::Result<i64> = self
+            .connection
+            .query_row(statement, [text], |row| row.get(0));
+        count.map(|count| count as u64)
+    }
+
     /// Every job with its events.
     ///
     /// # Errors
