@@ -1,10 +1,13 @@
 //! Recordings that are broken in every way: none takes the daemon down, each ends soon, in speech or in an error.
 
+use std::collections::HashMap;
+
 use crate::bench::{Bench, Setting};
 use crate::dice::Dice;
 use crate::load::{Load, Message};
 use crate::report::{Percentiles, Row};
 use crate::scale::Scale;
+use crate::support::broken_audio::{AudioFile, broken_files, intact_files};
 use crate::support::tests_daemon::fixture_models;
 
 /// Bound of the time from a job's turn to its end, milliseconds.
@@ -16,22 +19,25 @@ const MORE_MIB: f64 = 256.0;
 /// Recordings that wait at once: fewer than the daemon refuses.
 const BATCH: usize = 100;
 
-/// Beginnings that make a demuxer take bytes for its own.
-const MAGICS: [&[u8]; 9] = [
-    b"OggS\0\x02",
-    b"RIFF\xff\xff\xff\xffWAVEfmt ",
-    b"fLaC",
-    b"ID3\x04\0\0\0\0\x0f\x76",
-    b"\xff\xfb\x90\x64",
-    b"\xff\xf1\x50\x80",
-    b"\x1a\x45\xdf\xa3",
-    b"\0\0\0\x20ftypM4A ",
-    b"FORM\xff\xff\xff\xffAIFF",
-];
+/// Recordings of the short form.
+const FEW: usize = 60;
 
-/// Sends the broken recordings through the sockets.
+/// Slow recordings that are named.
+const MAX_NAMED: usize = 5;
+
+/// Sends broken recordings of every format through the sockets: all of a seed, or a few of them.
 pub fn broken_audio(seed: u64, scale: Scale) -> Row {
-    let count: usize = scale.choose(2_000, 60);
+    let Some(mut files) = files(seed) else {
+        let mut row = Row::new("broken-audio", seed);
+        if std::env::var_os("REQUIRE_FFMPEG").is_some() {
+            row.blame("REQUIRE_FFMPEG is set, but ffmpeg does not run");
+        }
+        row.skipped = Some("ffmpeg makes the recordings, and does not run".to_owned());
+        return row;
+    };
+    if scale == Scale::Short {
+        files = Dice::new(seed, "broken").sample(&files, FEW);
+    }
     // As many at once as there are cores: a turn is then not spent waiting for others.
     let setting = Setting {
         environment: vec![("MAX_CONCURRENT_JOBS".to_owned(), "2".to_owned())],
@@ -39,30 +45,21 @@ pub fn broken_audio(seed: u64, scale: Scale) -> Row {
     };
     let mut bench = Bench::start("broken-audio", seed, setting);
     let mut load = Load::new(seed);
-    let mut dice = Dice::new(seed, "broken");
-    let bases = bases(&mut load);
-    for batch in 0..count.div_ceil(BATCH) {
-        let size = BATCH.min(count - batch * BATCH);
-        let messages: Vec<Message> = (0..size)
-            .map(|_| load.audio_of(broken(&bases, &mut dice), 1))
-            .collect();
-        for message in &messages {
-            bench.sender.push(message);
+    let mut names: HashMap<String, String> = HashMap::new();
+    for batch in files.chunks(BATCH) {
+        for (name, bytes) in batch {
+            let message: Message = load.audio_of(bytes.clone(), 1);
+            bench.sender.push(&message);
+            names.insert(message.task_id, name.clone());
         }
         bench.settle();
     }
     let turns = bench.daemon.ledger().turns_ms();
-    let turns = turns.expect("the ledger can be read");
-    let longest = turns.iter().copied().max().unwrap_or_default();
-    let times = Percentiles::of(turns);
+    let mut turns = turns.expect("the ledger can be read");
+    turns.sort_by_key(|(_, turn)| std::cmp::Reverse(*turn));
     let mut row = bench.finish();
-    row.notes.push(format!(
-        "{} ended in an error, {} in speech; from turn to end p50 {} ms, p99 {} ms",
-        row.failed,
-        row.terminal - row.failed - row.quarantined,
-        times.p50,
-        times.p99
-    ));
+    tell(&mut row, &turns, &names);
+    let longest = turns.first().map_or(0, |(_, turn)| *turn);
     row.require_where(
         scale.judges_time(),
         "longest turn, ms",
@@ -78,57 +75,25 @@ pub fn broken_audio(seed: u64, scale: Scale) -> Row {
     row
 }
 
-/// Sound recordings in several containers.
-fn bases(load: &mut Load) -> Vec<Vec<u8>> {
-    let file = |name: &str| {
-        let path = fixture_models().join("audio").join(name);
-        std::fs::read(path).expect("a bundled recording")
-    };
-    vec![
-        file("voice_message.ogg"),
-        file("second_speaker.ogg"),
-        load.recording(),
-    ]
+/// All broken recordings of a seed; `None` without ffmpeg.
+fn files(seed: u64) -> Option<Vec<AudioFile>> {
+    let intact = intact_files(&fixture_models().join("audio/voice_message.ogg"))?;
+    Some(broken_files(&intact, seed).collect())
 }
 
-/// One of them, broken in one way.
-fn broken(bases: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
-    let mut bytes = dice.pick(bases).clone();
-    match dice.below(7) {
-        0 => bytes.truncate(dice.below(bytes.len())),
-        1 => {
-            for _ in 0..=dice.below(50) {
-                let at = dice.below(bytes.len());
-                bytes[at] = dice.below(256) as u8;
-            }
-        }
-        // Headers decide most.
-        2 => {
-            for _ in 0..=dice.below(4) {
-                let at = dice.below(64);
-                bytes[at] = *dice.pick(&[0, 1, 0x7f, 0x80, 0xff]);
-            }
-        }
-        3 => {
-            let from = dice.below(bytes.len());
-            let to = (from + dice.below(4_096)).min(bytes.len());
-            bytes.drain(from..to);
-        }
-        4 => {
-            let from = dice.below(bytes.len());
-            let piece = bytes[from..(from + 2_048).min(bytes.len())].to_vec();
-            let at = dice.below(bytes.len());
-            bytes.splice(at..at, piece);
-        }
-        5 => {
-            let magic = *dice.pick(&MAGICS);
-            let length = dice.below(20_000);
-            bytes = [magic, &dice.bytes(length)].concat();
-        }
-        _ => {
-            let length = dice.below(2_000);
-            bytes = dice.bytes(length);
-        }
-    }
-    bytes
+fn tell(row: &mut Row, turns: &[(String, u64)], names: &HashMap<String, String>) {
+    let times = Percentiles::of(turns.iter().map(|(_, turn)| *turn).collect());
+    row.notes.push(format!(
+        "{} ended in an error, {} in speech; from turn to end p50 {} ms, p99 {} ms",
+        row.failed,
+        row.terminal - row.failed - row.quarantined,
+        times.p50,
+        times.p99
+    ));
+    let named = turns.iter().take(MAX_NAMED).map(|(task_id, turn)| {
+        let name = names.get(task_id).map_or("?", String::as_str);
+        format!("{name} ({turn} ms)")
+    });
+    row.notes
+        .push(format!("slowest: {}", named.collect::<Vec<_>>().join(", ")));
 }

@@ -14,6 +14,10 @@ pub mod tests_daemon;
 #[allow(dead_code, reason = "the proxy stands for outages here")]
 pub mod mongodb;
 
+#[path = "../support/broken_audio.rs"]
+#[allow(dead_code, reason = "the bombs are among the broken files")]
+pub mod broken_audio;
+
 #[path = "../integration/support/wav.rs"]
 pub mod wav;
 

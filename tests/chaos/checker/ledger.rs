@@ -91,17 +91,17 @@ impl LedgerView {
             .query_row([since_ms], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
-    /// Milliseconds from the begin of the last attempt to the end, of every job that has ended.
+    /// Milliseconds from the begin of the last attempt to the end, of every job that has ended, by task id.
     ///
     /// # Errors
     /// The ledger cannot be read.
-    pub fn turns_ms(&self) -> rusqlite::Result<Vec<u64>> {
+    pub fn turns_ms(&self) -> rusqlite::Result<Vec<(String, u64)>> {
         let mut turns = self.connection.prepare_cached(
-            "SELECT max(finished_at_ms - started_at_ms, 0) FROM jobs
+            "SELECT task_id, max(finished_at_ms - started_at_ms, 0) FROM jobs
              WHERE finished_at_ms IS NOT NULL AND started_at_ms IS NOT NULL",
         )?;
-        let turns = turns.query_map([], |row| row.get::<_, i64>(0))?;
-        turns.map(|turn| turn.map(|turn| turn as u64)).collect()
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64));
+        turns.query_map([], read)?.collect()
     }
 
     /// Requests with that text in them, of those that are kept in the database itself.
