@@ -135,19 +135,26 @@ impl Lives {
             MAX_RESTART_MS,
         );
         row.restart_to_first_job_ms = Some(times);
-        let percent = self.work.repeated_percent(messages);
         row.notes.push(format!(
             "stages that ended well: {}; {} lives did not tell theirs",
             self.work.counts(messages),
             self.silent
         ));
-        row.repeated_work_percent = Some(percent);
-        row.require_where(
-            scale.judges_time(),
-            "ended stages that were done again, percent of what the jobs need",
-            percent,
-            MAX_REPEATED_PERCENT,
-        );
+        row.repeated_work_percent = self.work.repeated_percent(messages);
+        match row.repeated_work_percent {
+            Some(percent) => row.require_where(
+                scale.judges_time(),
+                "ended stages that were done again, percent of what the jobs need",
+                percent,
+                MAX_REPEATED_PERCENT,
+            ),
+            None if scale.judges_time() => {
+                row.blame("the metrics tell of too little of the work: the machine is too busy to judge it");
+            }
+            None => row
+                .notes
+                .push("the metrics tell of too little of the work to judge it".to_owned()),
+        }
     }
 }
 

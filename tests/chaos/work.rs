@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::load::Message;
 
+/// Share of the needed work that the metrics must tell of.
+const LEAST_KNOWN: f64 = 0.95;
+
 /// Stages that ended well: how often, and how long they took together, seconds.
 #[derive(Debug, Clone, Default)]
 pub struct Work(BTreeMap<String, (f64, f64)>);
@@ -44,20 +47,19 @@ impl Work {
 
     /// What was done beyond what the messages need, in percent of that: each stage weighs as long as it takes
     /// on average. What a kill interrupts has not ended and is not in it.
-    pub fn repeated_percent(&self, messages: &[Message]) -> f64 {
-        let needed = needed(messages);
-        let (mut again, mut once) = (0.0, 0.0);
-        for (stage, needed) in needed {
+    ///
+    /// `None` where less is known than was needed: then the metrics were asked too long before the kills, which
+    /// happens where the machine is busy with other things.
+    pub fn repeated_percent(&self, messages: &[Message]) -> Option<f64> {
+        let (mut again, mut known, mut once) = (0.0, 0.0, 0.0);
+        for (stage, needed) in needed(messages) {
             let (count, seconds) = self.0.get(stage).copied().unwrap_or_default();
             let average = if count > 0.0 { seconds / count } else { 0.0 };
             again += (count - needed).max(0.0) * average;
+            known += count.min(needed) * average;
             once += needed * average;
         }
-        if once > 0.0 {
-            100.0 * again / once
-        } else {
-            0.0
-        }
+        (once > 0.0 && known >= LEAST_KNOWN * once).then(|| 100.0 * again / once)
     }
 
     /// How often each stage ended well, and how often it had to.
