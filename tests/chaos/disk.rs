@@ -17,9 +17,6 @@ const DISK_MIB: u32 = 96;
 /// Free space below which nothing is taken in.
 const MIN_FREE_BYTES: u32 = 16 << 20;
 
-/// Every setting that the daemon knows.
-const DEFAULTS: &str = include_str!("../../config/default.toml");
-
 /// The disk is filled in the middle of a load, and freed again.
 pub fn disk_full(seed: u64, scale: Scale) -> Row {
     let disk = match SmallDisk::mount() {
@@ -36,12 +33,9 @@ pub fn disk_full(seed: u64, scale: Scale) -> Row {
     let (jobs, full_secs) = scale.choose((300, 60), (24, 4));
     let data_dir = disk.path().join("data");
     let settings = tempfile::NamedTempFile::new().expect("a file");
-    // The bound of free space that is left for what is under way is larger than this disk.
-    let bound = "min_free_bytes";
-    if DEFAULTS.contains(bound) {
-        let text = format!("[outbox]\n{bound} = {MIN_FREE_BYTES}\n");
-        std::fs::write(settings.path(), text).expect("a settings file");
-    }
+    // The bound that is usual is larger than this disk.
+    let text = format!("[ledger]\nmin_free_bytes = {MIN_FREE_BYTES}\n");
+    std::fs::write(settings.path(), text).expect("a settings file");
     let path = settings.path().to_string_lossy().into_owned();
     let setting = Setting {
         environment: vec![("TRANSLATOR_CONFIG".to_owned(), path)],
