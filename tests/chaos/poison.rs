@@ -81,6 +81,7 @@ fn load(seed: u64, jobs: usize, of_each: usize) -> (Vec<Message>, Poison) {
         faults: Vec::new(),
     };
     let every = messages.len() / poisoned;
+    let mut faults = DECODER_FAULTS.into_iter().cycle();
     for number in 0..poisoned {
         let message = if number == poisoned / 2 {
             let text = load.text(1);
@@ -90,7 +91,7 @@ fn load(seed: u64, jobs: usize, of_each: usize) -> (Vec<Message>, Poison) {
             text
         } else {
             let audio = load.audio();
-            let action = DECODER_FAULTS[number % DECODER_FAULTS.len()];
+            let action = faults.next().unwrap_or("abort");
             let hash = sha256(&audio.frames[1]);
             poison
                 .faults
