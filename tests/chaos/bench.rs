@@ -240,6 +240,16 @@ impl Bench {
         let verification = checker::check(&evidence);
         self.row.latency_ms = latency(&evidence.sent, &evidence.received, |_| true);
         self.account(&verification);
+        match self.daemon.ledger().failures() {
+            Ok(failures) if failures.is_empty() => {}
+            Ok(failures) => {
+                let failures = failures.join(", ");
+                self.row.notes.push(format!("did not end well: {failures}"));
+            }
+            Err(error) => self
+                .row
+                .blame(format!("the ledger cannot be read: {error}")),
+        }
         self.search_canaries();
         self.row.rss_peak_mib = self.daemon.peak_rss_bytes() >> 20;
         self.row.seconds = self.progress.elapsed().as_secs();

@@ -20,6 +20,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(25);
 /// Bound of the time from the start of a process to its first attempt at a job, milliseconds.
 const MAX_RESTART_MS: f64 = 5_000.0;
 
+/// Share of the jobs that may be taken for poison because kills met them too often, percent.
+const MAX_SET_ASIDE_PERCENT: f64 = 1.0;
+
 /// Share of the jobs' work that ended and may be done again, percent.
 const MAX_REPEATED_PERCENT: f64 = 10.0;
 
@@ -39,6 +42,12 @@ pub fn kill_loop(seed: u64, scale: Scale) -> Row {
     reference.tell(&mut bench);
     let mut row = bench.finish();
     lives.account(&mut row, &messages, scale);
+    row.require_where(
+        scale.judges_time(),
+        "sound jobs that were set aside, percent",
+        100.0 * row.quarantined as f64 / row.accepted.max(1) as f64,
+        MAX_SET_ASIDE_PERCENT,
+    );
     row.require("duplicate documents", row.duplicate_documents as f64, 0.0);
     row
 }
@@ -149,7 +158,7 @@ impl Lives {
                 MAX_REPEATED_PERCENT,
             ),
             None if scale.judges_time() => {
-                row.blame("the metrics tell of too little of the work: the machine is too busy to judge it");
+                row.blame("the metrics tell of too little of the work to judge it: the machine is too busy, or jobs were set aside");
             }
             None => row
                 .notes

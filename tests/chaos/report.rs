@@ -171,9 +171,10 @@ pub struct Report {
     pub rows: Vec<Row>,
 }
 
-const HEADER: [&str; 18] = [
-    "scenario", "seed", "jobs", "kills", "accepted", "terminal", "lost", "never", "dup.docs",
-    "repeated", "restart", "p50 ms", "p95 ms", "p99 ms", "rss idle", "peak", "canaries", "verdict",
+const HEADER: [&str; 20] = [
+    "scenario", "seed", "jobs", "kills", "accepted", "terminal", "failed", "aside", "lost",
+    "never", "dup.docs", "repeated", "restart", "p50 ms", "p95 ms", "p99 ms", "rss idle", "peak",
+    "canaries", "verdict",
 ];
 
 impl Report {
@@ -228,6 +229,8 @@ fn cells(row: &Row) -> Vec<String> {
         row.kills.to_string(),
         row.accepted.to_string(),
         row.terminal.to_string(),
+        row.failed.to_string(),
+        row.quarantined.to_string(),
         row.lost.to_string(),
         row.never_accepted.to_string(),
         row.duplicate_documents.to_string(),

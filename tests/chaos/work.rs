@@ -48,8 +48,8 @@ impl Work {
     /// What was done beyond what the messages need, in percent of that: each stage weighs as long as it takes
     /// on average. What a kill interrupts has not ended and is not in it.
     ///
-    /// `None` where less is known than was needed: then the metrics were asked too long before the kills, which
-    /// happens where the machine is busy with other things.
+    /// `None` where less is known than was needed: then jobs were set aside, or the metrics were asked too long
+    /// before the kills, as happens where the machine is busy with other things.
     pub fn repeated_percent(&self, messages: &[Message]) -> Option<f64> {
         let (mut again, mut known, mut once) = (0.0, 0.0, 0.0);
         for (stage, needed) in needed(messages) {

@@ -104,6 +104,22 @@ impl LedgerView {
         turns.query_map([], read)?.collect()
     }
 
+    /// Why jobs did not end well, with their numbers.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn failures(&self) -> rusqlite::Result<Vec<String>> {
+        let mut failures = self.connection.prepare_cached(
+            "SELECT kind, coalesce(reason, state), count(*) FROM jobs
+             WHERE state IN ('failed', 'quarantined') GROUP BY 1, 2",
+        )?;
+        let read = |row: &Row<'_>| {
+            let (kind, why, count): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(format!("{count} {kind}: {why}"))
+        };
+        failures.query_map([], read)?.collect()
+    }
+
     /// Requests with that text in them, of those that are kept in the database itself.
     ///
     /// # Errors
