@@ -61,7 +61,18 @@ pub fn poison(seed: u64, scale: Scale) -> Row {
         with.p95 as f64 / without.p95.max(1) as f64,
         MAX_SLOWDOWN,
     );
-    bench.finish()
+    let poison_aside = ends
+        .iter()
+        .filter(|(_, state)| state == "quarantined")
+        .count();
+    let mut row = bench.finish();
+    row.require_where(
+        scale.judges_time(),
+        "sound jobs that were set aside",
+        row.quarantined.saturating_sub(poison_aside) as f64,
+        0.0,
+    );
+    row
 }
 
 /// The jobs that are poisoned.
