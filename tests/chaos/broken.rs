@@ -77,7 +77,9 @@ pub fn broken_audio(seed: u64, scale: Scale) -> Row {
 
 /// All broken recordings of a seed; `None` without ffmpeg.
 fn files(seed: u64) -> Option<Vec<AudioFile>> {
-    let intact = intact_files(&fixture_models().join("audio/voice_message.ogg"))?;
+    let folder = tempfile::tempdir().expect("a folder");
+    let message = fixture_models().join("audio/voice_message.ogg");
+    let intact = intact_files(&message, folder.path())?;
     Some(broken_files(&intact, seed).collect())
 }
 
