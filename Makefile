@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo build test check setup setup-tests fmt clippy doc deny lint-container fixtures release
+.PHONY: help demo build test check setup setup-tests setup-fuzz chaos chaos-short fuzz fuzz-short fmt clippy doc deny lint-container fixtures release
 
 export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime/libonnxruntime.so
 CARGO_FLAGS := --locked
@@ -23,6 +23,15 @@ build: setup ## Builds the binary into target/debug
 test: setup setup-tests ## Runs every test: units, engines, and the daemon against foreign peers
 	PYTHONPATH=$(CURDIR)/.local/python FERRETDB=$(CURDIR)/.local/bin/ferretdb cargo test $(CARGO_FLAGS)
 
+CHAOS = PYTHONPATH=$(CURDIR)/.local/python FERRETDB=$(CURDIR)/.local/bin/ferretdb cargo test $(CARGO_FLAGS) --test chaos --
+CHAOS_CHOICE = $(addprefix --scenario ,$(SCENARIO)) $(addprefix --seed ,$(SEED))
+
+chaos: setup setup-tests ## Kills, starves, floods and attacks a daemon (about an hour; SCENARIO=kill-loop SEED=2 for one)
+	@$(CHAOS) $(CHAOS_CHOICE)
+
+chaos-short: setup setup-tests ## The same with fewer jobs, in under three minutes
+	@$(CHAOS) --short $(CHAOS_CHOICE)
+
 check: setup fmt clippy doc deny lint-container ## Runs every check that needs no test
 
 fmt: ## Formatting
@@ -30,6 +39,7 @@ fmt: ## Formatting
 
 clippy: ## Lints, warnings are errors
 	cargo clippy $(CARGO_FLAGS) --all-targets -- --deny warnings
+	cargo clippy $(CARGO_FLAGS) --test chaos -- --deny warnings
 
 doc: ## Documentation, warnings are errors
 	RUSTDOCFLAGS='--deny warnings --allow rustdoc::private_intra_doc_links' cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
@@ -45,6 +55,16 @@ setup: ## Installs what a build needs and is not there yet
 
 setup-tests: setup ## Installs what the tests need and is not there yet
 	@scripts/setup-tests.sh
+
+setup-fuzz: setup setup-tests ## Installs what fuzzing needs and is not there yet
+	@scripts/setup-fuzz.sh
+
+SECONDS ?= 3600
+fuzz: setup-fuzz ## Fuzzes for long: make fuzz TARGET=decode SECONDS=3600, all targets without one
+	fuzz/run.sh $(SECONDS) $(TARGET)
+
+fuzz-short: setup-fuzz ## Fuzzes every target for 20 s
+	fuzz/run.sh 20
 
 fixtures: ## Makes the tiny models again (needs 6 GB of Python packages; their output is committed)
 	models/fixtures/make.sh

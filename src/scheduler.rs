@@ -3,7 +3,7 @@
 //!
 //! The queues hold ids only; what a job needs is in the ledger. Texts take the text slots, short ones
 //! first; audio, measurements and questions take their own. Jobs that were in work when an earlier
-//! process ended are *suspects*: one of them runs at a time, see [`Suspects`].
+//! process ended are *suspects*: one of them runs at a time, see [`suspects`].
 
 mod attempt;
 mod demand;

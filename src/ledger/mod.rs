@@ -12,6 +12,7 @@
 //! the others block and are for threads outside the runtime.
 
 mod admin;
+mod attempts;
 mod blobs;
 mod cache;
 mod checkpoints;
@@ -53,6 +54,7 @@ pub use admin::{
     CheckpointSummary, DocumentSummary, EVENT_STATES, EventSummary, JobDetails, JobFilter, JobPage,
     JobSummary, read_details, read_page,
 };
+pub use attempts::{MAX_CRASHES, MAX_SOFT_FAILURES};
 pub use blobs::BlobRef;
 pub use cache::{CacheEntry, CacheKind, NewCacheEntry};
 pub use error::LedgerError;
@@ -71,11 +73,6 @@ const MAX_INLINE_BYTES: usize = 64 << 10;
 
 /// Name of the database in the data directory.
 const DATABASE: &str = "ledger.sqlite3";
-
-/// Attempts that the process did not survive, after which a job is taken for the cause and put aside.
-pub const MAX_CRASHES: u32 = 3;
-/// Attempts that failed in a way that may pass, after which it is not expected to pass.
-pub const MAX_SOFT_FAILURES: u32 = 5;
 
 /// The ledger of one data directory; clones share it.
 ///
@@ -176,44 +173,6 @@ impl Ledger {
     pub async fn accept(&self, job: NewJob) -> Result<Accepted, LedgerError> {
         let answers = self.off_thread(|store| store.accept(vec![job])).await?;
         answers.into_iter().next().ok_or(LedgerError::Stopped)
-    }
-
-    /// Counts an attempt before its work begins and returns how many there were with it. An attempt
-    /// is open until the job ends or one of [`release_attempt`](Self::release_attempt) and
-    /// [`count_soft_failure`](Self::count_soft_failure) is called.
-    ///
-    /// # Errors
-    /// The job is unknown or has ended, or the database fails.
-    pub async fn start_attempt(&self, job_id: JobId) -> Result<u32, LedgerError> {
-        self.write(move |connection| jobs::start_attempt(connection, job_id, now_unix_ms()))
-            .await
-    }
-
-    /// Ends an attempt that failed in a way that may pass; returns how many there were with it.
-    ///
-    /// # Errors
-    /// The job is unknown or has ended, or the database fails.
-    pub async fn count_soft_failure(&self, job_id: JobId) -> Result<u32, LedgerError> {
-        self.write(move |connection| jobs::count_soft_failure(connection, job_id))
-            .await
-    }
-
-    /// Takes back an attempt that was stopped in good order, so that it counts neither as a crash nor
-    /// as a failure.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn release_attempt(&self, job_id: JobId) -> Result<(), LedgerError> {
-        self.write(move |connection| jobs::release_attempt(connection, job_id))
-            .await
-    }
-
-    /// Jobs that have not ended, in the order in which they were accepted.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn unfinished(&self) -> Result<Vec<UnfinishedJob>, LedgerError> {
-        self.read(jobs::unfinished).await
     }
 
     /// A job, or `None`.

@@ -101,6 +101,9 @@ pub(super) async fn fail_softly(scheduler: Arc<Scheduler>, queued: Queued, ledge
         Ok(failures) if failures >= MAX_SOFT_FAILURES => Duration::ZERO,
         Ok(failures) => retry_pause(failures),
         Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => return,
+        Err(error) if ledger.note_storage(&error) => {
+            return writable::retry(scheduler, queued, ledger, Begun::Yes);
+        }
         Err(error) => {
             tracing::error!(job.id = job_id.0, error = %error_chain(&error), "a failure could not be counted");
             pause_after(&error)

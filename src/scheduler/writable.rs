@@ -17,11 +17,9 @@ pub(super) enum Begun {
 
 /// Puts a job back once the disk can be written, and takes back its attempt: it is not the job's fault.
 pub(super) fn retry(scheduler: Arc<Scheduler>, queued: Queued, ledger: Ledger, begun: Begun) {
+    let job_id = queued.job_id;
     // Of the disk the storage tells, once for all jobs.
-    tracing::debug!(
-        job.id = queued.job_id.0,
-        "job waits until the disk can be written"
-    );
+    tracing::debug!(job.id = job_id.0, "job waits until the disk can be written");
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(RETRY_PAUSE).await;
@@ -29,7 +27,7 @@ pub(super) fn retry(scheduler: Arc<Scheduler>, queued: Queued, ledger: Ledger, b
             if begun == Begun::No {
                 break;
             }
-            match ledger.release_attempt(queued.job_id).await {
+            match ledger.release_attempt(job_id).await {
                 Ok(()) => break,
                 Err(error) if ledger.note_storage(&error) => {}
                 Err(error) => {

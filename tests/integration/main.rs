@@ -25,6 +25,7 @@ mod audio_voices;
 mod bad_input;
 mod broken_audio;
 mod canaries;
+mod chaos_checker;
 mod commands;
 mod contract;
 mod conversations;

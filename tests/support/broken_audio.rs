@@ -72,13 +72,13 @@ const ELEMENTS: [&[u8]; 10] = [
     b"\xa3",
 ];
 
-/// The first two seconds of `recording` in every format, the same each time; `None` without ffmpeg.
+/// The first two seconds of `recording` in every format, the same each time; `None` without ffmpeg. Writes
+/// one file into `folder`.
 ///
 /// # Panics
 /// ffmpeg fails.
-pub fn intact_files(recording: &Path) -> Option<Vec<AudioFile>> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("encoded");
+pub fn intact_files(recording: &Path, folder: &Path) -> Option<Vec<AudioFile>> {
+    let file = folder.join("encoded");
     let mut files = Vec::new();
     for (name, options) in FORMATS {
         let status = Command::new("ffmpeg")

@@ -76,27 +76,10 @@ impl Daemon {
         environment: Vec<(String, String)>,
         log: Arc<Mutex<String>>,
     ) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_translator"))
-            .arg("serve")
-            .current_dir(folder.path())
-            .env_clear()
-            .envs(std::env::vars_os().filter(|(name, _)| {
-                ["PATH", "RUST_BACKTRACE", "HOME"]
-                    .iter()
-                    .any(|kept| name == kept)
-            }))
-            .env("ORT_DYLIB_PATH", super::onnxruntime_library())
-            .env("MODELS_PATH", fixture_models())
-            .env("TRANSLATOR_DATA_DIR", folder.path().join("data"))
-            .env("TRANSLATOR_ZMQ_BIND_ADDRESS", "127.0.0.1")
-            .env("TRANSLATOR_HTTP_BIND_ADDRESS", "127.0.0.1")
-            .env("TRANSLATOR_ZMQ_PULL_PORT", ports.pull.to_string())
-            .env("TRANSLATOR_ZMQ_PUB_PORT", ports.publish.to_string())
-            .env("HTTP_PORT", ports.http.to_string())
+        let mut child = serve_command(folder.path(), ports)
             // Tests count events, and may take longer than the first repeat.
             .env("TRANSLATOR_REPUBLISH_SECS", "none")
             .envs(environment.iter().map(|(name, value)| (name, value)))
-            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -289,6 +272,31 @@ impl Drop for Daemon {
             eprintln!("--- log of the daemon\n{}", self.log());
         }
     }
+}
+
+/// `translator serve` in a folder, with the fixture models and nothing of our own environment that would
+/// change it.
+pub fn serve_command(folder: &Path, ports: Ports) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_translator"));
+    command
+        .arg("serve")
+        .current_dir(folder)
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| {
+            ["PATH", "RUST_BACKTRACE", "HOME"]
+                .iter()
+                .any(|kept| name == kept)
+        }))
+        .env("ORT_DYLIB_PATH", super::onnxruntime_library())
+        .env("MODELS_PATH", fixture_models())
+        .env("TRANSLATOR_DATA_DIR", folder.join("data"))
+        .env("TRANSLATOR_ZMQ_BIND_ADDRESS", "127.0.0.1")
+        .env("TRANSLATOR_HTTP_BIND_ADDRESS", "127.0.0.1")
+        .env("TRANSLATOR_ZMQ_PULL_PORT", ports.pull.to_string())
+        .env("TRANSLATOR_ZMQ_PUB_PORT", ports.publish.to_string())
+        .env("HTTP_PORT", ports.http.to_string())
+        .stdout(Stdio::null());
+    command
 }
 
 fn agent(timeout: std::time::Duration) -> ureq::Agent {

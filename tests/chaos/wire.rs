@@ -1,0 +1,337 @@
+//! Peers that break the rules of ZMTP, beside one that keeps them. Only ever against 127.0.0.1.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::bench::{Bench, Setting, latency};
+use crate::dice::Dice;
+use crate::load::{Load, Message};
+use crate::report::{Percentiles, Row};
+use crate::scale::Scale;
+use crate::subscriber::lock;
+use crate::support::now_ms;
+use crate::support::tests_daemon::Ports;
+
+/// The honest peer's p99 under attack, as a multiple of that without.
+const MAX_SLOWDOWN: f64 = 2.0;
+
+/// Pause between the texts of the honest peer.
+const HONEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Frame lengths that no machine has memory for.
+const GIANT_BYTES: [u64; 4] = [1 << 36, 1 << 40, 1 << 62, 1 << 63];
+
+/// How long a silent peer stays; libzmq gives a handshake ten seconds.
+const SILENCE: Duration = Duration::from_secs(9);
+
+/// Longest wait of an attacker for the network.
+const NETWORK_TIMEOUT: Duration = Duration::from_secs(2);
+
+const MORE: u8 = 1;
+const LONG: u8 = 2;
+const COMMAND: u8 = 4;
+
+/// All attacks at once while an honest peer goes on, which must hardly notice.
+pub fn attacks(seed: u64, scale: Scale) -> Row {
+    let time = Duration::from_secs(scale.choose(600, 5));
+    let calm = Duration::from_secs(scale.choose(60, 3));
+    let mut bench = Bench::start("wire-attacks", seed, Setting::default());
+    let mut load = Load::new(seed);
+    bench.progress.tell("the honest peer alone");
+    let alone = honest(&mut bench, &mut load, calm);
+    let attackers = Attackers::start(bench.daemon.ports, seed, scale);
+    let attacked = honest(&mut bench, &mut load, time);
+    let counts = attackers.stop();
+    bench.row.notes.push(format!(
+        "honest peer: p50 {} ms, p99 {} ms alone ({} texts); p50 {} ms, p99 {} ms under attack ({} texts)",
+        alone.p50, alone.p99, alone.count, attacked.p50, attacked.p99, attacked.count
+    ));
+    bench.row.notes.push(format!("attacks: {counts}"));
+    bench.row.require_where(
+        scale.judges_time(),
+        "honest peer's p99 under attack, times that without",
+        attacked.p99 as f64 / alone.p99.max(1) as f64,
+        MAX_SLOWDOWN,
+    );
+    bench.settle();
+    let mut row = bench.finish();
+    row.require(
+        "honest requests never accepted",
+        row.never_accepted as f64,
+        0.0,
+    );
+    row
+}
+
+/// Sends texts evenly for a time and gives how long they took.
+fn honest(bench: &mut Bench, load: &mut Load, time: Duration) -> Percentiles {
+    let from_ms = now_ms();
+    let count = (time.as_secs_f64() / HONEST_INTERVAL.as_secs_f64()) as usize;
+    let mut messages: Vec<Message> = Vec::with_capacity(count);
+    let began = Instant::now();
+    while began.elapsed() < time {
+        let message = load.text(1);
+        bench.sender.push(&message);
+        messages.push(message);
+        bench
+            .progress
+            .tell(format_args!("{} honest texts", messages.len()));
+        let due = HONEST_INTERVAL * messages.len() as u32;
+        std::thread::sleep(due.saturating_sub(began.elapsed()));
+    }
+    bench.wait_answered(&messages);
+    let sent: Vec<_> = bench
+        .sender
+        .log()
+        .iter()
+        .filter(|sent| sent.at_ms >= from_ms)
+        .cloned()
+        .collect();
+    latency(&sent, &lock(&bench.receipts), |_| true)
+}
+
+/// What an attacker does on one connection after another.
+struct Attack {
+    name: &'static str,
+    /// Once, on a connection to that port; it may fail as it likes.
+    run: fn(u16, &mut Dice, &Stop) -> std::io::Result<()>,
+    /// Between two connections: it is to be a nuisance to the daemon, not to the machine that both run on.
+    pause: Duration,
+}
+
+const ATTACKS: [Attack; 6] = [
+    Attack {
+        name: "giant frames before the handshake",
+        run: giant_before_ready,
+        pause: Duration::from_millis(50),
+    },
+    Attack {
+        name: "giant frames after it",
+        run: giant_after_ready,
+        pause: Duration::from_millis(50),
+    },
+    Attack {
+        name: "messages of a million parts",
+        run: many_parts,
+        pause: Duration::from_secs(30),
+    },
+    Attack {
+        name: "messages without an end",
+        run: endless_message,
+        pause: Duration::from_secs(60),
+    },
+    Attack {
+        name: "slow greetings",
+        run: slow_loris,
+        pause: Duration::from_millis(50),
+    },
+    Attack {
+        name: "random bytes",
+        run: random_bytes,
+        pause: Duration::from_millis(20),
+    },
+];
+
+/// Threads that attack until they are stopped.
+struct Attackers {
+    stop: Stop,
+    threads: Vec<(&'static str, Arc<AtomicU64>, JoinHandle<()>)>,
+}
+
+type Stop = Arc<AtomicBool>;
+
+impl Attackers {
+    fn start(ports: Ports, seed: u64, scale: Scale) -> Self {
+        let mut attackers = Self {
+            stop: Stop::default(),
+            threads: Vec::new(),
+        };
+        for port in [ports.pull, ports.publish] {
+            for attack in ATTACKS {
+                let mut dice = Dice::new(seed, &format!("{} {port}", attack.name));
+                attackers.add(attack.name, move |stop| {
+                    // A daemon that closes the connection defends itself: that is no error of ours.
+                    drop((attack.run)(port, &mut dice, stop));
+                    sleep(attack.pause, stop);
+                    1
+                });
+            }
+            let peers = scale.choose(250, 50);
+            attackers.add("silent peers", move |stop| {
+                let connect = |_| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok();
+                let silent: Vec<TcpStream> = (0..peers).filter_map(connect).collect();
+                sleep(SILENCE, stop);
+                silent.len() as u64
+            });
+        }
+        attackers
+    }
+
+    /// Adds a thread that does something again and again, and counts it.
+    fn add(&mut self, name: &'static str, mut once: impl FnMut(&Stop) -> u64 + Send + 'static) {
+        let count = Arc::new(AtomicU64::new(0));
+        let (counted, stop) = (Arc::clone(&count), Arc::clone(&self.stop));
+        let thread = std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                counted.fetch_add(once(&stop), Ordering::Relaxed);
+            }
+        });
+        self.threads.push((name, count, thread));
+    }
+
+    /// Gives how often each attack was made.
+    fn stop(self) -> String {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut counts: Vec<(&str, u64)> = Vec::new();
+        for (name, count, thread) in self.threads {
+            // A panic in it was told when it happened.
+            drop(thread.join());
+            let count = count.load(Ordering::Relaxed);
+            match counts.iter_mut().find(|(counted, _)| *counted == name) {
+                Some((_, sum)) => *sum += count,
+                None => counts.push((name, count)),
+            }
+        }
+        let told: Vec<String> = counts
+            .iter()
+            .map(|(name, count)| format!("{count} {name}"))
+            .collect();
+        told.join(", ")
+    }
+}
+
+/// Sleeps, but wakes up soon when all is to stop.
+fn sleep(time: Duration, stop: &Stop) {
+    let until = Instant::now() + time;
+    while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+        let left = until.saturating_duration_since(Instant::now());
+        std::thread::sleep(left.min(Duration::from_millis(100)));
+    }
+}
+
+fn connect(port: u16) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(NETWORK_TIMEOUT))?;
+    stream.set_write_timeout(Some(NETWORK_TIMEOUT))?;
+    Ok(stream)
+}
+
+/// ZMTP 3.0 with the NULL mechanism.
+fn greeting() -> [u8; 64] {
+    let mut greeting = [0; 64];
+    greeting[0] = 0xff;
+    greeting[9] = 0x7f;
+    greeting[10] = 3;
+    greeting[12..16].copy_from_slice(b"NULL");
+    greeting
+}
+
+/// A connection whose handshake is done, as the peer that the port expects.
+fn ready(port: u16, socket_type: &str) -> std::io::Result<TcpStream> {
+    let mut stream = connect(port)?;
+    stream.write_all(&greeting())?;
+    let mut command = b"\x05READY\x0bSocket-Type".to_vec();
+    command.extend((socket_type.len() as u32).to_be_bytes());
+    command.extend(socket_type.as_bytes());
+    let mut frame = vec![COMMAND, command.len() as u8];
+    frame.extend(command);
+    stream.write_all(&frame)?;
+    let mut answer = [0; 64];
+    stream.read_exact(&mut answer)?;
+    Ok(stream)
+}
+
+fn giant_header(dice: &mut Dice, flags: u8) -> Vec<u8> {
+    let mut header = vec![LONG | flags];
+    header.extend(dice.pick(&GIANT_BYTES).to_be_bytes());
+    header
+}
+
+fn giant_before_ready(port: u16, dice: &mut Dice, _: &Stop) -> std::io::Result<()> {
+    let mut stream = connect(port)?;
+    stream.write_all(&greeting())?;
+    stream.write_all(&giant_header(dice, COMMAND))?;
+    stream.write_all(&dice.bytes(1_000))?;
+    wait_closed(stream)
+}
+
+fn giant_after_ready(port: u16, dice: &mut Dice, _: &Stop) -> std::io::Result<()> {
+    let socket_type = *dice.pick(&["PUSH", "SUB"]);
+    let mut stream = ready(port, socket_type)?;
+    let flags = *dice.pick(&[0, MORE]);
+    stream.write_all(&giant_header(dice, flags))?;
+    stream.write_all(&dice.bytes(1_000))?;
+    wait_closed(stream)
+}
+
+/// A message of a million parts, which ends, or is left without an end.
+fn many_parts(port: u16, dice: &mut Dice, stop: &Stop) -> std::io::Result<()> {
+    const PARTS: usize = 1_000_000;
+    const PIECE: usize = 10_000;
+    let socket_type = *dice.pick(&["PUSH", "SUB"]);
+    let mut stream = ready(port, socket_type)?;
+    let parts = [MORE, 1, b'x'].repeat(PIECE);
+    for _ in 0..PARTS / PIECE {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        stream.write_all(&parts)?;
+    }
+    if dice.chance(50) {
+        stream.write_all(&[0, 1, b'x'])?;
+    }
+    wait_closed(stream)
+}
+
+/// Frames that are each allowed, of one message that is far larger than any may be, and that goes on for as long
+/// as somebody takes it.
+fn endless_message(port: u16, dice: &mut Dice, stop: &Stop) -> std::io::Result<()> {
+    const FRAME_BYTES: usize = 1 << 20;
+    const FRAMES: usize = 1_024;
+    let mut stream = ready(port, "PUSH")?;
+    let mut frame = vec![LONG | MORE];
+    frame.extend((FRAME_BYTES as u64).to_be_bytes());
+    frame.extend(dice.bytes(FRAME_BYTES));
+    for _ in 0..FRAMES {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        stream.write_all(&frame)?;
+    }
+    Ok(())
+}
+
+/// A greeting, one byte at a time.
+fn slow_loris(port: u16, _: &mut Dice, stop: &Stop) -> std::io::Result<()> {
+    let mut stream = connect(port)?;
+    for byte in greeting() {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        stream.write_all(&[byte])?;
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    Ok(())
+}
+
+fn random_bytes(port: u16, dice: &mut Dice, _: &Stop) -> std::io::Result<()> {
+    let mut stream = if dice.chance(50) {
+        ready(port, "PUSH")?
+    } else {
+        connect(port)?
+    };
+    let count = 1 + dice.below(4_096);
+    stream.write_all(&dice.bytes(count))
+}
+
+/// Reads until the daemon closes the connection, or for a moment.
+fn wait_closed(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_millis(200)))?;
+    let mut rest = [0; 1_024];
+    while stream.read(&mut rest)? > 0 {}
+    Ok(())
+}
