@@ -533,12 +533,13 @@ fn scheduler_options(settings: &Settings) -> SchedulerOptions {
 
 fn decoder_options(settings: &Settings) -> DecoderOptions {
     let audio = &settings.audio;
-    // Decoding is all computing: more workers than cores would be no faster.
+    // Decoding is all computing, so one for each core would do; two, lest a few recordings that hang
+    // hold up all others.
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     DecoderOptions {
         // The program of this very process, even when a new version has taken its place on disk.
         program: PathBuf::from("/proc/self/exe"),
-        max_workers: cores.min(settings.jobs.max_concurrent_audio),
+        max_workers: (2 * cores).min(settings.jobs.max_concurrent_audio),
         memory_bytes: audio.max_bytes.saturating_add(audio.decode_memory_bytes),
         cpu_secs: (audio.max_duration_secs / DECODE_SPEED).max(MIN_DECODE_CPU_SECS),
     }

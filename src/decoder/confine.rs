@@ -61,22 +61,51 @@ pub(super) fn confine(memory_bytes: u64) -> Result<bool, ConfineError> {
     Ok(filter().is_some_and(|filter| seccompiler::apply_filter(&filter).is_ok()))
 }
 
-/// Lets the process compute for `cpu_secs` from now on; the kernel ends it then.
-///
-/// # Errors
-/// The system refuses.
-pub(super) fn limit_cpu_time(cpu_secs: u64) -> Result<(), ConfineError> {
+/// Computing time in which something has to come of it: a decoder gives seconds of audio in milliseconds, so
+/// one that gives nothing for so long is in a loop, and must not hold its place for the time that the
+/// longest recording may take.
+const FRUITLESS_CPU_SECS: u64 = 3;
+
+/// The computing time of one recording. The kernel ends the process when it is spent.
+pub(super) struct CpuTime {
+    /// The process's computing time at which it ends, in seconds.
+    ends_at: u64,
+}
+
+impl CpuTime {
+    /// Begins the time of one recording: `cpu_secs` in all.
+    ///
+    /// # Errors
+    /// The system refuses the limit.
+    pub(super) fn begin(cpu_secs: u64) -> Result<Self, ConfineError> {
+        let time = Self {
+            ends_at: used_cpu_secs().saturating_add(cpu_secs),
+        };
+        time.go_on()?;
+        Ok(time)
+    }
+
+    /// Lets the process go on, as something has come of its work.
+    ///
+    /// # Errors
+    /// The system refuses the limit.
+    pub(super) fn go_on(&self) -> Result<(), ConfineError> {
+        let limit = used_cpu_secs().saturating_add(FRUITLESS_CPU_SECS);
+        let limit = Rlimit {
+            current: Some(limit.min(self.ends_at)),
+            maximum: None,
+        };
+        setrlimit(Resource::Cpu, limit).map_err(|error| ConfineError {
+            what: "computing time",
+            source: error.into(),
+        })
+    }
+}
+
+/// What the process has computed so far; the running second counts as used.
+fn used_cpu_secs() -> u64 {
     let used = clock_gettime(ClockId::ProcessCPUTime).tv_sec;
-    // The running second counts as used.
-    let used = u64::try_from(used).unwrap_or_default().saturating_add(1);
-    let limit = Rlimit {
-        current: Some(used.saturating_add(cpu_secs)),
-        maximum: None,
-    };
-    setrlimit(Resource::Cpu, limit).map_err(|error| ConfineError {
-        what: "computing time",
-        source: error.into(),
-    })
+    u64::try_from(used).unwrap_or_default().saturating_add(1)
 }
 
 /// Closes what the process was given beside its three pipes: whatever the daemon, or a library of it, has

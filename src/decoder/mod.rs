@@ -44,7 +44,8 @@ pub struct DecoderOptions {
     pub max_workers: usize,
     /// Memory of a worker in bytes, beside the program itself; the recording is in it, its samples are not.
     pub memory_bytes: u64,
-    /// Computing time for one recording, in seconds.
+    /// Computing time for one recording, in seconds. One that gives no samples for
+    /// [three](confine::CpuTime) is ended before.
     pub cpu_secs: u64,
 }
 
@@ -63,11 +64,8 @@ pub enum DecoderError {
     #[error("the recording is malformed: it broke the decoder")]
     Crashed,
     /// The worker was stopped because it computed for too long.
-    #[error("the recording takes more than {cpu_secs} s of computing time to decode")]
-    TooSlow {
-        /// See [`DecoderOptions::cpu_secs`].
-        cpu_secs: u64,
-    },
+    #[error("the recording takes too much computing time to decode")]
+    TooSlow,
     /// The system, or somebody, killed two workers in a row.
     #[error("the decoder was killed")]
     Killed,
@@ -84,7 +82,7 @@ impl StageError for DecoderError {
         match self {
             Self::Refused { reason, .. } => *reason,
             Self::Crashed => Reason::MalformedAudio,
-            Self::TooSlow { .. } => Reason::DeadlineExceeded,
+            Self::TooSlow => Reason::DeadlineExceeded,
             Self::Killed | Self::Start(_) => Reason::Internal,
             Self::Stopped(stop) => (*stop).into(),
         }
@@ -140,7 +138,7 @@ impl DecoderPool {
             Ok(_) => "ok",
             Err(DecoderError::Refused { .. }) => "refused",
             Err(DecoderError::Crashed) => "crashed",
-            Err(DecoderError::TooSlow { .. } | DecoderError::Stopped(Stop::DeadlineExceeded)) => {
+            Err(DecoderError::TooSlow | DecoderError::Stopped(Stop::DeadlineExceeded)) => {
                 "deadline_exceeded"
             }
             Err(DecoderError::Stopped(Stop::Cancelled)) => "cancelled",
@@ -230,9 +228,7 @@ impl DecoderPool {
                 let ending = worker.ending();
                 tracing::warn!(%ending, "a decode worker has died");
                 match ending {
-                    Ending::OutOfTime => DecoderError::TooSlow {
-                        cpu_secs: self.options.cpu_secs,
-                    },
+                    Ending::OutOfTime => DecoderError::TooSlow,
                     Ending::Killed => DecoderError::Killed,
                     Ending::Crashed(_) => DecoderError::Crashed,
                 }

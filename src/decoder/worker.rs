@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::sync::{Mutex, PoisonError};
 
-use super::confine::{self, ConfineError};
+use super::confine::{self, ConfineError, CpuTime};
 use super::wire::{self, Decoded, END, End, MAX_PART_BYTES, READY, Refusal, SAMPLES};
 use crate::domain::digest::sha256_hex;
 use crate::domain::{Deadline, Stop};
@@ -44,18 +44,23 @@ pub fn run(memory_bytes: u64, cpu_secs: u64) -> Result<(), WorkerError> {
 
 fn serve(mut stdin: impl Read, mut stdout: impl Write, cpu_secs: u64) -> Result<(), WorkerError> {
     loop {
-        confine::limit_cpu_time(cpu_secs)?;
+        let cpu_time = CpuTime::begin(cpu_secs)?;
         let Some((task, recording)) = wire::read_task(&mut stdin)? else {
             return Ok(());
         };
-        let end = decode(&recording, &task.limits, &mut stdout);
+        let end = decode(&recording, &task.limits, &cpu_time, &mut stdout);
         let end = serde_json::to_vec(&end).map_err(io::Error::from)?;
         wire::write_part(&mut stdout, END, &end)?;
         stdout.flush()?;
     }
 }
 
-fn decode(recording: &[u8], limits: &DecodeLimits, stdout: &mut dyn Write) -> End {
+fn decode(
+    recording: &[u8],
+    limits: &DecodeLimits,
+    cpu_time: &CpuTime,
+    stdout: &mut dyn Write,
+) -> End {
     if cfg!(debug_assertions) {
         fault::decode_point(&sha256_hex(recording)).map_err(|fault| Refusal {
             reason: Reason::BadOutput,
@@ -69,7 +74,8 @@ fn decode(recording: &[u8], limits: &DecodeLimits, stdout: &mut dyn Write) -> En
         // The daemon is gone: so is who wants the recording.
         let sent = wire::write_part(&mut *stdout, SAMPLES, part);
         part.clear();
-        sent.map_err(|_| Stop::Cancelled)
+        sent.map_err(|_| Stop::Cancelled)?;
+        cpu_time.go_on().map_err(|_| Stop::DeadlineExceeded)
     };
     // The daemon watches the clock.
     let deadline = Deadline::none();
