@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use self::kernel::{Identity, Traffic};
+use super::context::Context;
 use super::{TransportError, WakeReceiver, Waker, uninterrupted};
 use crate::observe::metrics::CONNECTIONS_CLOSED;
 
@@ -129,7 +130,7 @@ impl Connections {
     /// # Errors
     /// libzmq refuses the monitor, or the system the thread.
     pub(super) fn watch(
-        context: &zmq::Context,
+        context: &Context,
         socket: &zmq::Socket,
         name: &'static str,
         limits: Limits,
@@ -248,12 +249,11 @@ impl Shared {
     /// Ends a connection, so that libzmq drops what is not finished; messages that are complete stay.
     fn close(&self, descriptor: RawFd, connection: &mut Connection, reason: &'static str) {
         connection.is_closed = true;
-        let ended =
-            kernel::open(descriptor, connection.identity).and_then(|stream| kernel::reset(&stream));
-        if ended.is_err() {
+        let Ok(stream) = kernel::open(descriptor, connection.identity) else {
             // It ended by itself, and its event is on the way.
             return;
-        }
+        };
+        // Counted and told first: who sees the connection closed finds both.
         self.closed.fetch_add(1, Ordering::AcqRel);
         metrics::counter!(CONNECTIONS_CLOSED, "socket" => self.socket, "reason" => reason)
             .increment(1);
@@ -264,6 +264,9 @@ impl Shared {
             reason,
             "a connection was closed: it sends more than a message may have"
         );
+        if let Err(error) = kernel::reset(&stream) {
+            tracing::debug!(socket = self.socket, %error, "the connection had ended by itself");
+        }
     }
 }
 
@@ -406,7 +409,7 @@ fn is_exceeded(open: &HashMap<RawFd, Connection>, limit: u64) -> bool {
 }
 
 /// The socket on which libzmq tells of connections.
-fn monitor(context: &zmq::Context, socket: &zmq::Socket) -> Result<zmq::Socket, zmq::Error> {
+fn monitor(context: &Context, socket: &zmq::Socket) -> Result<zmq::Socket, zmq::Error> {
     const ENDPOINT: &str = "inproc://connections";
     socket.monitor(
         ENDPOINT,

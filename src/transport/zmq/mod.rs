@@ -4,6 +4,7 @@
 //! with it its own I/O thread: whatever a peer does to one port does not slow the other.
 
 mod connections;
+mod context;
 mod held;
 mod pull;
 #[cfg(test)]
@@ -12,9 +13,11 @@ mod waker;
 mod xpub;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use self::connections::Connections;
+use self::connections::{Connections, Limits};
+use self::context::Context;
 pub use pull::{Incoming, Intake, IntakeOptions, IntakeSocket};
 pub use waker::{WakeReceiver, Waker};
 pub use xpub::{PublishOptions, PublishSocket, SendOutcome, Subscription};
@@ -71,9 +74,38 @@ fn harden(socket: &zmq::Socket, max_message_bytes: usize) -> Result<(), zmq::Err
 }
 
 /// A bound socket whose connections are watched.
+///
+/// The order of the fields is the order of their end.
 struct WatchedSocket {
     socket: zmq::Socket,
     connections: Connections,
+    _context: Context,
+}
+
+impl WatchedSocket {
+    /// Makes a socket that is set up by `configure`, and to be bound then; for the rest see
+    /// [`Connections::watch`].
+    fn open(
+        name: &'static str,
+        kind: zmq::SocketType,
+        configure: impl FnOnce(&mut zmq::Socket) -> Result<(), zmq::Error>,
+        limits: Limits,
+        settle: Option<Arc<Waker>>,
+    ) -> Result<Self, TransportError> {
+        let failed = |source| TransportError::Socket {
+            socket: name,
+            source,
+        };
+        let context = Context::new().map_err(failed)?;
+        let mut socket = context.socket(kind).map_err(failed)?;
+        configure(&mut socket).map_err(failed)?;
+        let connections = Connections::watch(&context, &socket, name, limits, settle)?;
+        Ok(Self {
+            socket,
+            connections,
+            _context: context,
+        })
+    }
 }
 
 impl Drop for WatchedSocket {

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::connections::{Connections, Limits, MAX_HEADER_BYTES};
+#[cfg(test)]
+use super::connections::Connections;
+use super::connections::{Limits, MAX_HEADER_BYTES};
 use super::{
     TransportError, WakeReceiver, Waker, WatchedSocket, bind, harden, uninterrupted, wait,
 };
@@ -108,29 +110,15 @@ impl IntakeSocket {
     /// # Errors
     /// The endpoint cannot be bound, or the system refuses a thread or a descriptor.
     pub fn bind(options: &IntakeOptions) -> Result<Self, TransportError> {
-        let failed = |source| TransportError::Socket {
-            socket: SOCKET,
-            source,
-        };
         let (waker, calls) = Waker::pair().map_err(start_failed)?;
         let waker = Arc::new(waker);
-        let context = zmq::Context::new();
-        let socket = context.socket(zmq::PULL).map_err(failed)?;
-        harden(&socket, options.max_message_bytes)
-            .and_then(|()| socket.set_rcvhwm(options.receive_queue_length.max(1)))
-            .and_then(|()| socket.set_linger(0))
-            .map_err(failed)?;
-        let connections = Connections::watch(
-            &context,
-            &socket,
-            SOCKET,
-            limits(options),
-            Some(Arc::clone(&waker)),
-        )?;
-        let socket = WatchedSocket {
-            socket,
-            connections,
+        let configure = |socket: &mut zmq::Socket| {
+            harden(socket, options.max_message_bytes)?;
+            socket.set_rcvhwm(options.receive_queue_length.max(1))?;
+            socket.set_linger(0)
         };
+        let settle = Some(Arc::clone(&waker));
+        let socket = WatchedSocket::open(SOCKET, zmq::PULL, configure, limits(options), settle)?;
         let endpoint = bind(&socket.socket, &options.endpoint)?;
         Ok(Self {
             socket,

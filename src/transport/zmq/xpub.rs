@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::connections::{Connections, Limits};
+use super::connections::Limits;
 use super::held::HeldBytes;
 use super::{TransportError, WakeReceiver, WatchedSocket, bind, harden, uninterrupted, wait};
 
@@ -82,20 +82,14 @@ impl PublishSocket {
     /// Binds the socket.
     ///
     /// # Errors
-    /// The endpoint cannot be bound.
+    /// The endpoint cannot be bound, or the system refuses a thread or a descriptor.
     pub fn bind(options: &PublishOptions) -> Result<Self, TransportError> {
-        let context = zmq::Context::new();
-        let mut socket = context.socket(zmq::XPUB).map_err(failed)?;
-        configure(&mut socket, options).map_err(failed)?;
         let limits = Limits {
             unfinished_bytes: MAX_SUBSCRIBER_BYTES,
             waiting_bytes: MAX_SUBSCRIBER_BYTES,
         };
-        let connections = Connections::watch(&context, &socket, SOCKET, limits, None)?;
-        let socket = WatchedSocket {
-            socket,
-            connections,
-        };
+        let configure = |socket: &mut zmq::Socket| configure(socket, options);
+        let socket = WatchedSocket::open(SOCKET, zmq::XPUB, configure, limits, None)?;
         let endpoint = bind(&socket.socket, &options.endpoint)?;
         Ok(Self {
             socket,
