@@ -13,6 +13,10 @@ pub const JOBS_FINISHED: &str = "translator_jobs_finished_total";
 pub const JOBS_QUARANTINED: &str = "translator_jobs_quarantined_total";
 /// Requests that became no job, by `reason`.
 pub const REQUESTS_REJECTED: &str = "translator_requests_rejected_total";
+/// Connections that were closed because of what they sent, by `socket` (`intake`, `publish`) and `reason`:
+/// `message_too_large` for a message that does not end, `too_much_waits` where unread messages count too,
+/// `too_much_in_all` for the one that waits longest when all together send too much.
+pub const CONNECTIONS_CLOSED: &str = "translator_connections_closed_total";
 /// Jobs waiting for their turn, by `lane`.
 pub const QUEUE_DEPTH: &str = "translator_queue_depth";
 /// Bytes of the requests that wait, with their frames, by `lane`.
@@ -106,6 +110,10 @@ fn describe() {
         (JOBS_FINISHED, "jobs that reached their end"),
         (JOBS_QUARANTINED, "jobs that were put aside"),
         (REQUESTS_REJECTED, "requests that became no job"),
+        (
+            CONNECTIONS_CLOSED,
+            "connections closed because of what they sent",
+        ),
         (
             EVENTS_PUBLISHED,
             "events published, replays and repeats included",

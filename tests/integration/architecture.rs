@@ -25,7 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("onnx", &[]),
     ("registry", &["domain"]),
     ("store", &["observe", "domain"]),
-    ("transport", &[]),
+    ("transport", &["observe"]),
     ("protocol", &["error", "domain"]),
     ("config", &["domain"]),
     ("storage", &["observe", "fault"]),

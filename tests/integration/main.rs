@@ -47,6 +47,7 @@ mod text;
 mod text_cache;
 mod text_lanes;
 mod text_repeats;
+mod unfinished_messages;
 mod upstream_defects;
 mod voice_analysis;
 mod voice_api;

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
+use super::context::last_error;
+
 /// Bytes of frames that were handed to libzmq and that some subscriber has not yet been sent.
 ///
 /// All subscribers share the bytes of a frame, so a frame counts once.
@@ -92,13 +94,4 @@ fn send(socket: &mut zmq::Socket, frame: Box<HeldFrame>, flags: c_int) -> Result
 unsafe extern "C" fn let_go(_data: *mut c_void, hint: *mut c_void) {
     // SAFETY: `hint` came from `Box::into_raw` in `send`, and libzmq calls this once for each message.
     drop(unsafe { Box::from_raw(hint.cast::<HeldFrame>()) });
-}
-
-#[expect(
-    unsafe_code,
-    reason = "zmq 0.10 has no safe access to the error number"
-)]
-fn last_error() -> zmq::Error {
-    // SAFETY: reads the calling thread's error number.
-    zmq::Error::from_raw(unsafe { zmq_sys::zmq_errno() })
 }

@@ -3,6 +3,8 @@
 //! A libzmq socket belongs to one thread at a time. Each socket here has its own libzmq context, and
 //! with it its own I/O thread: whatever a peer does to one port does not slow the other.
 
+mod connections;
+mod context;
 mod held;
 mod pull;
 #[cfg(test)]
@@ -11,8 +13,11 @@ mod waker;
 mod xpub;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use self::connections::{Connections, Limits};
+use self::context::Context;
 pub use pull::{Incoming, Intake, IntakeOptions, IntakeSocket};
 pub use waker::{WakeReceiver, Waker};
 pub use xpub::{PublishOptions, PublishSocket, SendOutcome, Subscription};
@@ -66,6 +71,58 @@ fn harden(socket: &zmq::Socket, max_message_bytes: usize) -> Result<(), zmq::Err
     socket.set_tcp_keepalive_intvl(KEEPALIVE_INTERVAL_SECS)?;
     socket.set_tcp_keepalive_cnt(KEEPALIVE_PROBES)?;
     socket.set_ipv6(false)
+}
+
+/// A bound socket whose connections are watched.
+///
+/// The order of the fields is the order of their end.
+struct WatchedSocket {
+    socket: zmq::Socket,
+    connections: Connections,
+    _context: Context,
+}
+
+impl WatchedSocket {
+    /// Makes a socket that is set up by `configure`, and to be bound then; for the rest see
+    /// [`Connections::watch`].
+    fn open(
+        name: &'static str,
+        kind: zmq::SocketType,
+        configure: impl FnOnce(&mut zmq::Socket) -> Result<(), zmq::Error>,
+        limits: Limits,
+        settle: Option<Arc<Waker>>,
+    ) -> Result<Self, TransportError> {
+        let failed = |source| TransportError::Socket {
+            socket: name,
+            source,
+        };
+        let context = Context::new().map_err(failed)?;
+        let mut socket = context.socket(kind).map_err(failed)?;
+        configure(&mut socket).map_err(failed)?;
+        let connections = Connections::watch(&context, &socket, name, limits, settle)?;
+        Ok(Self {
+            socket,
+            connections,
+            _context: context,
+        })
+    }
+}
+
+impl Drop for WatchedSocket {
+    fn drop(&mut self) {
+        // First: libzmq would wait for ever to tell of connections when nobody listens.
+        stop_monitor(&mut self.socket);
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "zmq 0.10 starts monitors, but does not stop them"
+)]
+fn stop_monitor(socket: &mut zmq::Socket) {
+    // SAFETY: the socket is open and borrowed for the call; see zmq_socket_monitor(3) for the null.
+    let status = unsafe { zmq_sys::zmq_socket_monitor(socket.as_mut_ptr(), std::ptr::null(), 0) };
+    debug_assert_eq!(status, 0, "only a context that was ended refuses");
 }
 
 /// Binds and returns the endpoint with the port that was really taken.

@@ -9,7 +9,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{TransportError, WakeReceiver, Waker, bind, harden, uninterrupted, wait};
+#[cfg(test)]
+use super::connections::Connections;
+use super::connections::{Limits, MAX_HEADER_BYTES};
+use super::{
+    TransportError, WakeReceiver, Waker, WatchedSocket, bind, harden, uninterrupted, wait,
+};
 
 const SOCKET: &str = "intake";
 
@@ -18,7 +23,8 @@ const SOCKET: &str = "intake";
 pub struct IntakeOptions {
     /// Where to bind, as `tcp://0.0.0.0:5555`; port 0 or `*` takes a free one.
     pub endpoint: String,
-    /// Largest message, all frames together. A single larger frame makes libzmq drop the peer.
+    /// Largest message, all frames together. A larger frame, or frames without end, cost the peer its
+    /// connection.
     pub max_message_bytes: usize,
     /// Most frames of a message.
     pub max_frames: usize,
@@ -85,35 +91,42 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 /// Silence after which nothing more is expected then.
 const QUIET_MS: i64 = 50;
 
+/// What libzmq may have read of a connection beside its messages: its buffer, and the handshake.
+const READ_AHEAD_BYTES: u64 = 64 << 10;
+
 /// The bound socket; peers may connect, and nothing is received before [`Intake::start`].
 pub struct IntakeSocket {
-    socket: zmq::Socket,
+    socket: WatchedSocket,
     endpoint: String,
     max_message_bytes: usize,
     max_frames: usize,
+    waker: Arc<Waker>,
+    calls: WakeReceiver,
 }
 
 impl IntakeSocket {
     /// Binds the socket.
     ///
     /// # Errors
-    /// The endpoint cannot be bound.
+    /// The endpoint cannot be bound, or the system refuses a thread or a descriptor.
     pub fn bind(options: &IntakeOptions) -> Result<Self, TransportError> {
-        let failed = |source| TransportError::Socket {
-            socket: SOCKET,
-            source,
+        let (waker, calls) = Waker::pair().map_err(start_failed)?;
+        let waker = Arc::new(waker);
+        let configure = |socket: &mut zmq::Socket| {
+            harden(socket, options.max_message_bytes)?;
+            socket.set_rcvhwm(options.receive_queue_length.max(1))?;
+            socket.set_linger(0)
         };
-        let socket = zmq::Context::new().socket(zmq::PULL).map_err(failed)?;
-        harden(&socket, options.max_message_bytes)
-            .and_then(|()| socket.set_rcvhwm(options.receive_queue_length.max(1)))
-            .and_then(|()| socket.set_linger(0))
-            .map_err(failed)?;
-        let endpoint = bind(&socket, &options.endpoint)?;
+        let settle = Some(Arc::clone(&waker));
+        let socket = WatchedSocket::open(SOCKET, zmq::PULL, configure, limits(options), settle)?;
+        let endpoint = bind(&socket.socket, &options.endpoint)?;
         Ok(Self {
             socket,
             endpoint,
             max_message_bytes: options.max_message_bytes,
             max_frames: options.max_frames,
+            waker,
+            calls,
         })
     }
 
@@ -121,13 +134,37 @@ impl IntakeSocket {
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
+
+    #[cfg(test)]
+    pub(super) fn connections(&self) -> &Connections {
+        &self.socket.connections
+    }
+}
+
+/// What a connection may have sent that was not received.
+fn limits(options: &IntakeOptions) -> Limits {
+    let headers = MAX_HEADER_BYTES * options.max_frames as u64;
+    let unfinished_bytes = options.max_message_bytes as u64 + headers + READ_AHEAD_BYTES;
+    // A full queue, a frame behind it that found it full, and a message that was just taken.
+    let messages = u64::try_from(options.receive_queue_length.max(1)).unwrap_or(1) + 2;
+    Limits {
+        unfinished_bytes,
+        waiting_bytes: unfinished_bytes.saturating_mul(messages),
+    }
+}
+
+fn start_failed(source: io::Error) -> TransportError {
+    TransportError::Start {
+        socket: SOCKET,
+        source,
+    }
 }
 
 /// The thread `intake-0`, which owns the socket and does nothing but receive.
 pub struct Intake {
     endpoint: String,
     stopping: Arc<AtomicBool>,
-    waker: Waker,
+    waker: Arc<Waker>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -145,17 +182,12 @@ impl Intake {
         handle: impl FnMut(Vec<Incoming>) + Send + 'static,
     ) -> Result<Self, TransportError> {
         let endpoint = socket.endpoint;
-        let start_failed = |source: io::Error| TransportError::Start {
-            socket: SOCKET,
-            source,
-        };
-        let (waker, calls) = Waker::pair().map_err(start_failed)?;
         let stopping = Arc::new(AtomicBool::new(false));
         let receiver = Receiver {
             socket: socket.socket,
             max_message_bytes: socket.max_message_bytes,
             max_frames: socket.max_frames,
-            calls,
+            calls: socket.calls,
             stopping: Arc::clone(&stopping),
         };
         let thread = std::thread::Builder::new()
@@ -165,7 +197,7 @@ impl Intake {
         Ok(Self {
             endpoint,
             stopping,
-            waker,
+            waker: socket.waker,
             thread: Some(thread),
         })
     }
@@ -201,7 +233,7 @@ impl Drop for Intake {
 }
 
 struct Receiver {
-    socket: zmq::Socket,
+    socket: WatchedSocket,
     max_message_bytes: usize,
     max_frames: usize,
     calls: WakeReceiver,
@@ -215,7 +247,9 @@ impl Receiver {
                 std::thread::sleep(PAUSE_CHECK_INTERVAL);
                 continue;
             }
+            let is_doubtful = self.socket.connections.is_doubtful();
             match self.receive_batch() {
+                Ok(batch) if batch.is_empty() && is_doubtful => self.socket.connections.settle(),
                 Ok(batch) if batch.is_empty() => {}
                 Ok(batch) => {
                     handle(batch);
@@ -226,7 +260,7 @@ impl Receiver {
                     std::thread::sleep(Duration::from_millis(100));
                 }
             }
-            if let Err(error) = wait(&self.socket, &self.calls, None) {
+            if let Err(error) = wait(&self.socket.socket, &self.calls, None) {
                 tracing::error!(%error, "the intake socket cannot be polled");
                 std::thread::sleep(Duration::from_millis(100));
             }
@@ -244,7 +278,7 @@ impl Receiver {
     }
 
     fn has_more_within(&self, timeout_ms: i64) -> bool {
-        let mut items = [self.socket.as_poll_item(zmq::POLLIN)];
+        let mut items = [self.socket.socket.as_poll_item(zmq::POLLIN)];
         zmq::poll(&mut items, timeout_ms).is_ok_and(|ready| ready > 0)
     }
 
@@ -273,11 +307,18 @@ impl Receiver {
         let mut frames = Vec::new();
         let mut frame_count = 0;
         let mut bytes = 0_usize;
+        let mut wire_bytes = 0;
         let mut message = zmq::Message::new();
         loop {
-            uninterrupted(|| self.socket.recv(&mut message, zmq::DONTWAIT))?;
+            uninterrupted(|| self.socket.socket.recv(&mut message, zmq::DONTWAIT))?;
             frame_count += 1;
             bytes = bytes.saturating_add(message.len());
+            let header_bytes = if message.len() < 256 {
+                2
+            } else {
+                MAX_HEADER_BYTES
+            };
+            wire_bytes += header_bytes + message.len() as u64;
             if frame_count <= self.max_frames && bytes <= self.max_message_bytes {
                 frames.push(Bytes::copy_from_slice(&message));
             } else {
@@ -287,6 +328,10 @@ impl Receiver {
             if !message.get_more() {
                 break;
             }
+        }
+        // The number of the descriptor, which ZMQ_SRCFD tells too; peers from before ZMTP 3 have none.
+        if let Some(descriptor) = message.gets("__fd").and_then(|fd| fd.parse().ok()) {
+            self.socket.connections.deliver(descriptor, wire_bytes);
         }
         if frames.len() == frame_count {
             return Ok((Incoming::Message(frames), bytes));

@@ -5,13 +5,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::connections::Limits;
 use super::held::HeldBytes;
-use super::{TransportError, WakeReceiver, bind, harden, uninterrupted, wait};
+use super::{TransportError, WakeReceiver, WatchedSocket, bind, harden, uninterrupted, wait};
 
 const SOCKET: &str = "publish";
 
 /// A subscription is one byte and a prefix; nothing longer is worth reading.
 const MAX_SUBSCRIPTION_BYTES: usize = 4096;
+
+/// What a subscriber may send as long as it is connected. A subscription to all takes three bytes and a
+/// heartbeat nine: one every ten seconds for three days. libzmq keeps subscriptions in up to 200 times
+/// the bytes they take on the wire.
+const MAX_SUBSCRIBER_BYTES: u64 = 256 << 10;
 
 /// Settings of the publish socket.
 #[derive(Debug, Clone)]
@@ -66,7 +72,7 @@ pub enum Subscription {
 
 /// The XPUB socket. To subscribers it is a PUB; its owner sees them come.
 pub struct PublishSocket {
-    socket: zmq::Socket,
+    socket: WatchedSocket,
     endpoint: String,
     buffer_bytes: usize,
     held: HeldBytes,
@@ -76,11 +82,15 @@ impl PublishSocket {
     /// Binds the socket.
     ///
     /// # Errors
-    /// The endpoint cannot be bound.
+    /// The endpoint cannot be bound, or the system refuses a thread or a descriptor.
     pub fn bind(options: &PublishOptions) -> Result<Self, TransportError> {
-        let mut socket = zmq::Context::new().socket(zmq::XPUB).map_err(failed)?;
-        configure(&mut socket, options).map_err(failed)?;
-        let endpoint = bind(&socket, &options.endpoint)?;
+        let limits = Limits {
+            unfinished_bytes: MAX_SUBSCRIBER_BYTES,
+            waiting_bytes: MAX_SUBSCRIBER_BYTES,
+        };
+        let configure = |socket: &mut zmq::Socket| configure(socket, options);
+        let socket = WatchedSocket::open(SOCKET, zmq::XPUB, configure, limits, None)?;
+        let endpoint = bind(&socket.socket, &options.endpoint)?;
         Ok(Self {
             socket,
             endpoint,
@@ -112,7 +122,7 @@ impl PublishSocket {
             };
             // Full or not is decided at the first frame: libzmq counts messages, not frames.
             let wait = if position == 0 { zmq::DONTWAIT } else { 0 };
-            match uninterrupted(|| self.held.send(&mut self.socket, frame, more | wait)) {
+            match uninterrupted(|| self.held.send(&mut self.socket.socket, frame, more | wait)) {
                 Ok(()) => {}
                 Err(zmq::Error::EAGAIN) if position == 0 => return Ok(SendOutcome::QueueFull),
                 Err(source) => return Err(failed(source)),
@@ -136,7 +146,7 @@ impl PublishSocket {
     pub fn next_subscription(&self) -> Result<Option<Subscription>, TransportError> {
         let mut message = zmq::Message::new();
         loop {
-            match uninterrupted(|| self.socket.recv(&mut message, zmq::DONTWAIT)) {
+            match uninterrupted(|| self.socket.socket.recv(&mut message, zmq::DONTWAIT)) {
                 Ok(()) => {}
                 Err(zmq::Error::EAGAIN) => return Ok(None),
                 Err(source) => return Err(failed(source)),
@@ -156,7 +166,7 @@ impl PublishSocket {
     /// # Errors
     /// libzmq fails.
     pub fn wait(&self, calls: &WakeReceiver, timeout: Duration) -> Result<(), TransportError> {
-        wait(&self.socket, calls, Some(timeout)).map_err(failed)
+        wait(&self.socket.socket, calls, Some(timeout)).map_err(failed)
     }
 }
 
