@@ -190,7 +190,8 @@ impl Action {
         const CHUNK_BYTES: usize = 1 << 20;
         match self {
             Self::Fail => Err(InjectedFault),
-            Self::Panic => panic!("fault: injected panic"),
+            // Not a literal, so that the log has to leave it out as it leaves out what may be private.
+            Self::Panic => panic!("fault: injected panic ({self:?})"),
             Self::Abort => std::process::abort(),
             Self::Pause | Self::Hang => loop {
                 std::hint::spin_loop();
