@@ -52,8 +52,10 @@ fn wait_storage(daemon: &Daemon, state: &str) {
     });
 }
 
-fn times_logged(daemon: &Daemon, line: &str) -> usize {
-    daemon.log().matches(line).count()
+/// Checks that a line was logged, which may come a moment after what it tells, and only once.
+fn assert_logged_once(daemon: &Daemon, line: &str) {
+    daemon.wait_logged(line);
+    assert_eq!(daemon.log().matches(line).count(), 1, "{line}");
 }
 
 /// The number of attempts at each job.
@@ -76,7 +78,7 @@ fn assert_waits_for_space(site: &str, action: &str, state: &str) {
     assert_eq!(daemon.get_json("/health")["status"], "degraded");
     assert_eq!(daemon.metric("translator_storage_writable", &[]), 0.0);
     assert_eq!(daemon.call("DELETE", "/audio/voice-models/anybody").0, 507);
-    assert_eq!(times_logged(&daemon, "intake pauses"), 1);
+    assert_logged_once(&daemon, "intake pauses");
 
     faults.set("");
     let events = gateway.events_of(&message.message_id, &[COMPLETED, "audio_process_error"]);
@@ -99,7 +101,7 @@ fn assert_waits_for_space(site: &str, action: &str, state: &str) {
         [1],
         "{site}: a full disk is not the job's fault"
     );
-    assert_eq!(times_logged(&daemon, "intake goes on"), 1);
+    assert_logged_once(&daemon, "intake goes on");
     assert_eq!(daemon.call("DELETE", "/audio/voice-models/anybody").0, 404);
 }
 
@@ -297,5 +299,5 @@ fn the_reserve_lets_running_jobs_end() {
     );
     disk.free();
     gateway.events_of_task("waiting", 1);
-    assert_eq!(times_logged(&daemon, "intake pauses"), 1);
+    assert_logged_once(&daemon, "intake pauses");
 }
