@@ -133,12 +133,15 @@ fn a_webhook_is_told_of_a_failed_job_too() {
 #[test]
 fn webhooks_that_never_answer_hold_up_nothing() {
     let daemon = Daemon::start_with(&[
+        // One sender may have half of the places.
+        ("MAX_QUEUE_SIZE", "2000"),
         ("WEBHOOK_HOSTS", "127.0.0.1"),
         ("AUDIO_URL_NETWORKS", "127.0.0.0/8"),
     ]);
     let mut gateway = Gateway::connect_subscribed(daemon.ports);
     let server = WebhookServer::start();
-    let jobs = 300;
+    // Small events count 128 KiB each, of 64 MiB.
+    let jobs = 600;
     for _ in 0..jobs {
         gateway.send(&failing_job(&server.url("/never")), &[]);
     }
