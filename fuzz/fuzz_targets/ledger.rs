@@ -76,6 +76,7 @@ async fn fill(folder: &Path) -> Result<(), meeshy_translator_fuzz::ledger::Ledge
         key: "completed".to_owned(),
         body: br#"{"type":"translation_completed"}"#.to_vec().into(),
         frames: Vec::new().into(),
+        ..OutgoingEvent::default()
     };
     let emission = Emission {
         events: vec![event],

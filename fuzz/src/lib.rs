@@ -8,19 +8,22 @@ pub mod decode;
 pub mod domain;
 #[path = "../../src/error.rs"]
 pub mod error;
+#[path = "../../src/fault.rs"]
+pub mod fault;
 #[path = "../../src/voices/foreign.rs"]
 pub mod foreign;
 #[path = "../../src/ledger/mod.rs"]
 pub mod ledger;
 #[path = "../../src/protocol/mod.rs"]
 pub mod protocol;
+#[path = "../../src/storage.rs"]
+pub mod storage;
 #[path = "../../src/stages/translate/structure.rs"]
 pub mod structure;
 
+#[path = "../../src/observe"]
 pub mod observe {
-    pub mod metrics {
-        pub const LEDGER_COMMIT: &str = "commit";
-    }
+    pub mod metrics;
 }
 
 pub mod stages {
