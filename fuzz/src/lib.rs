@@ -1,6 +1,10 @@
 //! The daemon's modules that read hostile bytes, and nothing else of it: no engine, no whisper.cpp, no
 //! ZeroMQ. That builds in a minute, reaches what is private to the daemon, and instruments what matters.
-#![allow(dead_code, unused_imports, reason = "the daemon uses more of these modules")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the daemon uses more of these modules"
+)]
 
 #[path = "../../src/stages/decode/mod.rs"]
 pub mod decode;
