@@ -44,6 +44,9 @@ pub(super) enum WebError {
     AddressNotAllowed,
     #[error("it is elsewhere, and redirects are not followed")]
     Redirected,
+    /// The client's own words would quote the address, which may hold a secret.
+    #[error("it leads to what is no address")]
+    NoAddress,
     #[error("the request failed")]
     Request(#[source] Box<ureq::Error>),
     #[error("the answer broke off")]
@@ -61,6 +64,7 @@ impl From<ureq::Error> for WebError {
                     _ => Self::AddressNotAllowed,
                 }
             }
+            ureq::Error::BadUri(_) => Self::NoAddress,
             error => Self::Request(Box::new(error)),
         }
     }

@@ -260,13 +260,10 @@ fn bypasses(port: u16) -> Vec<String> {
 fn assert_refused(url: &str, found: Result<Bytes, WebError>) {
     let error = found.unwrap_err();
     let is_refused = match &error {
-        WebError::HostNotAllowed | WebError::AddressNotAllowed => true,
+        WebError::HostNotAllowed | WebError::AddressNotAllowed | WebError::NoAddress => true,
         WebError::Request(error) => matches!(
             **error,
-            ureq::Error::BadUri(_)
-                | ureq::Error::HostNotFound
-                | ureq::Error::Http(_)
-                | ureq::Error::Protocol(_)
+            ureq::Error::HostNotFound | ureq::Error::Http(_) | ureq::Error::Protocol(_)
         ),
         _ => false,
     };
