@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -12,6 +13,17 @@ use crate::config::{Secret, Settings};
 
 /// For an answer: a voice that is made anew waits for its turn behind recordings.
 const TIMEOUT: Duration = Duration::from_secs(150);
+
+/// Which daemon is asked, and how its answer is shown.
+#[derive(Debug, Args)]
+pub(super) struct Output {
+    /// Where the daemon is, such as http://translator:8000; on this machine if not said
+    #[arg(long)]
+    pub(super) url: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
 
 /// A running daemon.
 pub(super) struct Daemon {

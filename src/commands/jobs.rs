@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer::printable;
-use super::daemon::Daemon;
+use super::daemon::{Daemon, Output};
 use super::models::say_json;
 use super::{CommandError, human_bytes, say};
 use crate::config::Settings;
@@ -45,16 +45,6 @@ pub(super) enum JobsCommand {
     Retry(OneJob),
     /// Delete ended jobs with everything that is stored of them
     Purge(PurgeArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Output {
-    /// Where the daemon is, such as http://translator:8000; on this machine if not said
-    #[arg(long)]
-    url: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer::{printable, seconds};
-use super::daemon::Daemon;
+use super::daemon::{Daemon, Output};
 use super::models::say_json;
 use super::{CommandError, say};
 use crate::config::Settings;
@@ -38,16 +38,6 @@ pub(super) enum VoicesCommand {
     Recalibrate(OfUser),
     /// Delete everything that is kept of a user: voice, ended jobs, cached results, history, speech
     Delete(OfUser),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Output {
-    /// Where the daemon is, such as http://translator:8000; on this machine if not said
-    #[arg(long)]
-    url: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Args)]
