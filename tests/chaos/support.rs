@@ -21,6 +21,9 @@ pub mod broken_audio;
 #[path = "../integration/support/wav.rs"]
 pub mod wav;
 
+#[path = "../support/zmtp.rs"]
+pub mod zmtp;
+
 /// Longest wait for anything that is not measured.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -15,6 +15,7 @@ use crate::scale::Scale;
 use crate::subscriber::lock;
 use crate::support::now_ms;
 use crate::support::tests_daemon::Ports;
+use crate::support::zmtp::{self, COMMAND, greeting};
 
 /// The honest peer's p99 under attack, as a multiple of that without.
 const MAX_SLOWDOWN: f64 = 2.0;
@@ -33,7 +34,6 @@ const NETWORK_TIMEOUT: Duration = Duration::from_secs(2);
 
 const MORE: u8 = 1;
 const LONG: u8 = 2;
-const COMMAND: u8 = 4;
 
 /// All attacks at once while an honest peer goes on, which must hardly notice.
 pub fn attacks(seed: u64, scale: Scale) -> Row {
@@ -220,28 +220,10 @@ fn connect(port: u16) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// ZMTP 3.0 with the NULL mechanism.
-fn greeting() -> [u8; 64] {
-    let mut greeting = [0; 64];
-    greeting[0] = 0xff;
-    greeting[9] = 0x7f;
-    greeting[10] = 3;
-    greeting[12..16].copy_from_slice(b"NULL");
-    greeting
-}
-
 /// A connection whose handshake is done, as the peer that the port expects.
 fn ready(port: u16, socket_type: &str) -> std::io::Result<TcpStream> {
     let mut stream = connect(port)?;
-    stream.write_all(&greeting())?;
-    let mut command = b"\x05READY\x0bSocket-Type".to_vec();
-    command.extend((socket_type.len() as u32).to_be_bytes());
-    command.extend(socket_type.as_bytes());
-    let mut frame = vec![COMMAND, command.len() as u8];
-    frame.extend(command);
-    stream.write_all(&frame)?;
-    let mut answer = [0; 64];
-    stream.read_exact(&mut answer)?;
+    zmtp::shake_hands(&mut stream, socket_type)?;
     Ok(stream)
 }
 

@@ -1,12 +1,12 @@
 //! Peers that never finish a message: they cost their own connection, and the daemon bounded memory.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::support::daemon::Daemon;
 use crate::support::gateway::Gateway;
-use crate::support::{PATIENCE, settings_file};
+use crate::support::{PATIENCE, settings_file, zmtp};
 
 const MIB: u64 = 1 << 20;
 
@@ -15,19 +15,7 @@ fn push(port: u16) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    let mut greeting = [0; 64];
-    greeting[0] = 0xff;
-    greeting[9] = 0x7f;
-    greeting[10] = 3;
-    greeting[12..16].copy_from_slice(b"NULL");
-    stream.write_all(&greeting).unwrap();
-    stream.read_exact(&mut greeting).unwrap();
-    let ready = b"\x05READY\x0bSocket-Type\0\0\0\x04PUSH";
-    stream.write_all(&[4, ready.len() as u8]).unwrap();
-    stream.write_all(ready).unwrap();
-    let mut header = [0; 2];
-    stream.read_exact(&mut header).unwrap();
-    stream.read_exact(&mut vec![0; header[1].into()]).unwrap();
+    zmtp::shake_hands(&mut stream, "PUSH").unwrap();
     stream
 }
 

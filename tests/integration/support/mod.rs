@@ -22,6 +22,8 @@ pub mod voice_message;
 pub mod voices;
 pub mod wav;
 pub mod web_server;
+#[path = "../../support/zmtp.rs"]
+pub mod zmtp;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

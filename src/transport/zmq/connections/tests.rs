@@ -1,5 +1,8 @@
 //! Peers that speak ZMTP by hand, some of them without ever finishing a message.
 
+#[path = "../../../../tests/support/zmtp.rs"]
+mod zmtp;
+
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
@@ -23,22 +26,7 @@ fn connect(endpoint: &str, kind: &str) -> TcpStream {
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    let mut greeting = [0; 64];
-    greeting[0] = 0xff;
-    greeting[9] = 0x7f;
-    greeting[10] = 3;
-    greeting[12..16].copy_from_slice(b"NULL");
-    stream.write_all(&greeting).unwrap();
-    stream.read_exact(&mut greeting).unwrap();
-    let mut ready = b"\x05READY\x0bSocket-Type".to_vec();
-    ready.extend((kind.len() as u32).to_be_bytes());
-    ready.extend(kind.as_bytes());
-    stream.write_all(&[4, ready.len() as u8]).unwrap();
-    stream.write_all(&ready).unwrap();
-    let mut header = [0; 2];
-    stream.read_exact(&mut header).unwrap();
-    let mut ready = vec![0; header[1].into()];
-    stream.read_exact(&mut ready).unwrap();
+    zmtp::shake_hands(&mut stream, kind).unwrap();
     stream
 }
 
