@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::config::{MongoWrite, Settings, Unsupported};
 use crate::decoder::{DecoderOptions, DecoderPool};
-use crate::engine::error_chain;
+use crate::error::error_chain;
 use crate::http;
 use crate::intake::{Receiver, SignOfLife};
 use crate::ledger::{CacheLimits, Ledger, LedgerError, Retention};

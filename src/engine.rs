@@ -17,8 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::error::Reason;
-pub use crate::error::error_chain;
+use crate::error::{Reason, error_chain};
 pub use crate::observe::health::EngineStatus;
 use crate::stages::{Engine, StageError, Ticket};
 pub use background::{in_background, lower_priority};

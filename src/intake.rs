@@ -10,8 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::engine::error_chain;
-use crate::error::{ErrorCode, Reason, Stage};
+use crate::error::{ErrorCode, Reason, Stage, error_chain};
 use crate::ledger::{Accepted, Ledger, LedgerError, NewJob};
 use crate::observe::metrics::{JOBS_ACCEPTED, REQUESTS_REJECTED};
 use crate::outbox::Outbox;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::engine::error_chain;
+use crate::error::error_chain;
 use crate::observe::metrics::VOICES_DUE;
 use crate::pipeline::{Pipeline, VoiceTask};
 use crate::scheduler::{Lane, Scheduler, ended};

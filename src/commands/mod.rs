@@ -46,7 +46,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Settings, Warning, process_environment};
 use crate::domain::Language;
-use crate::engine::error_chain;
+use crate::error::error_chain;
 
 pub use error::CommandError;
 

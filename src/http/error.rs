@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::engine::error_chain;
+use crate::error::error_chain;
 use crate::ledger::LedgerError;
 use crate::scheduler::SubmitError;
 use crate::storage::{Storage, StorageFault};

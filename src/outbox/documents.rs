@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::domain::timestamp::now_unix_ms;
-use crate::engine::error_chain;
+use crate::error::error_chain;
 use crate::ledger::{DocumentOutcome, Ledger, LedgerError, PendingDocument};
 use crate::observe::Health;
 use crate::observe::health::DatabaseStatus;

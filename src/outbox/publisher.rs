@@ -11,7 +11,7 @@ use super::repeat::Repeats;
 use super::replay::Replay;
 use super::{REPLAY_WINDOW, Shared};
 use crate::domain::timestamp::now_unix_ms;
-use crate::engine::error_chain;
+use crate::error::error_chain;
 use crate::ledger::{EventRef, Ledger, LedgerError};
 use crate::observe::metrics::{EVENTS_PUBLISHED, OUTBOX_BUFFERED};
 use crate::transport::zmq::{

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::REPLAY_WINDOW;
 use super::receipt;
 use crate::domain::timestamp::now_unix_ms;
-use crate::engine::error_chain;
+use crate::error::error_chain;
 use crate::ledger::{EventRef, Ledger, LedgerError, UnsettledEvent};
 use crate::observe::metrics::EVENTS_SETTLED;
 use crate::store::{MongoStore, Sought, StoreError};

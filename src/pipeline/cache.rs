@@ -16,7 +16,7 @@ use super::message::VoiceMessage;
 use super::recording::Hints;
 use crate::domain::digest::Parts;
 use crate::domain::{Language, Recording};
-use crate::engine::error_chain;
+use crate::error::error_chain;
 use crate::ledger::{CacheKind, LedgerError, NewCacheEntry};
 use crate::observe::metrics::CACHE_REQUESTS;
 

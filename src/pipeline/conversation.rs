@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use super::JobFailure;
 use super::job::Job;
 use crate::domain::Language;
-use crate::engine::error_chain;
-use crate::error::Stage;
+use crate::error::{Stage, error_chain};
 use crate::protocol::{AudioProcessRequest, TargetLanguages};
 use crate::store::{Member, MongoStore, StoreError};
 

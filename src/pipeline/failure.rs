@@ -1,7 +1,7 @@
 //! Why a job, or one language of it, failed: stage, wire code, reason, and a sentence for people.
 
-use crate::engine::{EngineError, error_chain};
-use crate::error::{ErrorCode, Reason, Stage};
+use crate::engine::EngineError;
+use crate::error::{ErrorCode, Reason, Stage, error_chain};
 use crate::fault::InjectedFault;
 use crate::ledger::{Finish, LedgerError};
 use crate::observe::metrics::ERRORS;

@@ -15,8 +15,8 @@ use super::progress::{Progress, Step};
 use super::{JobFailure, Pipeline, RecentTimes};
 use crate::domain::timestamp::{from_unix_ms, now_unix_ms};
 use crate::domain::{Deadline, Language};
-use crate::engine::{EngineError, EngineHandle, error_chain};
-use crate::error::{ErrorCode, Stage};
+use crate::engine::{EngineError, EngineHandle};
+use crate::error::{ErrorCode, Stage, error_chain};
 use crate::fault;
 use crate::ledger::{
     Checkpoint, DocumentWrite, Emission, Finish, JobRecord, LedgerError, MAX_SOFT_FAILURES,

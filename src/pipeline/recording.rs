@@ -137,7 +137,7 @@ fn first_readable(
         }
     }
     let (reason, message) = match &last {
-        Some(error) => (error.reason(), crate::engine::error_chain(error)),
+        Some(error) => (error.reason(), crate::error::error_chain(error)),
         None => (Reason::NoAudio, "no audio data in request".to_owned()),
     };
     Err(JobFailure::new(

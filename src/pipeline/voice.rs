@@ -10,8 +10,7 @@ use super::message::{Voice, VoiceMessage};
 use super::{JobFailure, documents, history};
 use crate::domain::voice::SpeakerEmbedding;
 use crate::domain::{Pcm, Recording, VoiceMeasures};
-use crate::engine::error_chain;
-use crate::error::{ErrorCode, Reason, Stage};
+use crate::error::{ErrorCode, Reason, Stage, error_chain};
 use crate::ledger::LedgerError;
 use crate::voices::{
     ChosenVoice, Occasion, Registration, StoredVoice, SuppliedVoice, VoiceError, VoicePrint,

@@ -7,7 +7,7 @@ use super::Scheduler;
 use super::queue::Queued;
 use super::writable::{self, Begun};
 use crate::domain::Deadline;
-use crate::engine::error_chain;
+use crate::error::error_chain;
 use crate::ledger::{JobId, JobRecord, Ledger, LedgerError, MAX_CRASHES, MAX_SOFT_FAILURES};
 use crate::pipeline::{Attempt, Pipeline, count_end};
 

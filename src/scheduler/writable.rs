@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Scheduler;
 use super::attempt::RETRY_PAUSE;
 use super::queue::Queued;
-use crate::engine::error_chain;
+use crate::error::error_chain;
 use crate::ledger::Ledger;
 
 /// Whether the attempt had begun, and so was counted.

@@ -9,7 +9,7 @@ use super::{DEFAULT_VOICE_QUALITY, Occasion, StoredVoice, VoiceError, VoiceMetad
 use crate::domain::digest::short_digest;
 use crate::domain::voice::{Conditioning, SpeakerEmbedding};
 use crate::domain::{Deadline, Recording};
-use crate::engine::error_chain;
+use crate::error::error_chain;
 use crate::stages::decode::quality_warnings;
 
 /// What a job says about the voice that it wants.

@@ -7,7 +7,7 @@ use super::blocking;
 use super::clone_log::CloneAction;
 use super::{Occasion, StoredVoice, VoiceError, VoiceMetadata, VoiceStoreError, Voices};
 use crate::domain::{Deadline, Recording};
-use crate::engine::error_chain;
+use crate::error::error_chain;
 
 /// How long the note about a deletion is kept: no job waits that long.
 const NOTE_LIFE: time::Duration = time::Duration::days(30);

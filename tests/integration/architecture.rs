@@ -11,13 +11,13 @@ use regex::Regex;
 #[rustfmt::skip]
 const ALLOWED: &[(&str, &[&str])] = &[
     ("commands", &["app", "intake", "scheduler", "pipeline", "ledger", "engine", "decoder", "stages", "onnx", "registry", "protocol", "config", "observe", "error", "domain"]),
-    ("app", &["http", "intake", "scheduler", "pipeline", "voices", "outbox", "ledger", "engine", "decoder", "stages", "onnx", "registry", "store", "transport", "config", "storage", "observe"]),
+    ("app", &["http", "intake", "scheduler", "pipeline", "voices", "outbox", "ledger", "engine", "decoder", "stages", "onnx", "registry", "store", "transport", "config", "storage", "observe", "error"]),
     ("http", &["scheduler", "pipeline", "voices", "ledger", "engine", "storage", "observe", "error", "domain"]),
-    ("intake", &["scheduler", "pipeline", "outbox", "ledger", "engine", "transport", "protocol", "observe", "error"]),
-    ("scheduler", &["pipeline", "ledger", "engine", "protocol", "observe", "domain"]),
+    ("intake", &["scheduler", "pipeline", "outbox", "ledger", "transport", "protocol", "observe", "error"]),
+    ("scheduler", &["pipeline", "ledger", "protocol", "observe", "error", "domain"]),
     ("pipeline", &["voices", "outbox", "ledger", "engine", "decoder", "stages", "store", "protocol", "storage", "observe", "fault", "error", "domain"]),
     ("voices", &["engine", "stages", "storage", "fault", "error", "domain"]),
-    ("outbox", &["ledger", "engine", "store", "transport", "observe", "domain"]),
+    ("outbox", &["ledger", "store", "transport", "observe", "error", "domain"]),
     ("ledger", &["storage", "observe", "fault", "domain"]),
     ("engine", &["stages", "observe", "error"]),
     ("decoder", &["stages", "observe", "fault", "error", "domain"]),

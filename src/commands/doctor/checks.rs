@@ -9,7 +9,7 @@ use crate::app;
 use crate::commands::healthcheck::{get, local_url};
 use crate::commands::human_bytes;
 use crate::config::{DeviceChoice, Settings, Warning};
-use crate::engine::error_chain;
+use crate::error::error_chain;
 use crate::onnx::{Device, Onnx};
 use crate::registry::{CheckedFiles, Engine, Registry};
 use crate::stages::synthesize::XttsMetadata;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::engine::error_chain;
+use crate::error::error_chain;
 use crate::pipeline::web::{WebError, WebOptions};
 use crate::protocol::Event;
 

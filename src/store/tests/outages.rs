@@ -61,7 +61,7 @@ async fn a_server_that_takes_nothing_now_is_waited_for() {
             "{answer}: {error:?}"
         );
         assert!(error.is_absence() && error.is_transient() && error.is_outage());
-        assert!(!crate::engine::error_chain(&error).contains("not shown"));
+        assert!(!crate::error::error_chain(&error).contains("not shown"));
     }
 }
 
@@ -97,7 +97,7 @@ async fn a_wrong_password_is_waited_for() {
     let write = every_write(IdPolicy::ObjectIdsOnly).remove(0);
     let error = store.upsert(&write).await.unwrap_err();
     assert!(error.is_absence() && error.is_outage(), "{error:?}");
-    let text = crate::engine::error_chain(&error);
+    let text = crate::error::error_chain(&error);
     assert!(!text.contains("password@"), "{text}");
     assert!(matches!(
         store.upsert(&write).await.unwrap_err(),

@@ -171,8 +171,8 @@ pub struct Intake {
 impl Intake {
     /// Starts the thread.
     ///
-    /// While `is_paused` says so nothing is received, and the peers' queues push back. `handle` gets what has arrived since it returned last, at least one message; while it runs
-    /// nothing is received either.
+    /// While `is_paused` says so nothing is received, and the peers' queues push back. `handle` gets what
+    /// has arrived since it returned last, at least one message; while it runs nothing is received either.
     ///
     /// # Errors
     /// The system refuses the thread.
