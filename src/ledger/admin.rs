@@ -8,10 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::blobs::optional_blob_ref;
 use super::records::{JobId, JobState, Purged};
-use super::{BlobRef, DATABASE, Ledger, LedgerError, Store, retention, schema};
-
-/// Jobs that are deleted in one transaction.
-const JOBS_PER_STEP: u32 = 200;
+use super::retention::{self, IS_UNPUBLISHED, JOBS_PER_STEP};
+use super::{BlobRef, DATABASE, Ledger, LedgerError, Store, schema};
 
 /// Where events stand.
 pub const EVENT_STATES: [&str; 5] = ["pending", "published", "settled", "unconfirmed", "damaged"];
@@ -411,9 +409,6 @@ fn retry(
     }
     Ok(())
 }
-
-const IS_UNPUBLISHED: &str =
-    "EXISTS (SELECT 1 FROM events WHERE job_id = jobs.id AND events.state = 'pending')";
 
 fn is_unpublished(connection: &Connection, job_id: JobId) -> Result<bool, LedgerError> {
     let query = format!("SELECT {IS_UNPUBLISHED} FROM jobs WHERE id = ?1");

@@ -90,9 +90,7 @@ impl Ledger {
     /// # Errors
     /// The database fails.
     pub fn mark_damaged_blocking(&self, event_id: i64) -> Result<(), LedgerError> {
-        count_damage("event", 1);
-        self.store
-            .write(move |connection| mark_damaged(connection, event_id))
+        self.store.mark_event_damaged(event_id)
     }
 
     /// Events that were published first at `since_ms` or later and last at `until_ms` or before, in
@@ -125,6 +123,12 @@ impl Store {
             Body::Blob(blob) => self.blobs.read(&blob)?,
         };
         Ok(Some((body, stored.frames)))
+    }
+
+    /// Counts an event that cannot be read any more, and sets it aside.
+    pub(super) fn mark_event_damaged(&self, event_id: i64) -> Result<(), LedgerError> {
+        count_damage("event", 1);
+        self.write(move |connection| mark_damaged(connection, event_id))
     }
 }
 
@@ -330,7 +334,7 @@ fn mark_published(
     Ok(())
 }
 
-pub(super) fn mark_damaged(connection: &Connection, event_id: i64) -> Result<(), LedgerError> {
+fn mark_damaged(connection: &Connection, event_id: i64) -> Result<(), LedgerError> {
     connection
         .prepare_cached("UPDATE events SET state = 'damaged' WHERE id = ?1")?
         .execute([event_id])?;

@@ -10,7 +10,11 @@ use super::{Ledger, LedgerError, Store, salvage, schema};
 use crate::domain::timestamp::now_unix_ms;
 
 /// Jobs that are deleted in one transaction, so that others do not wait for long.
-const JOBS_PER_STEP: u64 = 200;
+pub(super) const JOBS_PER_STEP: u32 = 200;
+
+/// True of a job with an event that waits to be published.
+pub(super) const IS_UNPUBLISHED: &str =
+    "EXISTS (SELECT 1 FROM events WHERE job_id = jobs.id AND events.state = 'pending')";
 
 /// Empty pages (4 KiB) that are handed back in one transaction.
 const PAGES_PER_STEP: u32 = 2_000;
@@ -59,7 +63,7 @@ fn purge(store: &Store, retention: Retention, now_ms: i64) -> Result<Purged, Led
         let deleted =
             store.write(move |connection| delete_finished(connection, retention, now_ms))?;
         purged.jobs += deleted;
-        if deleted < JOBS_PER_STEP {
+        if deleted < u64::from(JOBS_PER_STEP) {
             break;
         }
     }
@@ -127,20 +131,18 @@ fn delete_finished(
     now_ms: i64,
 ) -> Result<u64, LedgerError> {
     let deleted = connection
-        .prepare_cached(
+        .prepare_cached(&format!(
             "DELETE FROM jobs WHERE id IN (
-                 SELECT id FROM jobs AS job
+                 SELECT id FROM jobs
                  WHERE finished_at_ms < iif(state = 'quarantined', ?1, ?2)
-                   AND NOT EXISTS (SELECT 1 FROM events
-                                   WHERE job_id = job.id AND state = 'pending')
+                   AND NOT {IS_UNPUBLISHED}
                    AND NOT EXISTS (SELECT 1 FROM documents
-                                   WHERE job_id = job.id AND state = 'pending')
-                 LIMIT ?3)",
-        )?
+                                   WHERE job_id = jobs.id AND documents.state = 'pending')
+                 LIMIT {JOBS_PER_STEP})"
+        ))?
         .execute(params![
             now_ms.saturating_sub(retention.quarantined_ms),
-            now_ms.saturating_sub(retention.finished_ms),
-            JOBS_PER_STEP as i64
+            now_ms.saturating_sub(retention.finished_ms)
         ])?;
     Ok(deleted as u64)
 }
@@ -170,14 +172,12 @@ fn forget_user(
     keep_unpublished: bool,
 ) -> Result<Forgotten, LedgerError> {
     const IS_OVER: &str = "user_id = ?1 AND finished_at_ms IS NOT NULL";
-    const IS_PUBLISHED: &str = "NOT EXISTS (SELECT 1 FROM events
-                                            WHERE job_id = jobs.id AND events.state = 'pending')";
     let delete = |statement: &str| -> Result<u64, LedgerError> {
         Ok(connection.prepare_cached(statement)?.execute([user_id])? as u64)
     };
     let jobs = if keep_unpublished {
         delete(&format!(
-            "DELETE FROM jobs WHERE {IS_OVER} AND {IS_PUBLISHED}"
+            "DELETE FROM jobs WHERE {IS_OVER} AND NOT {IS_UNPUBLISHED}"
         ))?
     } else {
         delete(&format!("DELETE FROM jobs WHERE {IS_OVER}"))?

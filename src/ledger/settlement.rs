@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::events::{self, event_ref};
+use super::events::event_ref;
 use super::records::{EventRef, RepeatWindow, UnsettledEvent};
-use super::{Ledger, LedgerError, count_damage};
+use super::{Ledger, LedgerError};
 use crate::domain::PrivateBytes;
 
 impl Ledger {
@@ -39,10 +39,10 @@ impl Ledger {
         limit: u32,
     ) -> Result<Vec<UnsettledEvent>, LedgerError> {
         let kinds = serde_json::Value::from(kinds).to_string();
-        let read = self.off_thread(move |store| {
+        self.off_thread(move |store| {
             let found = store
                 .read(|connection| unsettled(connection, &kinds, after_ms, until_ms, limit))?;
-            let (mut intact, mut damaged) = (Vec::new(), Vec::new());
+            let mut intact = Vec::with_capacity(found.len());
             for mut event in found {
                 match store.event(event.event.id) {
                     Ok(Some((body, _))) => {
@@ -51,23 +51,20 @@ impl Ledger {
                     }
                     // Purged meanwhile.
                     Ok(None) => {}
-                    Err(error) if error.is_damage() => damaged.push(event.event.id),
+                    Err(error) if error.is_damage() => {
+                        let event_id = event.event.id;
+                        tracing::error!(
+                            event.id = event_id,
+                            "an event is damaged, it is not looked for"
+                        );
+                        store.mark_event_damaged(event_id)?;
+                    }
                     Err(error) => return Err(error),
                 }
             }
-            Ok((intact, damaged))
-        });
-        let (intact, damaged) = read.await?;
-        for event_id in damaged {
-            tracing::error!(
-                event.id = event_id,
-                "an event is damaged, it is not looked for"
-            );
-            count_damage("event", 1);
-            self.write(move |connection| events::mark_damaged(connection, event_id))
-                .await?;
-        }
-        Ok(intact)
+            Ok(intact)
+        })
+        .await
     }
 
     /// Notes that the gateway has taken events; those that were asked for again meanwhile stay as they are.
