@@ -102,8 +102,10 @@ fn a_value_of_the_wrong_type_names_its_key_and_file() {
 fn all_problems_are_told_at_once() {
     let error = from_file(
         "[zmq]\npub_port = 5555\npublish_buffer_bytes = 1\nsubscriber_stall_secs = 0\n\
-         [outbox]\nrepublish_secs = [30, 5]\n[jobs]\nmax_queued_audio = 0\n[synthesize]\nbitrate_kbps = 63\n\
-         [mongo]\nurl = \"postgres://user:secret@host\"\n[audio]\nallowed_url_hosts = [\"https://x\"]\n\
+         [http]\nadmin_token = \"secret of 15 ch\"\n[outbox]\nrepublish_secs = [30, 5]\n\
+         [jobs]\nmax_queued_audio = 0\nmax_queued_bytes = 1\nmax_sender_percent = 0\nmax_running_bytes = 1\n\
+         [synthesize]\nbitrate_kbps = 63\n[mongo]\nurl = \"postgres://user:secret@host\"\n\
+         [audio]\nallowed_url_hosts = [\"https://x\"]\ndecode_memory_bytes = 1\n\
          [ledger]\nhistory_retention_days = 0\n[cache]\nmax_age_secs = 31536001\n\
          [voices]\nmax_age_days = 0\nmin_duration_ms = 600001\n\
          [voice_api]\nallowed_webhook_hosts = [\"https://x\"]\nwebhook_timeout_secs = 0\n",
@@ -119,10 +121,15 @@ fn all_problems_are_told_at_once() {
             "zmq.pub_port",
             "zmq.publish_buffer_bytes",
             "zmq.subscriber_stall_secs",
+            "http.admin_token",
             "outbox.republish_secs",
             "ledger.history_retention_days",
             "cache.max_age_secs",
             "jobs.max_queued_audio",
+            "jobs.max_queued_bytes",
+            "jobs.max_sender_percent",
+            "jobs.max_running_bytes",
+            "audio.decode_memory_bytes",
             "audio.allowed_url_hosts",
             "synthesize.bitrate_kbps",
             "voices.max_age_days",
@@ -133,6 +140,21 @@ fn all_problems_are_told_at_once() {
         ]
     );
     assert!(!error.to_string().contains("secret"));
+}
+
+#[test]
+fn networks_that_are_none_are_told_with_their_key() {
+    let error = from_file("[audio]\nallowed_url_networks = [\"10.0.0.0/99\"]\n").unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("audio.allowed_url_networks"), "{source}");
+}
+
+#[test]
+fn a_token_is_never_shown() {
+    let settings = from_file("[http]\nadmin_token = \"0123456789abcdef\"\n").unwrap();
+    let shown = [format!("{settings:?}"), toml::to_string(&settings).unwrap()];
+    assert!(shown.iter().all(|shown| shown.contains("(set)")));
+    assert!(!shown.concat().contains("0123456789abcdef"));
 }
 
 #[test]
