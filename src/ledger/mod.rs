@@ -91,6 +91,9 @@ struct Store {
     /// Set when the file of the database turns out to be damaged.
     is_corrupt: AtomicBool,
     salvage: Option<Salvage>,
+    /// Names of the files of damaged databases: looked up when they change, for `/health` must not wait
+    /// for the disk.
+    set_aside: Mutex<Vec<String>>,
     _lock: File,
 }
 
@@ -122,6 +125,7 @@ impl Ledger {
                 storage: Arc::new(Storage::new(data_dir.to_owned())),
                 is_corrupt: AtomicBool::new(false),
                 salvage,
+                set_aside: Mutex::new(salvage::set_aside(data_dir)),
                 _lock: lock,
             }),
         })
@@ -143,13 +147,11 @@ impl Ledger {
         self.store.salvage.as_ref()
     }
 
-    /// Names of the files of damaged databases that are still there, oldest first.
+    /// Names of the files of damaged databases that are still there, oldest first, as of the start or the
+    /// latest purge.
     pub fn set_aside(&self) -> Vec<String> {
-        let paths = salvage::set_aside(self.store.storage.directory());
-        let names = paths.iter().filter_map(|path| path.file_name());
-        names
-            .map(|name| name.to_string_lossy().into_owned())
-            .collect()
+        let names = self.store.set_aside.lock();
+        names.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// True once the file of the database has turned out to be damaged since it was opened: opened again,

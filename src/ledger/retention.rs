@@ -1,6 +1,7 @@
 //! How the ledger stays small, and how large it is.
 
 use std::fs;
+use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, params};
@@ -111,7 +112,9 @@ fn vacuum_step(connection: &Connection) -> Result<bool, LedgerError> {
 /// what people said.
 fn delete_set_aside(store: &Store, retention: Retention) {
     let age = Duration::from_millis(retention.quarantined_ms.unsigned_abs());
-    for path in salvage::set_aside(store.storage.directory()) {
+    let directory = store.storage.directory();
+    for name in salvage::set_aside(directory) {
+        let path = directory.join(name);
         let is_old = fs::metadata(&path)
             .and_then(|facts| facts.modified())
             .is_ok_and(|at| {
@@ -123,6 +126,11 @@ fn delete_set_aside(store: &Store, retention: Retention) {
             tracing::warn!(%error, "a damaged database could not be deleted");
         }
     }
+    let mut names = store
+        .set_aside
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    *names = salvage::set_aside(directory);
 }
 
 fn delete_finished(

@@ -81,19 +81,16 @@ pub(super) fn open(
     Ok((schema::open_writer(database)?, Some(salvage)))
 }
 
-/// Databases in a data directory that were set aside, oldest first.
-pub(super) fn set_aside(data_dir: &Path) -> Vec<PathBuf> {
+/// Names of the databases in a data directory that were set aside, oldest first.
+pub(super) fn set_aside(data_dir: &Path) -> Vec<String> {
     let prefix = format!("{}{SET_ASIDE}", super::DATABASE);
     let Ok(entries) = fs::read_dir(data_dir) else {
         return Vec::new();
     };
-    let mut found: Vec<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default();
-            name.to_string_lossy().starts_with(&prefix)
-        })
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let mut found: Vec<String> = names
+        .map(|name| name.to_string_lossy().into_owned())
+        .filter(|name| name.starts_with(&prefix))
         .collect();
     found.sort();
     found

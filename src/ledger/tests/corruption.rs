@@ -201,7 +201,7 @@ async fn a_database_that_ends_early_keeps_its_beginning() {
     let (lost, _) = original.check(&directory, "garbage").await;
     assert_eq!(lost, JOBS as u64);
     let aside = salvage::set_aside(directory.path());
-    assert!(fs::read(&aside[0]).unwrap() == vec![b'x'; 8192]);
+    assert!(fs::read(directory.path().join(&aside[0])).unwrap() == vec![b'x'; 8192]);
 }
 
 #[tokio::test]
