@@ -278,16 +278,8 @@ impl Bench {
 
     fn account(&mut self, verification: &Verification) {
         let row = &mut self.row;
-        row.jobs = verification.pushed;
-        row.accepted = verification.accepted;
-        row.terminal = verification.terminal;
-        row.failed = verification.failed;
-        row.quarantined = verification.quarantined;
-        row.refused = verification.refused;
-        row.never_accepted = verification.never_accepted;
-        row.lost = verification.lost;
-        row.duplicate_documents = verification.duplicate_documents;
-        row.require("jobs lost", verification.lost as f64, 0.0);
+        row.counts = verification.counts;
+        row.require("jobs lost", row.counts.lost as f64, 0.0);
         let mut told: HashMap<checker::Rule, usize> = HashMap::new();
         for problem in &verification.problems {
             let count = told.entry(problem.rule).or_default();

@@ -66,7 +66,7 @@ pub fn broken_audio(seed: u64, scale: Scale) -> Row {
         longest as f64,
         MAX_TURN_MS,
     );
-    row.require("recordings set aside", row.quarantined as f64, 0.0);
+    row.require("recordings set aside", row.counts.quarantined as f64, 0.0);
     row.require(
         "most memory, MiB",
         row.rss_peak_mib as f64,
@@ -87,8 +87,8 @@ fn tell(row: &mut Row, turns: &[(String, u64)], names: &HashMap<String, String>)
     let times = Percentiles::of(turns.iter().map(|(_, turn)| *turn).collect());
     row.notes.push(format!(
         "{} ended in an error, {} in speech; from turn to end p50 {} ms, p99 {} ms",
-        row.failed,
-        row.terminal - row.failed - row.quarantined,
+        row.counts.failed,
+        row.counts.terminal - row.counts.failed - row.counts.quarantined,
         times.p50,
         times.p99
     ));

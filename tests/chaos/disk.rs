@@ -82,7 +82,7 @@ pub fn disk_full(seed: u64, scale: Scale) -> Row {
     row.notes.push(format!(
         "{pushed} requests came while the disk was full; {errors} log lines tell of it"
     ));
-    row.require("never accepted", row.never_accepted as f64, 0.0);
+    row.require("never accepted", row.counts.never_accepted as f64, 0.0);
     row
 }
 

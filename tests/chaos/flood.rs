@@ -46,7 +46,7 @@ pub fn intake_exposure(seed: u64, scale: Scale) -> Row {
     row.notes.push(format!(
         "{count} requests of {REQUEST_BYTES} bytes were pushed in {seconds:.2} s"
     ));
-    let exposed_mib = (row.never_accepted * REQUEST_BYTES) as f64 / f64::from(1 << 20);
+    let exposed_mib = (row.counts.never_accepted * REQUEST_BYTES) as f64 / f64::from(1 << 20);
     row.require(
         "pushed but never accepted, MiB, of which the sender's kernel alone may hold most",
         exposed_mib,
@@ -56,7 +56,7 @@ pub fn intake_exposure(seed: u64, scale: Scale) -> Row {
         // What the kernels hold does not shrink with the flood.
         scale.judges_time(),
         "pushed but never accepted, percent",
-        100.0 * row.never_accepted as f64 / count as f64,
+        100.0 * row.counts.never_accepted as f64 / count as f64,
         MAX_EXPOSED_PERCENT,
     );
     row
@@ -97,8 +97,12 @@ pub fn overload(seed: u64, scale: Scale) -> Row {
     bench.settle();
     bench.row.refusals_in(&lock(&bench.receipts));
     let mut row = bench.finish();
-    row.require("requests without an answer", row.never_accepted as f64, 0.0);
-    if row.refused == 0 {
+    row.require(
+        "requests without an answer",
+        row.counts.never_accepted as f64,
+        0.0,
+    );
+    if row.counts.refused == 0 {
         row.blame("nothing was refused: the load was too small to prove anything");
     }
     row

@@ -45,10 +45,14 @@ pub fn kill_loop(seed: u64, scale: Scale) -> Row {
     row.require_where(
         scale.judges_time(),
         "sound jobs that were set aside, percent",
-        100.0 * row.quarantined as f64 / row.accepted.max(1) as f64,
+        100.0 * row.counts.quarantined as f64 / row.counts.accepted.max(1) as f64,
         MAX_SET_ASIDE_PERCENT,
     );
-    row.require("duplicate documents", row.duplicate_documents as f64, 0.0);
+    row.require(
+        "duplicate documents",
+        row.counts.duplicate_documents as f64,
+        0.0,
+    );
     row
 }
 

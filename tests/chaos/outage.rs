@@ -62,7 +62,11 @@ pub fn mongo_cut(seed: u64, scale: Scale) -> Row {
     let mut row = bench.finish();
     row.notes
         .push(format!("{per_second:.1} jobs per second were pushed"));
-    row.require("duplicate documents", row.duplicate_documents as f64, 0.0);
+    row.require(
+        "duplicate documents",
+        row.counts.duplicate_documents as f64,
+        0.0,
+    );
     row
 }
 

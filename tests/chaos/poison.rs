@@ -69,7 +69,7 @@ pub fn poison(seed: u64, scale: Scale) -> Row {
     row.require_where(
         scale.judges_time(),
         "sound jobs that were set aside",
-        row.quarantined.saturating_sub(poison_aside) as f64,
+        row.counts.quarantined.saturating_sub(poison_aside) as f64,
         0.0,
     );
     row

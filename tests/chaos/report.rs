@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use crate::checker::Counts;
+
 /// Percentiles of times, milliseconds.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Percentiles {
@@ -81,17 +83,9 @@ impl fmt::Display for Figure {
 pub struct Row {
     pub scenario: &'static str,
     pub seed: u64,
-    /// Requests pushed.
-    pub jobs: usize,
     pub kills: usize,
-    pub accepted: usize,
-    pub terminal: usize,
-    pub failed: usize,
-    pub quarantined: usize,
-    pub refused: usize,
-    pub never_accepted: usize,
-    pub lost: usize,
-    pub duplicate_documents: usize,
+    #[serde(flatten)]
+    pub counts: Counts,
     /// Work that was done again, in percent of the work that the jobs take without kills.
     pub repeated_work_percent: Option<f64>,
     /// From the start of a process to its first attempt at a job.
@@ -225,15 +219,15 @@ fn cells(row: &Row) -> Vec<String> {
     vec![
         row.scenario.to_owned(),
         row.seed.to_string(),
-        row.jobs.to_string(),
+        row.counts.pushed.to_string(),
         row.kills.to_string(),
-        row.accepted.to_string(),
-        row.terminal.to_string(),
-        row.failed.to_string(),
-        row.quarantined.to_string(),
-        row.lost.to_string(),
-        row.never_accepted.to_string(),
-        row.duplicate_documents.to_string(),
+        row.counts.accepted.to_string(),
+        row.counts.terminal.to_string(),
+        row.counts.failed.to_string(),
+        row.counts.quarantined.to_string(),
+        row.counts.lost.to_string(),
+        row.counts.never_accepted.to_string(),
+        row.counts.duplicate_documents.to_string(),
         row.repeated_work_percent
             .map_or("-".to_owned(), |percent| format!("{percent:.1} %")),
         restart.map_or("-".to_owned(), |times| {

@@ -61,7 +61,7 @@ pub fn attacks(seed: u64, scale: Scale) -> Row {
     let mut row = bench.finish();
     row.require(
         "honest requests never accepted",
-        row.never_accepted as f64,
+        row.counts.never_accepted as f64,
         0.0,
     );
     row

@@ -108,7 +108,11 @@ fn assert_found(rule: Rule, lost: usize, doctor: impl FnOnce(&mut Evidence)) {
     doctor(&mut evidence);
     let verification = check(&evidence);
     assert_eq!(rules(&verification), [rule], "{:?}", verification.problems);
-    assert_eq!(verification.lost, lost, "{:?}", verification.problems);
+    assert_eq!(
+        verification.counts.lost, lost,
+        "{:?}",
+        verification.problems
+    );
 }
 
 #[test]
@@ -116,11 +120,11 @@ fn sound_accounts_have_no_problems() {
     let verification = check(&sound());
     assert_eq!(verification.problems, []);
     let counts = [
-        verification.pushed,
-        verification.accepted,
-        verification.terminal,
-        verification.lost,
-        verification.never_accepted,
+        verification.counts.pushed,
+        verification.counts.accepted,
+        verification.counts.terminal,
+        verification.counts.lost,
+        verification.counts.never_accepted,
     ];
     assert_eq!(counts, [2, 2, 2, 0, 0]);
 }
@@ -221,7 +225,7 @@ fn a_duplicate_document_is_found() {
     documents.push(documents[0].clone());
     let verification = check(&evidence);
     assert_eq!(rules(&verification), [Rule::OneDocument]);
-    assert_eq!(verification.duplicate_documents, 1);
+    assert_eq!(verification.counts.duplicate_documents, 1);
 }
 
 #[test]
@@ -249,7 +253,13 @@ fn what_was_never_accepted_or_was_refused_is_no_loss_and_is_counted() {
     evidence.received.push(receipt(&refusal, 9));
     let verification = check(&evidence);
     assert_eq!(verification.problems, []);
-    assert_eq!((verification.never_accepted, verification.refused), (1, 1));
+    assert_eq!(
+        (
+            verification.counts.never_accepted,
+            verification.counts.refused
+        ),
+        (1, 1)
+    );
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub mod ledger;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use serde::Serialize;
+
 use evidence::{Ending, EventFacts, Receipt, Sent, StoredDocument, StoredEvent, StoredJob};
 
 /// The answer to a request for which there was no room; it belongs to no job.
@@ -80,7 +82,16 @@ impl Rule {
 /// What the accounts amount to.
 #[derive(Debug, Default)]
 pub struct Verification {
+    pub counts: Counts,
+    /// Every rule that was broken, and by whom.
+    pub problems: Vec<Problem>,
+}
+
+/// Requests, and what has become of them.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Counts {
     /// Requests in the sender's log.
+    #[serde(rename = "jobs")]
     pub pushed: usize,
     /// Of these, in the ledger.
     pub accepted: usize,
@@ -98,8 +109,6 @@ pub struct Verification {
     pub lost: usize,
     /// Documents beyond the first of their key.
     pub duplicate_documents: usize,
-    /// Every rule that was broken, and by whom.
-    pub problems: Vec<Problem>,
 }
 
 /// Compares the accounts.
@@ -123,14 +132,16 @@ pub fn check(evidence: &Evidence) -> Verification {
         .filter(|problem| problem.rule.is_about_loss())
         .map(|problem| problem.of.as_str())
         .collect();
-    let mut verification = count(evidence);
-    verification.lost = lost.len();
-    verification.duplicate_documents = duplicate_documents;
-    verification.problems = problems;
-    verification
+    let counts = Counts {
+        lost: lost.len(),
+        duplicate_documents,
+        ..count(evidence)
+    };
+    Verification { counts, problems }
 }
 
-fn count(evidence: &Evidence) -> Verification {
+/// The requests; what is lost or there twice is another question.
+fn count(evidence: &Evidence) -> Counts {
     let states: HashMap<&str, &str> = evidence
         .jobs
         .iter()
@@ -141,25 +152,25 @@ fn count(evidence: &Evidence) -> Verification {
         .iter()
         .filter_map(|receipt| receipt.facts.task_id.as_deref())
         .collect();
-    let mut verification = Verification {
+    let mut counts = Counts {
         pushed: evidence.sent.len(),
-        ..Verification::default()
+        ..Counts::default()
     };
     for sent in &evidence.sent {
         let Some(state) = states.get(sent.task_id.as_str()) else {
             if answered.contains(sent.task_id.as_str()) {
-                verification.refused += 1;
+                counts.refused += 1;
             } else if !evidence.accepted_before.contains(&sent.task_id) {
-                verification.never_accepted += 1;
+                counts.never_accepted += 1;
             }
             continue;
         };
-        verification.accepted += 1;
-        verification.terminal += usize::from(is_terminal(state));
-        verification.failed += usize::from(*state == "failed");
-        verification.quarantined += usize::from(*state == "quarantined");
+        counts.accepted += 1;
+        counts.terminal += usize::from(is_terminal(state));
+        counts.failed += usize::from(*state == "failed");
+        counts.quarantined += usize::from(*state == "quarantined");
     }
-    verification
+    counts
 }
 
 fn is_terminal(state: &str) -> bool {
