@@ -11,10 +11,10 @@ use crate::checker::{self, Evidence, Verification};
 use crate::daemon::Daemon;
 use crate::database::Database;
 use crate::load::Message;
-use crate::proxy::Link;
 use crate::report::{Percentiles, Progress, Row};
 use crate::sender::Sender;
 use crate::subscriber::{Receipts, Subscriber, lock};
+use crate::support::proxy::Link;
 use crate::support::{PATIENCE, wait_until};
 
 /// Longest wait for everything to be settled.
@@ -145,13 +145,6 @@ impl Bench {
     pub fn link(&self, link: Link) {
         if let Some(database) = &self.database {
             database.proxy.set(link);
-        }
-    }
-
-    /// Holds up what goes between daemon and database.
-    pub fn delay(&self, delay: Duration) {
-        if let Some(database) = &self.database {
-            database.proxy.delay(delay);
         }
     }
 

@@ -6,8 +6,8 @@ use std::str::FromStr as _;
 use mongodb::bson::{Bson, Document, doc};
 
 use crate::checker::evidence::{StoredDocument, document_key};
-use crate::proxy::Proxy;
 use crate::support::mongodb::TestMongo;
+use crate::support::proxy::Proxy;
 
 /// A server with an empty database.
 pub struct Database {

@@ -34,7 +34,6 @@ mod kills;
 mod load;
 mod outage;
 mod poison;
-mod proxy;
 mod report;
 mod scale;
 mod sender;

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::bench::{Bench, Setting, latency};
 use crate::load::{Load, Message, Mix};
-use crate::proxy::Link;
 use crate::report::Row;
 use crate::scale::Scale;
 use crate::subscriber::lock;
+use crate::support::proxy::Link;
 use crate::support::{now_ms, wait_until};
 
 /// Share of the capacity at which jobs are pushed.
@@ -53,10 +53,9 @@ pub fn mongo_cut(seed: u64, scale: Scale) -> Row {
     let back_at_ms = now_ms();
     bench.link(Link::Stalled);
     push(&mut bench, stall);
-    bench.link(Link::Open);
-    bench.delay(Duration::from_millis(50));
+    bench.link(Link::Slow(Duration::from_millis(50)));
     push(&mut bench, stall);
-    bench.delay(Duration::ZERO);
+    bench.link(Link::Open);
     bench.settle();
     tell_latency(&mut bench, [calm_at_ms, cut_at_ms, back_at_ms]);
     let mut row = bench.finish();

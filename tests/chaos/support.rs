@@ -21,6 +21,9 @@ pub mod broken_audio;
 #[path = "../integration/support/wav.rs"]
 pub mod wav;
 
+#[path = "../support/proxy.rs"]
+pub mod proxy;
+
 #[path = "../support/zmtp.rs"]
 pub mod zmtp;
 

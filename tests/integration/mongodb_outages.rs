@@ -9,7 +9,7 @@ use crate::support::daemon::Daemon;
 use crate::support::database::{Database, TestMongo, shared_server};
 use crate::support::fake_mongodb::FakeMongo;
 use crate::support::gateway::Gateway;
-use crate::support::proxy::{Proxy, Weather};
+use crate::support::proxy::{Link, Proxy};
 use crate::support::voice_message::VoiceMessage;
 use crate::support::{skip, wait_for};
 
@@ -95,7 +95,7 @@ fn a_database_that_is_cut_off_delays_no_event_and_gets_every_document_once() {
     process(&mut gateway, 101);
     wait_written(&daemon, DOCUMENTS);
 
-    proxy.set(Weather::Cut);
+    proxy.set(Link::Cut);
     process(&mut gateway, 102);
     process(&mut gateway, 103);
     wait_database(&daemon, "unreachable", &["open", "half_open"]);
@@ -106,7 +106,7 @@ fn a_database_that_is_cut_off_delays_no_event_and_gets_every_document_once() {
     });
     assert!(daemon.metric("translator_mongodb_breaker_state", &[]) > 0.0);
 
-    proxy.set(Weather::Fair);
+    proxy.set(Link::Open);
     wait_written(&daemon, 3 * DOCUMENTS);
     wait_database(&daemon, "connected", &["closed"]);
     assert_documents(&database, 3);
@@ -129,7 +129,7 @@ fn a_database_that_swallows_everything_holds_up_neither_events_nor_the_stop() {
     process(&mut gateway, 111);
     wait_written(&daemon, DOCUMENTS);
 
-    proxy.set(Weather::Stalled);
+    proxy.set(Link::Stalled);
     process(&mut gateway, 112);
     wait_database(&daemon, "unreachable", &["closed", "open", "half_open"]);
     process(&mut gateway, 113);
@@ -139,7 +139,7 @@ fn a_database_that_swallows_everything_holds_up_neither_events_nor_the_stop() {
     // It starts without the database, too.
     daemon.restart();
     process(&mut gateway, 114);
-    proxy.set(Weather::Fair);
+    proxy.set(Link::Open);
     wait_written(&daemon, 3 * DOCUMENTS);
     assert_documents(&database, 4);
 }
@@ -149,7 +149,7 @@ fn a_slow_database_gets_every_document() {
     let Some((_server, database, proxy, url)) = proxied() else {
         return;
     };
-    proxy.set(Weather::Slow(Duration::from_millis(300)));
+    proxy.set(Link::Slow(Duration::from_millis(300)));
     let daemon = Daemon::start_with(&[("DATABASE_URL", &url)]);
     let mut gateway = Gateway::connect(daemon.ports);
     process(&mut gateway, 121);

@@ -3,6 +3,7 @@
 #[path = "../../support/mongodb.rs"]
 mod server;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use mongodb::IndexModel;
@@ -113,12 +114,13 @@ impl Database {
     /// A proxy in front of the server, and the address of the database behind it; `None` for a server on
     /// another machine.
     pub fn proxied(&self) -> Option<(Proxy, String)> {
-        let (port, _) = self
-            .url
-            .strip_prefix("mongodb://127.0.0.1:")?
-            .split_once('/')?;
-        let proxy = Proxy::start(port.parse().ok()?);
-        let url = self.url.replace(port, &proxy.port().to_string());
+        let (server, _) = self.url.strip_prefix("mongodb://")?.split_once('/')?;
+        let address: SocketAddr = server.parse().ok()?;
+        if !address.ip().is_loopback() {
+            return None;
+        }
+        let proxy = Proxy::start(address).unwrap();
+        let url = self.url.replace(server, &proxy.address().to_string());
         Some((proxy, url))
     }
 

@@ -13,6 +13,7 @@ pub mod ffmpeg;
 pub mod gateway;
 pub mod models;
 pub mod processes;
+#[path = "../../support/proxy.rs"]
 pub mod proxy;
 pub mod recordings;
 pub mod requests;

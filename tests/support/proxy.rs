@@ -2,8 +2,8 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// What becomes of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Link {
     /// They pass.
     Open,
+    /// Every piece of them is held up for so long, and passes.
+    Slow(Duration),
     /// Connections are closed, and new ones at once.
     Cut,
     /// Connections stay, and nothing passes.
@@ -30,18 +31,13 @@ pub struct Proxy {
 }
 
 struct Shared {
-    link: AtomicU8,
-    delay_ms: AtomicU64,
+    link: Mutex<Link>,
     stopping: AtomicBool,
 }
 
 impl Shared {
     fn link(&self) -> Link {
-        match self.link.load(Ordering::Relaxed) {
-            0 => Link::Open,
-            1 => Link::Cut,
-            _ => Link::Stalled,
-        }
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_stopping(&self) -> bool {
@@ -56,8 +52,7 @@ impl Proxy {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            link: AtomicU8::new(Link::Open as u8),
-            delay_ms: AtomicU64::new(0),
+            link: Mutex::new(Link::Open),
             stopping: AtomicBool::new(false),
         });
         let accepting = Arc::clone(&shared);
@@ -76,13 +71,11 @@ impl Proxy {
 
     /// Changes what becomes of the bytes, of open connections too.
     pub fn set(&self, link: Link) {
-        self.shared.link.store(link as u8, Ordering::Relaxed);
-    }
-
-    /// Holds every piece up for so long.
-    pub fn delay(&self, delay: Duration) {
-        let delay_ms = delay.as_millis() as u64;
-        self.shared.delay_ms.store(delay_ms, Ordering::Relaxed);
+        *self
+            .shared
+            .link
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = link;
     }
 }
 
@@ -144,14 +137,15 @@ fn connect(client: TcpStream, server: SocketAddr, shared: &Arc<Shared>) -> Vec<J
 fn copy(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     let mut buffer = [0; 16 << 10];
     while !shared.is_stopping() {
-        match shared.link() {
-            Link::Open => {}
+        let delay = match shared.link() {
+            Link::Open => Duration::ZERO,
+            Link::Slow(delay) => delay,
             Link::Cut => return Ok(()),
             Link::Stalled => {
                 std::thread::sleep(TICK);
                 continue;
             }
-        }
+        };
         let count = match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(count) => count,
@@ -160,8 +154,7 @@ fn copy(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared) -> std::io::R
             }
             Err(error) => return Err(error),
         };
-        let delay_ms = shared.delay_ms.load(Ordering::Relaxed);
-        std::thread::sleep(Duration::from_millis(delay_ms));
+        std::thread::sleep(delay);
         to.write_all(&buffer[..count])?;
     }
     Ok(())
