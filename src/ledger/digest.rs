@@ -2,21 +2,20 @@
 
 use rusqlite::Connection;
 
-use super::{BlobRef, LedgerError, cache, checkpoints, documents, events, jobs};
+use super::frames::Payloads;
+use super::{LedgerError, cache, checkpoints, documents, events, jobs};
 use crate::domain::digest::Parts;
 
 /// The digest of a row that is nothing but these columns.
 pub(super) fn of_columns(columns: &[&[u8]]) -> String {
-    let mut parts = Parts::default();
-    columns.iter().for_each(|column| parts.add(column));
-    parts.sha256_hex()
+    with_payloads(columns, &Payloads::default())
 }
 
 /// The digest of a row that refers to payloads, each with its position.
-pub(super) fn with_payloads(columns: &[&[u8]], payloads: &[(i64, BlobRef)]) -> String {
+pub(super) fn with_payloads(columns: &[&[u8]], payloads: &Payloads) -> String {
     let mut parts = Parts::default();
     columns.iter().for_each(|column| parts.add(column));
-    for (position, payload) in payloads {
+    for (position, payload) in payloads.iter() {
         parts.add(&position.to_le_bytes());
         parts.add(payload.sha256.as_bytes());
     }

@@ -5,12 +5,10 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::blobs::{Deposit, blob_ref};
+use super::blobs::Deposit;
+use super::frames::{EVENT_FRAMES, Payloads};
 use super::records::{EventRef, JobId, OutgoingEvent};
 use super::{BlobRef, Ledger, LedgerError, MAX_INLINE_BYTES, Store, count_damage, digest};
-
-/// Where a body that is too large for its row lies among the frames.
-const BODY_POSITION: i64 = -1;
 
 /// An event whose payloads are on disk: the binary frames of the event itself are empty.
 pub(super) struct StoredEvent {
@@ -165,17 +163,13 @@ pub(super) fn store(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT DO NOTHING",
     )?;
-    let mut insert_frame = connection.prepare_cached(
-        "INSERT INTO event_frames (event_id, position, sha256, size_bytes) VALUES (?1, ?2, ?3, ?4)",
-    )?;
     for StoredEvent {
         event,
         body,
         frames,
     } in events
     {
-        let body = body.iter().map(|body| (BODY_POSITION, body.clone()));
-        let payloads: Vec<_> = body.chain((0..).zip(frames.iter().cloned())).collect();
+        let payloads = Payloads::new(body.as_ref(), frames);
         let digest = digest::with_payloads(&[event.body.expose()], &payloads);
         let row = params![
             job_id,
@@ -188,15 +182,7 @@ pub(super) fn store(
         if insert_event.execute(row)? == 0 {
             continue;
         }
-        let event_id = connection.last_insert_rowid();
-        for (position, frame) in payloads {
-            insert_frame.execute(params![
-                event_id,
-                position,
-                frame.sha256,
-                frame.size_bytes as i64
-            ])?;
-        }
+        EVENT_FRAMES.store(connection, connection.last_insert_rowid(), &payloads)?;
     }
     Ok(())
 }
@@ -211,7 +197,7 @@ pub(super) fn fill_digests(connection: &Connection) -> Result<(), LedgerError> {
     let mut update = connection.prepare("UPDATE events SET digest = ?2 WHERE id = ?1")?;
     for event_id in ids {
         let body: Vec<u8> = select.query_row([event_id], |row| row.get(0))?;
-        let digest = digest::with_payloads(&[&body], &payloads(connection, event_id)?);
+        let digest = digest::with_payloads(&[&body], &EVENT_FRAMES.load(connection, event_id)?);
         update.execute(params![event_id, digest])?;
     }
     Ok(())
@@ -281,7 +267,7 @@ fn frames(connection: &Connection, event_id: i64) -> Result<Option<StoredFrames>
     let Some((body, digest)) = found else {
         return Ok(None);
     };
-    let payloads = payloads(connection, event_id)?;
+    let payloads = EVENT_FRAMES.load(connection, event_id)?;
     if !digest::is_intact(digest.as_deref(), || {
         digest::with_payloads(&[&body], &payloads)
     }) {
@@ -291,26 +277,9 @@ fn frames(connection: &Connection, event_id: i64) -> Result<Option<StoredFrames>
             id: event_id,
         });
     }
-    let mut body = Body::Inline(body);
-    let mut frames = Vec::with_capacity(payloads.len());
-    for (position, payload) in payloads {
-        if position == BODY_POSITION {
-            body = Body::Blob(payload);
-        } else {
-            frames.push(payload);
-        }
-    }
+    let (blob, frames) = payloads.split();
+    let body = blob.map_or(Body::Inline(body), Body::Blob);
     Ok(Some(StoredFrames { body, frames }))
-}
-
-/// The JSON, if it is not in the row, and the frames, each with its position.
-fn payloads(connection: &Connection, event_id: i64) -> Result<Vec<(i64, BlobRef)>, LedgerError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT position, sha256, size_bytes FROM event_frames WHERE event_id = ?1
-         ORDER BY position",
-    )?;
-    let payloads = statement.query_map([event_id], |row| Ok((row.get(0)?, blob_ref(row, 1)?)))?;
-    Ok(payloads.collect::<Result<_, _>>()?)
 }
 
 fn mark_published(

@@ -6,18 +6,15 @@ use bytes::Bytes;
 use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
-use super::blobs::blob_ref;
 use super::digest;
 use super::events::{self, StoredEvent};
+use super::frames::{JOB_FRAMES, Payloads};
 use super::records::{Accepted, Finish, JobId, JobRecord, JobState, NewJob, UnfinishedJob};
 use super::{BlobRef, LedgerError};
 
 const COLUMNS: &str = "id, key, kind, lane, task_id, state, attempts, received_at_ms, \
                        finished_at_ms, request, user_id, public_id, reason, \
                        started_at_ms, crashes, soft_failures, digest";
-
-/// Where a request that is too large for its row lies among the frames.
-const REQUEST_POSITION: i64 = -1;
 
 /// A request whose payloads are on disk.
 pub(super) struct StoredJob {
@@ -69,11 +66,7 @@ fn accept_one(
         Some(item) => format!("{}/{item}", job.key),
         None => job.key.clone(),
     };
-    let request = request
-        .iter()
-        .map(|request| (REQUEST_POSITION, request.clone()));
-    let payloads: Vec<_> = request.chain((0..).zip(frames.iter().cloned())).collect();
-    let payload_bytes: u64 = payloads.iter().map(|(_, blob)| blob.size_bytes).sum();
+    let payloads = Payloads::new(request.as_ref(), frames);
     let digest = job_digest(
         &Identity {
             key: &key,
@@ -102,22 +95,12 @@ fn accept_one(
             job.request,
             job.user_id,
             job.public_id,
-            to_integer(job.request.expose().len() as u64 + payload_bytes),
+            to_integer(job.request.expose().len() as u64 + payloads.size_bytes()),
             to_integer(job.memory_bytes),
             digest
         ])?;
     let job_id = JobId(connection.last_insert_rowid());
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO job_frames (job_id, position, sha256, size_bytes) VALUES (?1, ?2, ?3, ?4)",
-    )?;
-    for (position, frame) in payloads {
-        insert.execute(params![
-            job_id,
-            position,
-            frame.sha256,
-            frame.size_bytes as i64
-        ])?;
-    }
+    JOB_FRAMES.store(connection, job_id.0, &payloads)?;
     let mut insert = connection
         .prepare_cached("INSERT INTO job_items (task_key, item, job_id) VALUES (?1, ?2, ?3)")?;
     for item in missing {
@@ -140,7 +123,7 @@ pub(super) fn fill_digests(connection: &Connection) -> Result<(), LedgerError> {
     let mut update = connection.prepare("UPDATE jobs SET digest = ?2 WHERE id = ?1")?;
     for job_id in ids {
         if let Some((record, _)) = load_where(connection, "id = ?1", &job_id)? {
-            let digest = job_digest(&identity(&record), &payloads(connection, job_id)?);
+            let digest = job_digest(&identity(&record), &JOB_FRAMES.load(connection, job_id.0)?);
             update.execute(params![job_id, digest])?;
         }
     }
@@ -173,7 +156,7 @@ fn identity(record: &JobRecord) -> Identity<'_> {
     }
 }
 
-fn job_digest(identity: &Identity<'_>, payloads: &[(i64, BlobRef)]) -> String {
+fn job_digest(identity: &Identity<'_>, payloads: &Payloads) -> String {
     let received_at_ms = identity.received_at_ms.to_le_bytes();
     let mut columns = vec![
         identity.key.as_bytes(),
@@ -376,30 +359,19 @@ pub(super) fn load(
     let Some((mut record, digest)) = load_where(connection, "id = ?1", &job_id)? else {
         return Ok(None);
     };
-    let payloads = payloads(connection, job_id).or_else(|error| {
+    let payloads = JOB_FRAMES.load(connection, job_id.0).or_else(|error| {
         if !error.is_damage() {
             return Err(error);
         }
         record.is_damaged = true;
-        Ok(Vec::new())
+        Ok(Payloads::default())
     })?;
     let is_intact = digest::is_intact(digest.as_deref(), || {
         job_digest(&identity(&record), &payloads)
     });
     record.is_damaged |= !is_intact;
-    let request = payloads
-        .into_iter()
-        .find(|(position, _)| *position == REQUEST_POSITION);
-    Ok(Some((record, request.map(|(_, request)| request))))
-}
-
-/// The request, if it is not in the row, and the frames, each with its position.
-fn payloads(connection: &Connection, job_id: JobId) -> Result<Vec<(i64, BlobRef)>, LedgerError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT position, sha256, size_bytes FROM job_frames WHERE job_id = ?1 ORDER BY position",
-    )?;
-    let payloads = statement.query_map([job_id], |row| Ok((row.get(0)?, blob_ref(row, 1)?)))?;
-    Ok(payloads.collect::<Result<_, _>>()?)
+    let (request, _) = payloads.split();
+    Ok(Some((record, request)))
 }
 
 /// The job that peers call `public_id`.
@@ -501,10 +473,6 @@ fn job(row: &Row<'_>) -> (JobRecord, Option<String>) {
 }
 
 pub(super) fn frames(connection: &Connection, job_id: JobId) -> Result<Vec<BlobRef>, LedgerError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT sha256, size_bytes FROM job_frames WHERE job_id = ?1 AND position >= 0
-         ORDER BY position",
-    )?;
-    let frames = statement.query_map([job_id], |row| blob_ref(row, 0))?;
-    Ok(frames.collect::<Result<_, _>>()?)
+    let (_, frames) = JOB_FRAMES.load(connection, job_id.0)?.split();
+    Ok(frames)
 }

@@ -20,6 +20,7 @@ mod digest;
 mod documents;
 mod error;
 mod events;
+mod frames;
 mod jobs;
 mod records;
 mod retention;

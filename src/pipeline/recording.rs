@@ -1,6 +1,6 @@
 //! Where a job's audio comes from, and what is heard in it.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -154,7 +154,8 @@ fn read_upload(
     options: &RecordingOptions,
     max_bytes: u64,
 ) -> Result<Bytes, SourceError> {
-    read_at_most(uploads::open(path, &options.upload_roots)?, max_bytes)
+    let file = uploads::open(path, &options.upload_roots)?;
+    read_at_most(file, max_bytes)?.ok_or(SourceError::TooLarge(max_bytes))
 }
 
 /// Reads a file below one of the upload folders that was not last written before `since`; `None` when
@@ -170,18 +171,16 @@ pub(super) fn upload_since(
     if OffsetDateTime::from(written) < since {
         return None;
     }
-    read_at_most(file, max_bytes).ok()
+    read_at_most(file, max_bytes).ok()?
 }
 
-fn read_at_most(source: impl std::io::Read, max_bytes: u64) -> Result<Bytes, SourceError> {
+/// Reads all of it; `None` when it is more than `max_bytes`.
+pub(super) fn read_at_most(source: impl Read, max_bytes: u64) -> std::io::Result<Option<Bytes>> {
     let mut bytes = Vec::new();
     source
         .take(max_bytes.saturating_add(1))
         .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > max_bytes {
-        return Err(SourceError::TooLarge(max_bytes));
-    }
-    Ok(bytes.into())
+    Ok((bytes.len() as u64 <= max_bytes).then(|| bytes.into()))
 }
 
 /// What a request says about the words in its recording.

@@ -15,6 +15,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::addresses::may_be_asked;
+use super::recording::read_at_most;
 
 /// Redirects that are followed to a recording.
 const MAX_REDIRECTS: u32 = 3;
@@ -84,13 +85,8 @@ impl WebOptions {
             started: Instant::now(),
             bytes: 0,
         };
-        let mut body = Vec::new();
-        let mut most = paced.take(max_bytes.saturating_add(1));
-        most.read_to_end(&mut body).map_err(WebError::Body)?;
-        if body.len() as u64 > max_bytes {
-            return Err(WebError::TooLarge(max_bytes));
-        }
-        Ok(body.into())
+        let body = read_at_most(paced, max_bytes).map_err(WebError::Body)?;
+        body.ok_or(WebError::TooLarge(max_bytes))
     }
 
     /// Posts JSON to an address of the web, and follows no redirect.
