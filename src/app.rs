@@ -226,6 +226,7 @@ pub async fn serve(
     let intake = IntakeSocket::bind(&IntakeOptions {
         endpoint: endpoint(&settings.zmq.bind_address, settings.zmq.pull_port),
         max_message_bytes: usize::try_from(settings.zmq.max_message_bytes).unwrap_or(usize::MAX),
+        receive_buffer_bytes: i32::try_from(settings.zmq.receive_buffer_bytes).unwrap_or(i32::MAX),
         ..IntakeOptions::default()
     })?;
     let http_listener = bind_http(settings).await?;

@@ -14,6 +14,8 @@ pub struct ZmqSettings {
     pub pub_port: u16,
     /// Largest message that is read.
     pub max_message_bytes: u64,
+    /// Bytes that the kernel takes from a peer before they are read.
+    pub receive_buffer_bytes: u32,
     /// Events that wait in memory for one subscriber.
     pub publish_high_water_mark: u32,
     /// Bytes of events that wait in memory for all subscribers together.
@@ -37,6 +39,11 @@ impl ZmqSettings {
             "zmq.max_message_bytes",
             self.max_message_bytes,
             1 << 20..=1 << 30,
+        );
+        problems.within(
+            "zmq.receive_buffer_bytes",
+            self.receive_buffer_bytes,
+            4 << 10..=64 << 20,
         );
         problems.within(
             "zmq.publish_high_water_mark",

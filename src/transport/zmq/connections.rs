@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub(super) use self::kernel::limit_segments;
 use self::kernel::{Identity, Traffic};
 use super::context::Context;
 use super::{TransportError, WakeReceiver, Waker, uninterrupted};
@@ -124,22 +125,17 @@ impl Connection {
 }
 
 impl Connections {
-    /// Watches a socket that is not bound yet. `settle` is woken when the owner is to take what is
-    /// complete and to call [`Connections::settle`]; without it nothing that is sent is ever taken off.
+    /// Watches a socket. `settle` is woken when the owner is to take what is complete and to call
+    /// [`Connections::settle`]; without it nothing that is sent is ever taken off.
     ///
     /// # Errors
-    /// libzmq refuses the monitor, or the system the thread.
+    /// The system refuses the thread.
     pub(super) fn watch(
-        context: &Context,
-        socket: &zmq::Socket,
+        monitor: Monitor,
         name: &'static str,
         limits: Limits,
         settle: Option<Arc<Waker>>,
     ) -> Result<Self, TransportError> {
-        let events = monitor(context, socket).map_err(|source| TransportError::Socket {
-            socket: name,
-            source,
-        })?;
         let start_failed = |source: io::Error| TransportError::Start {
             socket: name,
             source,
@@ -155,7 +151,7 @@ impl Connections {
         });
         let watcher = Watcher {
             shared: Arc::clone(&shared),
-            events,
+            monitor,
             calls,
             settle,
             next_look: Instant::now(),
@@ -277,7 +273,7 @@ fn total(open: &HashMap<RawFd, Connection>, sent: fn(&Connection) -> u64) -> u64
 
 struct Watcher {
     shared: Arc<Shared>,
-    events: zmq::Socket,
+    monitor: Monitor,
     calls: WakeReceiver,
     settle: Option<Arc<Waker>>,
     next_look: Instant,
@@ -305,7 +301,7 @@ impl Watcher {
     /// Waits until connections come, go or have bytes, or until the next look.
     fn wait(&mut self) -> Result<(), zmq::Error> {
         let mut items = vec![
-            self.events.as_poll_item(zmq::POLLIN),
+            self.monitor.0.as_poll_item(zmq::POLLIN),
             self.calls.as_poll_item(),
         ];
         let fixed = items.len();
@@ -335,22 +331,9 @@ impl Watcher {
     /// Learns of connections that came and went. libzmq tells the end of one before it closes the
     /// descriptor, so that a descriptor belongs to the connection that was told last.
     fn take_events(&self, open: &mut HashMap<RawFd, Connection>) {
-        let mut event = zmq::Message::new();
-        let mut address = zmq::Message::new();
-        while uninterrupted(|| self.events.recv(&mut event, zmq::DONTWAIT)).is_ok() {
-            if !event.get_more() || uninterrupted(|| self.events.recv(&mut address, 0)).is_err() {
-                return;
-            }
-            // The kind in two bytes, the descriptor in four; see zmq_socket_monitor(3).
-            let [a, b, descriptor @ ..] = &*event else {
-                continue;
-            };
-            let Ok(descriptor) = <[u8; 4]>::try_from(descriptor) else {
-                continue;
-            };
-            let descriptor = RawFd::from_ne_bytes(descriptor);
+        while let Some((kind, descriptor)) = self.monitor.next() {
             open.remove(&descriptor);
-            if u32::from(u16::from_ne_bytes([*a, *b])) == zmq_sys::ZMQ_EVENT_ACCEPTED
+            if kind == zmq_sys::ZMQ_EVENT_ACCEPTED
                 // A failure: it is gone already, and the event that says so is on the way.
                 && let Ok((identity, peer)) = kernel::identify(descriptor)
             {
@@ -408,17 +391,45 @@ fn is_exceeded(open: &HashMap<RawFd, Connection>, limit: u64) -> bool {
         || total(open, Connection::pending) > limit.saturating_mul(LIMITS_OF_ALL)
 }
 
-/// The socket on which libzmq tells of connections.
-fn monitor(context: &Context, socket: &zmq::Socket) -> Result<zmq::Socket, zmq::Error> {
-    const ENDPOINT: &str = "inproc://connections";
-    socket.monitor(
-        ENDPOINT,
-        zmq_sys::ZMQ_EVENT_ACCEPTED as i32 | zmq_sys::ZMQ_EVENT_DISCONNECTED as i32,
-    )?;
-    let events = context.socket(zmq::PAIR)?;
-    // Without a bound: libzmq's I/O thread waits for room otherwise, with a lock that closing needs.
-    events.set_rcvhwm(0)?;
-    events.set_linger(0)?;
-    events.connect(ENDPOINT)?;
-    Ok(events)
+/// The socket on which libzmq tells of another's listener and connections.
+pub(super) struct Monitor(zmq::Socket);
+
+impl Monitor {
+    /// The monitor of a socket that is not bound yet.
+    ///
+    /// # Errors
+    /// libzmq refuses it.
+    pub(super) fn new(context: &Context, socket: &zmq::Socket) -> Result<Self, zmq::Error> {
+        const ENDPOINT: &str = "inproc://connections";
+        let kinds = zmq_sys::ZMQ_EVENT_LISTENING
+            | zmq_sys::ZMQ_EVENT_ACCEPTED
+            | zmq_sys::ZMQ_EVENT_DISCONNECTED;
+        socket.monitor(ENDPOINT, kinds as i32)?;
+        let events = context.socket(zmq::PAIR)?;
+        // Without a bound: libzmq's I/O thread waits for room otherwise, with a lock that closing needs.
+        events.set_rcvhwm(0)?;
+        events.set_linger(0)?;
+        events.connect(ENDPOINT)?;
+        Ok(Self(events))
+    }
+
+    /// The descriptor on which the socket listens, once it is bound; `None` when that was asked before.
+    pub(super) fn listener(&self) -> Option<RawFd> {
+        let (kind, descriptor) = self.next()?;
+        (kind == zmq_sys::ZMQ_EVENT_LISTENING).then_some(descriptor)
+    }
+
+    /// The next event that is there, and the descriptor it is about: the kind in two bytes, the
+    /// descriptor in four; see zmq_socket_monitor(3).
+    fn next(&self) -> Option<(u32, RawFd)> {
+        let (mut event, mut address) = (zmq::Message::new(), zmq::Message::new());
+        loop {
+            uninterrupted(|| self.0.recv(&mut event, zmq::DONTWAIT)).ok()?;
+            uninterrupted(|| self.0.recv(&mut address, 0)).ok()?;
+            if let Ok([a, b, descriptor @ ..]) = <[u8; 6]>::try_from(&*event) {
+                let kind = u16::from_ne_bytes([a, b]);
+                return Some((kind.into(), RawFd::from_ne_bytes(descriptor)));
+            }
+        }
+    }
 }

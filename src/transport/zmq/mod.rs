@@ -16,7 +16,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::connections::{Connections, Limits};
+use self::connections::{Connections, Limits, Monitor, limit_segments};
 use self::context::Context;
 pub use pull::{Incoming, Intake, IntakeOptions, IntakeSocket};
 pub use waker::{WakeReceiver, Waker};
@@ -78,17 +78,21 @@ fn harden(socket: &zmq::Socket, max_message_bytes: usize) -> Result<(), zmq::Err
 /// The order of the fields is the order of their end.
 struct WatchedSocket {
     socket: zmq::Socket,
+    /// With the port that was really taken.
+    endpoint: String,
     connections: Connections,
     _context: Context,
 }
 
 impl WatchedSocket {
-    /// Makes a socket that is set up by `configure`, and to be bound then; for the rest see
-    /// [`Connections::watch`].
-    fn open(
+    /// Makes a socket, sets it up by `configure` and binds it. Peers send in segments of at most
+    /// `max_segment_bytes`, if that is given; for the rest see [`Connections::watch`].
+    fn bind(
         name: &'static str,
         kind: zmq::SocketType,
         configure: impl FnOnce(&mut zmq::Socket) -> Result<(), zmq::Error>,
+        endpoint: &str,
+        max_segment_bytes: Option<i32>,
         limits: Limits,
         settle: Option<Arc<Waker>>,
     ) -> Result<Self, TransportError> {
@@ -99,9 +103,18 @@ impl WatchedSocket {
         let context = Context::new().map_err(failed)?;
         let mut socket = context.socket(kind).map_err(failed)?;
         configure(&mut socket).map_err(failed)?;
-        let connections = Connections::watch(&context, &socket, name, limits, settle)?;
+        let monitor = Monitor::new(&context, &socket).map_err(failed)?;
+        let endpoint = bind(&socket, endpoint)?;
+        if let Some(bytes) = max_segment_bytes {
+            let listener = monitor.listener().ok_or(io::ErrorKind::NotFound.into());
+            if let Err(error) = listener.and_then(|listener| limit_segments(listener, bytes)) {
+                tracing::warn!(socket = name, %error, "segments have no limit: a kill can lose more of what is on its way");
+            }
+        }
+        let connections = Connections::watch(monitor, name, limits, settle)?;
         Ok(Self {
             socket,
+            endpoint,
             connections,
             _context: context,
         })

@@ -12,9 +12,7 @@ use bytes::Bytes;
 #[cfg(test)]
 use super::connections::Connections;
 use super::connections::{Limits, MAX_HEADER_BYTES};
-use super::{
-    TransportError, WakeReceiver, Waker, WatchedSocket, bind, harden, uninterrupted, wait,
-};
+use super::{TransportError, WakeReceiver, Waker, WatchedSocket, harden, uninterrupted, wait};
 
 const SOCKET: &str = "intake";
 
@@ -30,6 +28,9 @@ pub struct IntakeOptions {
     pub max_frames: usize,
     /// Messages that libzmq holds for each peer. Few: what it holds is lost with the process.
     pub receive_queue_length: i32,
+    /// What the kernel takes from a peer before libzmq has read it, bytes; it sets the pace of a distant
+    /// peer, and is lost with the process likewise.
+    pub receive_buffer_bytes: i32,
 }
 
 impl Default for IntakeOptions {
@@ -39,6 +40,7 @@ impl Default for IntakeOptions {
             max_message_bytes: 64 << 20,
             max_frames: 16,
             receive_queue_length: 4,
+            receive_buffer_bytes: 32 << 10,
         }
     }
 }
@@ -84,7 +86,12 @@ const PAUSE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// Messages that one call of the handler may get; with [`MAX_BATCH_BYTES`] it bounds what is in
 /// memory and not yet durable.
 const MAX_BATCH: usize = 64;
-const MAX_BATCH_BYTES: usize = 8 << 20;
+const MAX_BATCH_BYTES: usize = 64 << 10;
+
+/// What a peer may send in one segment: as much as any Ethernet carries. On the loopback interface, where
+/// it is 64 KiB otherwise, a sender's kernel keeps megabytes that were sent and have not arrived, because
+/// it plans in segments; they are lost with the connection.
+const MAX_SEGMENT_BYTES: i32 = 1_460;
 
 /// Time for taking what has arrived already when the socket is to be closed.
 const LAST_CALL: Duration = Duration::from_secs(1);
@@ -97,7 +104,6 @@ const READ_AHEAD_BYTES: u64 = 64 << 10;
 /// The bound socket; peers may connect, and nothing is received before [`Intake::start`].
 pub struct IntakeSocket {
     socket: WatchedSocket,
-    endpoint: String,
     max_message_bytes: usize,
     max_frames: usize,
     waker: Arc<Waker>,
@@ -114,15 +120,22 @@ impl IntakeSocket {
         let waker = Arc::new(waker);
         let configure = |socket: &mut zmq::Socket| {
             harden(socket, options.max_message_bytes)?;
+            socket.set_rcvbuf(options.receive_buffer_bytes)?;
             socket.set_rcvhwm(options.receive_queue_length.max(1))?;
             socket.set_linger(0)
         };
         let settle = Some(Arc::clone(&waker));
-        let socket = WatchedSocket::open(SOCKET, zmq::PULL, configure, limits(options), settle)?;
-        let endpoint = bind(&socket.socket, &options.endpoint)?;
+        let socket = WatchedSocket::bind(
+            SOCKET,
+            zmq::PULL,
+            configure,
+            &options.endpoint,
+            Some(MAX_SEGMENT_BYTES),
+            limits(options),
+            settle,
+        )?;
         Ok(Self {
             socket,
-            endpoint,
             max_message_bytes: options.max_message_bytes,
             max_frames: options.max_frames,
             waker,
@@ -132,7 +145,7 @@ impl IntakeSocket {
 
     /// Where the socket is bound, with its real port.
     pub fn endpoint(&self) -> &str {
-        &self.endpoint
+        &self.socket.endpoint
     }
 
     #[cfg(test)]
@@ -181,7 +194,7 @@ impl Intake {
         is_paused: impl Fn() -> bool + Send + 'static,
         handle: impl FnMut(Vec<Incoming>) + Send + 'static,
     ) -> Result<Self, TransportError> {
-        let endpoint = socket.endpoint;
+        let endpoint = socket.endpoint().to_owned();
         let stopping = Arc::new(AtomicBool::new(false));
         let receiver = Receiver {
             socket: socket.socket,

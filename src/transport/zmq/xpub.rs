@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::connections::Limits;
 use super::held::HeldBytes;
-use super::{TransportError, WakeReceiver, WatchedSocket, bind, harden, uninterrupted, wait};
+use super::{TransportError, WakeReceiver, WatchedSocket, harden, uninterrupted, wait};
 
 const SOCKET: &str = "publish";
 
@@ -73,7 +73,6 @@ pub enum Subscription {
 /// The XPUB socket. To subscribers it is a PUB; its owner sees them come.
 pub struct PublishSocket {
     socket: WatchedSocket,
-    endpoint: String,
     buffer_bytes: usize,
     held: HeldBytes,
 }
@@ -89,11 +88,11 @@ impl PublishSocket {
             waiting_bytes: MAX_SUBSCRIBER_BYTES,
         };
         let configure = |socket: &mut zmq::Socket| configure(socket, options);
-        let socket = WatchedSocket::open(SOCKET, zmq::XPUB, configure, limits, None)?;
-        let endpoint = bind(&socket.socket, &options.endpoint)?;
+        let endpoint = &options.endpoint;
+        let socket =
+            WatchedSocket::bind(SOCKET, zmq::XPUB, configure, endpoint, None, limits, None)?;
         Ok(Self {
             socket,
-            endpoint,
             buffer_bytes: options.buffer_bytes,
             held: HeldBytes::default(),
         })
@@ -101,7 +100,7 @@ impl PublishSocket {
 
     /// Where the socket is bound, with its real port.
     pub fn endpoint(&self) -> &str {
-        &self.endpoint
+        &self.socket.endpoint
     }
 
     /// Sends an event to all subscribers or to none. Without a subscriber it is dropped.

@@ -61,6 +61,29 @@ pub(super) fn reset(stream: &TcpStream) -> io::Result<()> {
     stream.shutdown(Shutdown::Both)
 }
 
+/// Lets those who connect from now on send in segments of at most so many bytes.
+///
+/// # Errors
+/// It is no TCP socket, or the size none that TCP knows.
+#[expect(unsafe_code, reason = "rustix 1.1 does not wrap TCP_MAXSEG")]
+pub(in super::super) fn limit_segments(listener: RawFd, bytes: libc::c_int) -> io::Result<()> {
+    // SAFETY: the kernel reads as many bytes as an int has; a descriptor that is none is refused.
+    let status = unsafe {
+        libc::setsockopt(
+            listener,
+            libc::IPPROTO_TCP,
+            libc::TCP_MAXSEG,
+            (&raw const bytes).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 fn identity(stream: &TcpStream) -> io::Result<Identity> {
     Ok(Identity(rustix::fs::fstat(stream)?.st_ino))
 }

@@ -307,6 +307,29 @@ fn a_subscriber_that_sends_without_end_is_disconnected_and_others_stay() {
 }
 
 #[test]
+fn little_of_what_a_peer_sends_is_under_way_while_nothing_is_read() {
+    const MESSAGE_BYTES: usize = 20_000;
+    let bench = Bench::new(MAX_MESSAGE_BYTES);
+    bench.is_paused.store(true, Ordering::Release);
+    let mut peer = connect(bench.intake.endpoint(), "PUSH");
+    peer.set_write_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let messages = frame(&[b'x'; MESSAGE_BYTES], false).repeat(1_000);
+    let mut taken = 0;
+    while taken < messages.len()
+        && let Ok(count) = peer.write(&messages[taken..])
+    {
+        taken += count;
+    }
+    // Two and a half megabytes if the segments of the loopback interface are as long as they can be.
+    assert!(taken < 1 << 20, "{taken} bytes are under way");
+    bench.is_paused.store(false, Ordering::Release);
+    for _ in 0..taken / (MESSAGE_BYTES + 9) {
+        bench.received.recv_timeout(PATIENCE).unwrap();
+    }
+}
+
+#[test]
 fn a_connection_owes_what_was_read_and_not_delivered() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
