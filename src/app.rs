@@ -240,6 +240,8 @@ pub async fn serve(
     let (stop_sender, stopping) = watch::channel(false);
     let mut tasks = tokio::task::JoinSet::new();
     let scheduler = Arc::new(Scheduler::new(scheduler_options(settings)));
+    // Before HTTP takes jobs too.
+    scheduler.restore(&ledger).await?;
     let voices = http::VoiceState {
         pipeline: Arc::clone(&core.pipeline),
         scheduler: Arc::clone(&scheduler),
@@ -273,7 +275,6 @@ pub async fn serve(
     let housekeeping = housekeeping(ledger.clone(), settings.clone());
     tasks.spawn(until_stopped(housekeeping, stopping.clone()));
 
-    scheduler.restore(&ledger).await?;
     let mut jobs = tokio::spawn(Arc::clone(&scheduler).run(
         ledger.clone(),
         Arc::clone(&core.pipeline),
@@ -332,6 +333,8 @@ pub async fn serve(
         _ = &mut jobs => Some(AppError::Crashed("scheduler")),
         () = ended(|| !intake.is_running()) => Some(AppError::Crashed("intake")),
         () = ended(|| !publisher.is_running()) => Some(AppError::Crashed("publisher")),
+        Some(_) = tasks.join_next() => Some(AppError::Crashed("background work")),
+        () = ended(|| !ledger.is_running()) => Some(AppError::Crashed("ledger")),
         () = ended(|| ledger.is_corrupt()) => Some(AppError::LedgerDamaged),
     };
     if let Some(error) = crashed {

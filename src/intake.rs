@@ -1,7 +1,7 @@
 //! Receive, check, keep: what the PULL thread does with each message.
 //!
 //! A request counts as accepted when it is in the ledger. What cannot be accepted is answered at
-//! once; what cannot be answered is counted and dropped. Nothing here waits for a model.
+//! once; what is no request at all is counted, and answered where that is possible. Nothing here waits for a model.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::error::{ErrorCode, Reason, Stage, error_chain};
 use crate::ledger::{Accepted, Ledger, LedgerError, NewJob};
-use crate::observe::metrics::{JOBS_ACCEPTED, REQUESTS_REJECTED};
+use crate::observe::metrics::{ANSWERS_DROPPED, JOBS_ACCEPTED, REQUESTS_REJECTED};
 use crate::outbox::Outbox;
 use crate::pipeline::{JobFailure, items, outgoing_event, voice_api};
 use crate::protocol::{Event, POOL_FULL, Pong, Request, RequestError, Timestamp, VoiceCall, parse};
@@ -23,8 +23,6 @@ use crate::transport::zmq::Incoming;
 const LEDGER_RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Pause between tries to put an answer before a full queue.
 const ANSWER_RETRY_PAUSE: Duration = Duration::from_millis(10);
-/// Tries to put an answer before a full queue.
-const ANSWER_TRIES: u32 = 100;
 
 /// What tells whether audio can be worked on right now.
 pub type AudioAvailable = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -245,7 +243,7 @@ impl Receiver {
         metrics::counter!(REQUESTS_REJECTED, "reason" => reason).increment(1);
         tracing::warn!(reason, error = %error, "request rejected");
         if let Some(event) = error.answer(Timestamp::now()) {
-            self.answer(event);
+            self.answer_if_possible(&event);
         }
     }
 
@@ -254,7 +252,7 @@ impl Receiver {
         metrics::counter!(REQUESTS_REJECTED, "reason" => reason).increment(1);
         tracing::warn!(reason, kind = request.kind().as_str(), "request refused");
         if let Some(event) = failure.event(request, task_id, Timestamp::now()) {
-            self.answer(event);
+            self.answer(&event);
         }
     }
 
@@ -290,22 +288,34 @@ impl Receiver {
         }
     }
 
-    /// Publishes an answer that belongs to no job.
-    fn answer(&self, event: Event) {
-        let Ok(frames) = event.frames() else {
-            tracing::error!(event = event.kind(), "event could not be written as json");
-            return;
-        };
-        for _ in 0..ANSWER_TRIES {
-            if self.outbox.publish_now(frames.clone()).is_ok() {
+    /// Publishes the answer to a request that is refused. Holds the thread, and with it the senders, until
+    /// there is room for it: whoever keeps to the rules waits or is told.
+    fn answer(&self, event: &Event) {
+        while !self.try_answer(event) {
+            if self.stopping.load(Ordering::Relaxed) {
+                tracing::warn!(event = event.kind(), "an answer is lost: the daemon stops");
                 return;
             }
             std::thread::sleep(ANSWER_RETRY_PAUSE);
         }
-        tracing::warn!(
-            event = event.kind(),
-            "answer dropped, the publisher does not keep up"
-        );
+    }
+
+    /// Publishes the answer to what is no request; a flood of them must not hold those that are.
+    fn answer_if_possible(&self, event: &Event) {
+        if !self.try_answer(event) {
+            metrics::counter!(ANSWERS_DROPPED).increment(1);
+        }
+    }
+
+    /// False when the publisher has no room for the answer.
+    fn try_answer(&self, event: &Event) -> bool {
+        match event.frames() {
+            Ok(frames) => self.outbox.publish_now(frames).is_ok(),
+            Err(_) => {
+                tracing::error!(event = event.kind(), "event could not be written as json");
+                true
+            }
+        }
     }
 }
 

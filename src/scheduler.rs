@@ -16,7 +16,7 @@ mod suspects;
 mod tests;
 mod writable;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -115,6 +115,9 @@ pub struct LaneFull(pub Lane);
 struct Queues {
     lanes: HashMap<Lane, LaneQueue>,
     suspects: Suspects,
+    /// Jobs whose attempt has begun and that wait for the disk: what is left of them when the daemon stops was
+    /// no crash.
+    unreleased: HashSet<JobId>,
 }
 
 /// The queues before the pipeline; shared by the intake, which fills them, and
@@ -270,6 +273,7 @@ impl Scheduler {
             }
         }
         self.drain(running, &ledger).await;
+        writable::release_all(&self, &ledger).await;
     }
 
     /// The next job that may run.
@@ -281,7 +285,9 @@ impl Scheduler {
     }
 
     fn take_next(&self, queues: &mut Queues, running: &Running) -> Option<Queued> {
-        let Queues { lanes, suspects } = queues;
+        let Queues {
+            lanes, suspects, ..
+        } = queues;
         let has_slot = |lane: Lane| {
             let slots = lane.slots();
             running.count(|lane| lane.slots() == slots) < self.options.max_running(slots)

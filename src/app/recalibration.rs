@@ -47,7 +47,7 @@ pub async fn run(pipeline: Arc<Pipeline>, scheduler: Arc<Scheduler>, max_age: Du
 /// later round, when the ledger has forgotten the failure.
 async fn recalibrate(
     pipeline: &Pipeline,
-    scheduler: &Scheduler,
+    scheduler: &Arc<Scheduler>,
     voice: &VoiceMetadata,
     max_age: Duration,
 ) {

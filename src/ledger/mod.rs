@@ -155,6 +155,11 @@ impl Ledger {
         names.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// False when nothing can be written any more, because the thread that writes has panicked.
+    pub fn is_running(&self) -> bool {
+        self.store.writer.is_running()
+    }
+
     /// True once the file of the database has turned out to be damaged since it was opened: opened again,
     /// all that can be read is kept.
     pub fn is_corrupt(&self) -> bool {

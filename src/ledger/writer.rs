@@ -44,6 +44,13 @@ impl Writer {
         })
     }
 
+    /// False when the thread has ended by itself, which only a panic makes it do.
+    pub(super) fn is_running(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Applies a change and returns once it is synced. The change is kept whole or not at all,
     /// whatever becomes of its neighbours in the transaction.
     pub(super) fn write<T: Send + 'static>(
@@ -122,4 +129,27 @@ fn within_savepoint<T>(
     let value = change(&savepoint)?;
     savepoint.commit()?;
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_change_that_panics_ends_the_writer_and_that_can_be_seen() {
+        let writer = Writer::spawn(Connection::open_in_memory().unwrap()).unwrap();
+        writer.write(|_| Ok(())).unwrap();
+        assert!(writer.is_running());
+        let panicked = writer.write(|_| -> Result<(), _> { panic!("in a change") });
+        assert!(matches!(panicked, Err(LedgerError::Stopped)));
+        while writer.is_running() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(matches!(
+            writer.write(|_| Ok(())),
+            Err(LedgerError::Stopped)
+        ));
+    }
 }

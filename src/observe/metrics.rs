@@ -13,6 +13,8 @@ pub const JOBS_FINISHED: &str = "translator_jobs_finished_total";
 pub const JOBS_QUARANTINED: &str = "translator_jobs_quarantined_total";
 /// Requests that became no job, by `reason`.
 pub const REQUESTS_REJECTED: &str = "translator_requests_rejected_total";
+/// Answers to what is no request that found no room before the publisher.
+pub const ANSWERS_DROPPED: &str = "translator_answers_dropped_total";
 /// Connections that were closed because of what they sent, by `socket` (`intake`, `publish`) and `reason`:
 /// `message_too_large` for a message that does not end, `too_much_waits` where unread messages count too,
 /// `too_much_in_all` for the one that waits longest when all together send too much.
@@ -110,6 +112,10 @@ fn describe() {
         (JOBS_FINISHED, "jobs that reached their end"),
         (JOBS_QUARANTINED, "jobs that were put aside"),
         (REQUESTS_REJECTED, "requests that became no job"),
+        (
+            ANSWERS_DROPPED,
+            "answers to what is no request that found no room",
+        ),
         (
             CONNECTIONS_CLOSED,
             "connections closed because of what they sent",

@@ -1,5 +1,6 @@
 //! Jobs of the daemon's own, and waiting for their end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Demand, Lane, LaneFull, Scheduler};
@@ -27,44 +28,57 @@ impl Scheduler {
     /// # Errors
     /// The lane is full, or the ledger fails.
     pub async fn submit(
-        &self,
+        self: &Arc<Self>,
         ledger: &Ledger,
         lane: Lane,
         job: NewJob,
     ) -> Result<JobId, SubmitError> {
-        let demand = Demand::of_task(
-            lane,
-            job.user_id.as_deref(),
-            job.request.expose().len() as u64,
-            self.options.max_decoded_bytes,
-        );
-        let job = NewJob {
-            memory_bytes: demand.memory_bytes,
-            ..job
-        };
-        let place = self.reserve(demand)?;
-        let kind = job.kind.clone();
-        match ledger.accept(job).await? {
-            Accepted::New(job_id) => {
-                metrics::counter!(JOBS_ACCEPTED, "kind" => kind).increment(1);
-                place.enqueue(job_id);
-                Ok(job_id)
+        let (scheduler, ledger) = (Arc::clone(self), ledger.clone());
+        to_the_end(async move {
+            let demand = Demand::of_task(
+                lane,
+                job.user_id.as_deref(),
+                job.request.expose().len() as u64,
+                scheduler.options.max_decoded_bytes,
+            );
+            let job = NewJob {
+                memory_bytes: demand.memory_bytes,
+                ..job
+            };
+            let place = scheduler.reserve(demand)?;
+            let kind = job.kind.clone();
+            match ledger.accept(job).await? {
+                Accepted::New(job_id) => {
+                    metrics::counter!(JOBS_ACCEPTED, "kind" => kind).increment(1);
+                    place.enqueue(job_id);
+                    Ok(job_id)
+                }
+                Accepted::Duplicate { job_id, .. } => Ok(job_id),
+                // Only for a job without a place, and this one has one.
+                Accepted::Refused => Err(LaneFull(lane).into()),
             }
-            Accepted::Duplicate { job_id, .. } => Ok(job_id),
-            // Only for a job without a place, and this one has one.
-            Accepted::Refused => Err(LaneFull(lane).into()),
-        }
+        })
+        .await
     }
 
     /// Does a job once more that failed or was quarantined, see [`Ledger::retry`].
     ///
     /// # Errors
     /// The lane is full, or the ledger refuses.
-    pub async fn retry(&self, ledger: &Ledger, job: &JobDetails) -> Result<(), SubmitError> {
-        let place = self.reserve(Demand::of_ended(job))?;
-        ledger.retry(job.summary.id, &ENDING_EVENTS).await?;
-        place.enqueue(job.summary.id);
-        Ok(())
+    pub async fn retry(
+        self: &Arc<Self>,
+        ledger: &Ledger,
+        job: &JobDetails,
+    ) -> Result<(), SubmitError> {
+        let (scheduler, ledger) = (Arc::clone(self), ledger.clone());
+        let (job_id, demand) = (job.summary.id, Demand::of_ended(job));
+        to_the_end(async move {
+            let place = scheduler.reserve(demand)?;
+            ledger.retry(job_id, &ENDING_EVENTS).await?;
+            place.enqueue(job_id);
+            Ok(())
+        })
+        .await
     }
 
     /// True while no job waits in a lane.
@@ -74,6 +88,15 @@ impl Scheduler {
             .get(&lane)
             .is_none_or(|queue| queue.waiting().jobs == 0)
     }
+}
+
+/// Runs work to its end even if the caller, as an HTTP client that leaves, is gone: a job that is in the ledger
+/// and in no lane would wait for the next start.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, SubmitError>> + Send + 'static,
+) -> Result<T, SubmitError> {
+    let ended = tokio::spawn(work).await;
+    ended.unwrap_or(Err(SubmitError::Ledger(LedgerError::Stopped)))
 }
 
 /// Waits until a job has ended; `None` when it is no longer in the ledger.
@@ -107,7 +130,7 @@ mod tests {
     async fn a_job_is_kept_and_waits_once_and_its_end_is_seen() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path()).unwrap();
-        let scheduler = Scheduler::new(options());
+        let scheduler = Arc::new(Scheduler::new(options()));
         assert!(scheduler.is_idle(Lane::Audio));
         let first = scheduler.submit(&ledger, Lane::Audio, job("a")).await;
         let first = first.unwrap();
@@ -130,5 +153,23 @@ mod tests {
         assert_eq!(end.state, JobState::Failed);
         assert_eq!(end.reason.as_deref(), Some("no_audio"));
         assert!(ended(&ledger, JobId(99)).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_submitter_leaves_waits_in_its_lane() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path()).unwrap();
+        let scheduler = Arc::new(Scheduler::new(options()));
+        let submitted = scheduler.submit(&ledger, Lane::Audio, job("a"));
+        // Polled once, then dropped.
+        tokio::select! {
+            biased;
+            _ = submitted => panic!("a commit takes longer"),
+            () = std::future::ready(()) => {}
+        }
+        while scheduler.is_idle(Lane::Audio) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(ledger.counts().await.unwrap().accepted, 1);
     }
 }
