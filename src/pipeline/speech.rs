@@ -22,6 +22,7 @@ use crate::observe::metrics::AUDIO_SYNTHESIZED;
 use crate::protocol::{AUDIO_MP3, TranslatedAudio};
 use crate::stages::encode::mp3;
 use crate::stages::synthesize::{SamplingHints, Speech, SpeechRequest};
+use crate::stages::translate::Priority;
 use crate::storage::StorageFault;
 use crate::voices::ChosenVoice;
 
@@ -123,6 +124,7 @@ async fn translation(
         text: transcript.text.expose(),
         language: transcript.language,
         model_type: message.model_type,
+        priority: Priority::Recording,
     };
     let translation = translate_cached(job, source, language).await?;
     if translation.text.trim().is_empty() {

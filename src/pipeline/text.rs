@@ -20,6 +20,7 @@ use crate::protocol::{
     TranslationRequest, TranslationSkipped,
 };
 use crate::stages::detect::detect_language;
+use crate::stages::translate::Priority;
 
 /// Confidence that the gateway expects of a fresh translation (contract/rules.md, section 3).
 const FRESH_CONFIDENCE: f32 = 0.95;
@@ -226,6 +227,7 @@ fn in_order(
                 text: &text,
                 language: source,
                 model_type,
+                priority: Priority::Text,
             };
             translate_cached(&job, source, language).await
         });

@@ -10,7 +10,7 @@ use super::job::Job;
 use crate::domain::Language;
 use crate::error::{ErrorCode, Stage};
 use crate::protocol::ModelType;
-use crate::stages::translate::{Quality, Request, Route, Translation};
+use crate::stages::translate::{Priority, Quality, Request, Route, Translation};
 
 /// What is to be translated.
 #[derive(Clone, Copy)]
@@ -19,6 +19,8 @@ pub(super) struct SourceText<'t> {
     pub(super) language: Language,
     /// The level asked for.
     pub(super) model_type: ModelType,
+    /// Whose turn comes first.
+    pub(super) priority: Priority,
 }
 
 /// A text in the language asked for.
@@ -72,6 +74,7 @@ pub(super) async fn translate_cached(
             source_language: source.language,
             target_language: target,
             quality: quality_of(source.model_type),
+            priority: source.priority,
             deadline: job.translate_deadline(source.text),
         };
         let engine = &job.pipeline.engines.translate;

@@ -3,19 +3,23 @@
 //! The decoder's past has one length for all rows of a run, so sentences cannot enter a batch that is
 //! already running. Instead all sentences that wait for the same model and search form a *cohort*;
 //! cohorts take turns, one token each, and a newcomer starts its own cohort at once instead of
-//! waiting for a long text to end.
+//! waiting for a long text to end. Recordings give way to texts: while texts are decoded they
+//! have few of the turns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::TranslateOptions;
 use super::error::{ModelError, TranslateError};
 use super::job::{Job, Progress, Request, Search, Sentence, Slot, Translation};
 use super::marian::{Cohort, Hypothesis, Marian};
 use super::models::Models;
 use super::route::{Leg, Pair, Route, Routes};
+use super::{Priority, TranslateOptions};
 use crate::onnx::Onnx;
 use crate::stages::{Engine, Ticket};
+
+/// While texts are decoded, recordings have one turn of so many.
+const RECORDING_TURNS: usize = 4;
 
 type Answer = (Ticket, Result<Translation, TranslateError>);
 
@@ -29,6 +33,8 @@ pub struct TranslateEngine {
     waiting: Vec<Waiting>,
     /// In the order of their turns.
     cohorts: Vec<Running>,
+    /// Turns so far.
+    turns: usize,
     /// Requests that were answered while they joined.
     answers: Vec<Answer>,
 }
@@ -36,6 +42,7 @@ pub struct TranslateEngine {
 /// A sentence that waits for a cohort.
 struct Waiting {
     ticket: Ticket,
+    priority: Priority,
     leg: Leg,
     characters: usize,
     sentence: Sentence,
@@ -43,11 +50,18 @@ struct Waiting {
 
 /// A cohort and whose sentences it decodes.
 struct Running {
-    pair: Arc<Pair>,
-    search: Search,
+    kind: Kind,
     cohort: Cohort,
     /// The cohort's keys are indices of this list.
     members: Vec<(Ticket, Slot)>,
+}
+
+/// What the sentences of a cohort have in common.
+#[derive(Clone, PartialEq)]
+struct Kind {
+    pair: Arc<Pair>,
+    search: Search,
+    priority: Priority,
 }
 
 impl TranslateEngine {
@@ -60,6 +74,7 @@ impl TranslateEngine {
             jobs: BTreeMap::new(),
             waiting: Vec::new(),
             cohorts: Vec::new(),
+            turns: 0,
             answers: Vec::new(),
         }
     }
@@ -91,12 +106,17 @@ impl TranslateEngine {
 
     /// Puts sentences of a job's current leg in line.
     fn enqueue(&mut self, ticket: Ticket, sentences: Vec<Sentence>) {
-        let Some(leg) = self.jobs.get(&ticket).and_then(Job::leg) else {
+        let Some(job) = self.jobs.get(&ticket) else {
             return;
         };
+        let Some(leg) = job.leg() else {
+            return;
+        };
+        let priority = job.priority();
         self.waiting
             .extend(sentences.into_iter().map(|sentence| Waiting {
                 ticket,
+                priority,
                 leg: leg.clone(),
                 characters: sentence.text.expose().chars().count(),
                 sentence,
@@ -132,12 +152,10 @@ impl TranslateEngine {
 
     /// Starts a cohort if sentences wait that should not wait any longer.
     fn start_cohort(&mut self, answers: &mut Vec<Answer>) {
-        if self.cohorts.len() >= self.options.max_cohorts.max(1) {
-            return;
-        }
-        let Some((pair, search)) = self.next_kind() else {
+        let Some(kind) = self.next_kind() else {
             return;
         };
+        let Kind { pair, search, .. } = kind.clone();
         let busy = busy_pairs(&self.cohorts);
         let model = match self.models.get(&pair, &busy) {
             Ok(model) => model,
@@ -162,7 +180,7 @@ impl TranslateEngine {
         let sentences = (self.options.max_batch_rows / beams).max(1);
         let running = running_tickets(&self.cohorts);
         let batch = take_batch(&mut self.waiting, &running, sentences, |waiting| {
-            waiting.is_for(&pair, search)
+            waiting.is_for(&kind)
         });
         let members = batch
             .iter()
@@ -170,8 +188,7 @@ impl TranslateEngine {
             .collect();
         match start(model, &batch, beams, self.options.max_new_tokens) {
             Ok(cohort) => self.cohorts.push(Running {
-                pair,
-                search,
+                kind,
                 cohort,
                 members,
             }),
@@ -184,7 +201,7 @@ impl TranslateEngine {
 
     /// What the oldest sentence needs that a new cohort may be started for: one whose request has
     /// nothing running, or for whose kind no cohort runs, and for whose checkpoint there is room.
-    fn next_kind(&self) -> Option<(Arc<Pair>, Search)> {
+    fn next_kind(&self) -> Option<Kind> {
         let busy = busy_pairs(&self.cohorts);
         let running = running_tickets(&self.cohorts);
         self.waiting
@@ -192,12 +209,34 @@ impl TranslateEngine {
             .filter(|waiting| {
                 let pair = &waiting.leg.pair;
                 let is_newcomer = !running.contains(&waiting.ticket);
-                let runs = |cohort: &Running| waiting.is_for(&cohort.pair, cohort.search);
-                self.models.has_room_for(&pair.name, &busy)
+                let runs = |cohort: &Running| waiting.is_for(&cohort.kind);
+                self.has_place_for(waiting.priority)
+                    && self.models.has_room_for(&pair.name, &busy)
                     && (is_newcomer || !self.cohorts.iter().any(runs))
             })
-            .min_by_key(|waiting| waiting.ticket)
-            .map(|waiting| (Arc::clone(&waiting.leg.pair), waiting.sentence.search))
+            .min_by_key(|waiting| (waiting.priority, waiting.ticket))
+            .map(Waiting::kind)
+    }
+
+    /// Texts and recordings leave each other one place at least.
+    fn has_place_for(&self, priority: Priority) -> bool {
+        let places = self.options.max_cohorts.max(1);
+        let of_them = |running: &&Running| running.kind.priority == priority;
+        let taken = self.cohorts.iter().filter(of_them).count();
+        self.cohorts.len() < places && taken < (places - 1).max(1)
+    }
+
+    /// Index of the cohort whose turn it is.
+    fn next_turn(&mut self) -> Option<usize> {
+        self.turns = self.turns.wrapping_add(1);
+        let first = if self.turns.is_multiple_of(RECORDING_TURNS) {
+            Priority::Recording
+        } else {
+            Priority::Text
+        };
+        let is_first = |running: &Running| running.kind.priority == first;
+        let any = (!self.cohorts.is_empty()).then_some(0);
+        self.cohorts.iter().position(is_first).or(any)
     }
 
     fn tickets_waiting_for(&self, pair: &Arc<Pair>) -> BTreeSet<Ticket> {
@@ -212,10 +251,12 @@ impl TranslateEngine {
     fn step_cohort(&mut self, answers: &mut Vec<Answer>) {
         self.cohorts.retain(|running| !running.cohort.is_done());
         let busy = busy_pairs(&self.cohorts);
-        let Some(running) = self.cohorts.first_mut() else {
+        let Some(index) = self.next_turn() else {
             return;
         };
-        let pair = Arc::clone(&running.pair);
+        // Those behind keep their order.
+        let mut running = self.cohorts.remove(index);
+        let pair = Arc::clone(&running.kind.pair);
         let stepped = self.models.get(&pair, &busy).and_then(|model| {
             let done = model.step(&mut running.cohort)?;
             done.into_iter()
@@ -230,14 +271,13 @@ impl TranslateEngine {
                         Some((*running.members.get(key)?, text, hypothesis))
                     })
                     .collect();
-                self.cohorts.rotate_left(1);
+                self.cohorts.push(running);
                 for ((ticket, slot), text, hypothesis) in done {
                     self.accept(ticket, slot, text, &hypothesis, answers);
                 }
             }
             Err(error) => {
-                let failed = self.cohorts.remove(0);
-                let tickets = failed
+                let tickets = running
                     .members
                     .into_iter()
                     .map(|(ticket, _)| ticket)
@@ -325,15 +365,25 @@ impl Engine for TranslateEngine {
 }
 
 impl Waiting {
-    fn is_for(&self, pair: &Arc<Pair>, search: Search) -> bool {
-        self.leg.pair == *pair && self.sentence.search == search
+    fn kind(&self) -> Kind {
+        Kind {
+            pair: Arc::clone(&self.leg.pair),
+            search: self.sentence.search,
+            priority: self.priority,
+        }
+    }
+
+    fn is_for(&self, kind: &Kind) -> bool {
+        self.leg.pair == kind.pair
+            && self.sentence.search == kind.search
+            && self.priority == kind.priority
     }
 }
 
 fn busy_pairs(cohorts: &[Running]) -> Vec<Arc<str>> {
     cohorts
         .iter()
-        .map(|running| Arc::clone(&running.pair.name))
+        .map(|running| Arc::clone(&running.kind.pair.name))
         .collect()
 }
 

@@ -7,7 +7,7 @@ use super::guard::{self, BadOutput};
 use super::marian::Hypothesis;
 use super::route::{Leg, Route};
 use super::structure::{self, Structure};
-use super::{Quality, TranslateOptions, chunk};
+use super::{Priority, Quality, TranslateOptions, chunk};
 use crate::domain::{Deadline, Language, PrivateText};
 
 /// A text to translate.
@@ -21,6 +21,8 @@ pub struct Request {
     pub target_language: Language,
     /// How much work goes into it.
     pub quality: Quality,
+    /// Whose turn comes first.
+    pub priority: Priority,
     /// When the work must end.
     pub deadline: Deadline,
 }
@@ -112,6 +114,7 @@ pub struct Job {
     source_language: Language,
     route: Route,
     search: Search,
+    priority: Priority,
     deadline: Deadline,
     /// Index of the leg in work.
     leg: usize,
@@ -169,6 +172,7 @@ impl Job {
             source_language: request.source_language,
             route,
             search: request.quality.search(),
+            priority: request.priority,
             deadline: request.deadline,
             leg: 0,
             chunks: Vec::new(),
@@ -180,6 +184,11 @@ impl Job {
         };
         let sentences = job.start_leg(&prose, options);
         (job, sentences)
+    }
+
+    /// Whose turn comes first.
+    pub fn priority(&self) -> Priority {
+        self.priority
     }
 
     /// When the work must end.

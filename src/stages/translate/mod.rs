@@ -56,6 +56,15 @@ impl Quality {
     }
 }
 
+/// Whose turn comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// A text, whose reader waits for the translation alone.
+    Text,
+    /// The words of a recording, which take much longer elsewhere.
+    Recording,
+}
+
 /// Which of two files of a graph is taken when a model directory holds both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
@@ -77,7 +86,8 @@ pub struct TranslateOptions {
     pub max_loaded_models: usize,
     /// Requests in the engine at a time.
     pub max_requests: usize,
-    /// Batches that run at a time, each at its own position.
+    /// Batches that run at a time, each at its own position; texts and recordings leave each other one
+    /// at least.
     pub max_cohorts: usize,
     /// Decoder rows (sentences × beams) of a batch.
     pub max_batch_rows: usize,

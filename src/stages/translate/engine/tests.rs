@@ -20,6 +20,7 @@ fn request(text: &str, source: &str, target: &str) -> Request {
         source_language: Language::parse(source).expect("a code"),
         target_language: Language::parse(target).expect("a code"),
         quality: Quality::Basic,
+        priority: Priority::Text,
         deadline: Deadline::none(),
     }
 }
@@ -130,6 +131,48 @@ fn a_pivot_is_two_translations_even_with_room_for_one_model() {
         answers[1].as_ref().expect("a translation").text,
         english.text
     );
+}
+
+#[test]
+fn a_text_does_not_wait_for_the_recordings_before_it() {
+    let recordings: Vec<_> = [
+        "Hello my friend",
+        "how are you",
+        "good morning",
+        "thank you",
+    ]
+    .iter()
+    .map(|text| Request {
+        priority: Priority::Recording,
+        ..request(&format!("{text}. ").repeat(20), "en", "fr")
+    })
+    .collect();
+    for max_cohorts in 1..=4 {
+        let options = TranslateOptions {
+            max_cohorts,
+            max_batch_rows: 2,
+            ..TranslateOptions::default()
+        };
+        let mut engine = engine(options);
+        for (ticket, request) in (0..).zip(recordings.clone()) {
+            engine.join(Ticket(ticket), request);
+        }
+        // They have taken all places that are theirs.
+        for _ in 0..max_cohorts {
+            assert!(engine.step().is_empty());
+        }
+        let text = Ticket(99);
+        engine.join(text, request("Hello", "en", "fr"));
+        let mut order = Vec::new();
+        while !engine.is_idle() {
+            order.extend(engine.step().into_iter().map(|(ticket, answer)| {
+                answer.expect("a translation");
+                ticket
+            }));
+        }
+        assert_eq!(order.first(), Some(&text), "with {max_cohorts} places");
+        assert_eq!(order.len(), recordings.len() + 1, "nothing is starved");
+    }
 }
 
 #[test]

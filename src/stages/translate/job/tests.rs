@@ -42,6 +42,7 @@ fn job(text: &str, source: &str, legs: &[Leg], max_chunk_characters: usize) -> R
             .last()
             .map_or(language(source), |leg| leg.target_language),
         quality: Quality::Basic,
+        priority: Priority::Text,
         deadline: Deadline::none(),
     };
     let (job, sentences) = Job::new(request, route, &options);
@@ -181,6 +182,7 @@ fn debug_output_holds_no_text() {
         source_language: Language::FRENCH,
         target_language: Language::ENGLISH,
         quality: Quality::Premium,
+        priority: Priority::Text,
         deadline: Deadline::none(),
     };
     let translation = job("un secret", "fr", &[leg("fr-en", "en")], 200).run(shout);
