@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond a build: ffmpeg, pyzmq (a libzmq peer that is not ours) and FerretDB
-# (a server that speaks MongoDB's protocol), the latter two in .local.
+# (a server that speaks MongoDB's protocol), the latter two in .local, as well as the dictionaries of Chinese and
+# Japanese readings.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -10,6 +11,11 @@ command -v ffmpeg >/dev/null || install_packages ffmpeg
 if [ ! -d .local/python/zmq ]; then
     say "fetching pyzmq"
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .local/python --upgrade pyzmq==27.3.0
+fi
+
+if [ ! -f .local/readings/unidic/char.bin ]; then
+    say "fetching dictionaries of readings (50 MB)"
+    scripts/readings.sh .local/readings
 fi
 
 ferretdb_version=v1.24.2

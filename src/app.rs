@@ -97,6 +97,11 @@ pub enum AppError {
         "transcription on cuda needs a binary built with --features cuda; set transcribe.device (WHISPER_DEVICE) to cpu"
     )]
     TranscribeDevice,
+    /// Whisper is to run on CUDA, and there is none.
+    #[error(
+        "transcription on cuda: no NVIDIA driver is loaded (in a container: start it with --gpus all); or set transcribe.device (WHISPER_DEVICE) to cpu"
+    )]
+    TranscribeDriver,
 }
 
 /// The part that does jobs, without any socket.

@@ -40,7 +40,7 @@ pub use jobs::JobSettings;
 pub use keys::UnknownKey;
 pub use ledger::LedgerSettings;
 pub use log::{LogFormat, LogLevel, LogSettings};
-pub use models::{DeviceChoice, ModelSettings};
+pub use models::{DeviceChoice, EngineName, ModelSettings};
 pub use mongo::{MongoSettings, MongoWrite};
 pub use outbox::OutboxSettings;
 pub use output::OutputSettings;

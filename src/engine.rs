@@ -22,6 +22,18 @@ pub use crate::observe::health::EngineStatus;
 use crate::stages::{Engine, StageError, Ticket};
 pub use background::{in_background, lower_priority};
 
+/// Why an engine could not be loaded.
+pub type LoadError = Box<dyn std::error::Error + Send + Sync>;
+
+/// When an engine's model is loaded.
+pub enum Loading {
+    /// When the thread starts.
+    AtOnce,
+    /// With the first request, which waits for it. Until then the function has to succeed once: it checks
+    /// that the model can be loaded, as far as that takes no memory.
+    AtFirstRequest(Box<dyn Fn() -> Result<(), LoadError> + Send>),
+}
+
 /// Why an engine gave no result.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError<E: StageError> {
@@ -175,9 +187,14 @@ impl<E: Engine + 'static> EngineHandle<E> {
     ///
     /// # Errors
     /// The operating system refuses a thread.
-    pub fn spawn<L>(name: &'static str, queue_length: usize, load: L) -> std::io::Result<Self>
+    pub fn spawn<L>(
+        name: &'static str,
+        queue_length: usize,
+        loading: Loading,
+        load: L,
+    ) -> std::io::Result<Self>
     where
-        L: Fn() -> Result<E, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+        L: Fn() -> Result<E, LoadError> + Send + 'static,
     {
         let (queue, commands) = mpsc::channel(queue_length.max(1));
         let progress = Arc::new(Progress {
@@ -190,13 +207,13 @@ impl<E: Engine + 'static> EngineHandle<E> {
             .spawn(move || {
                 EngineThread {
                     name,
-                    load,
                     commands,
+                    first: None,
                     progress: of_thread,
                     waiting: HashMap::new(),
                     next_ticket: 0,
                 }
-                .run();
+                .run(&loading, &load);
             })?;
         Ok(Self {
             name,
@@ -251,13 +268,13 @@ impl<E: Engine + 'static> EngineHandle<E> {
 
     /// True when the engine takes requests.
     pub fn is_ready(&self) -> bool {
-        *self.progress.status.borrow() == EngineStatus::Ready
+        self.progress.status.borrow().takes_requests()
     }
 
-    /// Waits until the engine is ready, at most `patience`; tells whether it is.
+    /// Waits until the engine takes requests, at most `patience`; tells whether it does.
     pub async fn ready_within(&self, patience: Duration) -> bool {
         let mut status = self.watch();
-        let ready = status.wait_for(|status| *status == EngineStatus::Ready);
+        let ready = status.wait_for(EngineStatus::takes_requests);
         matches!(tokio::time::timeout(patience, ready).await, Ok(Ok(_)))
     }
 }
@@ -268,43 +285,67 @@ struct Waiting<E: Engine> {
     joined_at: Instant,
 }
 
-struct EngineThread<E: Engine, L> {
+struct EngineThread<E: Engine> {
     name: &'static str,
-    load: L,
     commands: mpsc::Receiver<Command<E>>,
+    /// The request that the model is loaded for.
+    first: Option<Command<E>>,
     progress: Arc<Progress>,
     waiting: HashMap<Ticket, Waiting<E>>,
     next_ticket: u64,
 }
 
-impl<E: Engine, L> EngineThread<E, L>
-where
-    L: Fn() -> Result<E, Box<dyn std::error::Error + Send + Sync>>,
-{
-    fn run(mut self) {
-        while let Some(engine) = self.load_until_ready() {
+impl<E: Engine> EngineThread<E> {
+    fn run(mut self, loading: &Loading, load: impl Fn() -> Result<E, LoadError>) {
+        if let Loading::AtFirstRequest(check) = loading
+            && !self.wait_for_first(check)
+        {
+            return;
+        }
+        while let Some(engine) = self.load_until_ready(&load) {
             if self.serve(engine) == Served::QueueClosed {
                 return;
             }
         }
     }
 
-    /// Loads the engine, again and again if need be; `None` when nobody wants it any more.
-    fn load_until_ready(&mut self) -> Option<E> {
-        loop {
+    /// Waits until somebody wants the engine; false when nobody ever will.
+    fn wait_for_first(&mut self, check: impl Fn() -> Result<(), LoadError>) -> bool {
+        if self.until_it_works(check).is_none() {
+            return false;
+        }
+        self.progress.status.send_replace(EngineStatus::Unloaded);
+        while let Some(command) = self.commands.blocking_recv() {
+            if !command.reply.is_closed() {
+                self.first = Some(command);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Loads the engine; `None` when nobody wants it any more.
+    fn load_until_ready(&mut self, load: impl Fn() -> Result<E, LoadError>) -> Option<E> {
+        let (engine, duration) = self.until_it_works(|| {
             let started = Instant::now();
-            let loaded = catch_unwind(AssertUnwindSafe(&self.load))
+            Ok((load()?, started.elapsed()))
+        })?;
+        tracing::info!(
+            engine = self.name,
+            duration_ms = duration.as_millis() as u64,
+            "engine loaded"
+        );
+        self.progress.status.send_replace(EngineStatus::Ready);
+        Some(engine)
+    }
+
+    /// Does what loading needs, again and again until it works; `None` when nobody wants the engine any more.
+    fn until_it_works<T>(&mut self, work: impl Fn() -> Result<T, LoadError>) -> Option<T> {
+        loop {
+            let worked = catch_unwind(AssertUnwindSafe(&work))
                 .unwrap_or_else(|_| Err("loading panicked".into()));
-            match loaded {
-                Ok(engine) => {
-                    tracing::info!(
-                        engine = self.name,
-                        duration_ms = started.elapsed().as_millis() as u64,
-                        "engine loaded"
-                    );
-                    self.progress.status.send_replace(EngineStatus::Ready);
-                    return Some(engine);
-                }
+            match worked {
+                Ok(result) => return Some(result),
                 Err(error) => {
                     let text = error_chain(error.as_ref());
                     tracing::error!(engine = self.name, error = %text, "engine could not be loaded");
@@ -312,6 +353,9 @@ where
                         .status
                         .send_replace(EngineStatus::Failed(text.into()));
                 }
+            }
+            if let Some(first) = self.first.take() {
+                answer(first.reply, Err(EngineError::Unavailable(self.name)));
             }
             let retry_at = Instant::now() + RELOAD_INTERVAL;
             while Instant::now() < retry_at {
@@ -330,7 +374,8 @@ where
     fn serve(&mut self, mut engine: E) -> Served {
         loop {
             if engine.is_idle() {
-                let Some(command) = self.commands.blocking_recv() else {
+                let next = self.first.take().or_else(|| self.commands.blocking_recv());
+                let Some(command) = next else {
                     return Served::QueueClosed;
                 };
                 if !self.admit(&mut engine, command) {

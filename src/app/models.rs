@@ -4,15 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::AppError;
-use crate::config::{DeviceChoice, Settings};
-use crate::engine::{EngineHandle, lower_priority};
-use crate::onnx::{Device, Onnx, OnnxError};
+use crate::config::{DeviceChoice, EngineName, Settings};
+use crate::engine::{EngineHandle, LoadError, Loading, lower_priority};
+use crate::error::error_chain;
+use crate::onnx::{Device, Onnx, OnnxError, cuda};
 use crate::pipeline::CacheOptions;
 use crate::registry::{CheckedFiles, Engine, Registry};
 use crate::stages::embed::OpenVoiceEngine;
 use crate::stages::synthesize::{ConditioningEngine, SynthesizeOptions, XttsEngine, XttsMetadata};
 use crate::stages::transcribe::{SileroVad, WhisperEngine, WhisperOptions};
-use crate::stages::translate::{Routes, TranslateEngine, TranslateOptions};
+use crate::stages::translate::{Precision, Routes, TranslateEngine, TranslateOptions};
 
 /// Requests that wait for a place in an engine's batch; further jobs wait in the scheduler.
 const ENGINE_QUEUE_LENGTH: usize = 256;
@@ -26,9 +27,9 @@ pub(super) struct Models {
     device: Device,
     checked: Arc<CheckedFiles>,
     cache: CacheOptions,
+    /// Engines that their first request loads.
+    lazy: Arc<[EngineName]>,
 }
-
-type LoadError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Models {
     pub(super) fn of(settings: &Settings) -> Result<Self, AppError> {
@@ -47,6 +48,7 @@ impl Models {
                 max_age: settings.cache.max_age(),
                 ..CacheOptions::default()
             },
+            lazy: models.lazy.clone().into(),
         };
         if models.device == DeviceChoice::Cuda {
             // Asked for by name: missing is an error now, not a slow daemon later.
@@ -55,8 +57,14 @@ impl Models {
                 .and_then(|onnx| onnx.require_device())
                 .map_err(AppError::Device)?;
         }
-        if settings.transcribe.device == DeviceChoice::Cuda && !cfg!(feature = "cuda") {
-            return Err(AppError::TranscribeDevice);
+        if settings.transcribe.device == DeviceChoice::Cuda {
+            if !cfg!(feature = "cuda") {
+                return Err(AppError::TranscribeDevice);
+            }
+            // whisper.cpp would take the processor without a word.
+            if cuda::devices().is_none() {
+                return Err(AppError::TranscribeDriver);
+            }
         }
         tracing::info!(device = ?device, library = %found.library.display(), "onnx runtime");
         Ok(found)
@@ -88,16 +96,37 @@ impl Models {
         self.directory.join("xtts").join("default_voice.ogg")
     }
 
+    /// When an engine is loaded; `check` finds its files and compares them with the manifest.
+    fn loading<T>(
+        &self,
+        engine: EngineName,
+        check: impl Fn(&Self) -> Result<T, LoadError> + Send + 'static,
+    ) -> Loading {
+        if !self.lazy.contains(&engine) {
+            return Loading::AtOnce;
+        }
+        let models = self.clone();
+        Loading::AtFirstRequest(Box::new(move || {
+            lower_priority();
+            models.onnx()?;
+            check(&models).map(drop)
+        }))
+    }
+
     pub(super) fn transcribe(
         &self,
         settings: &Settings,
     ) -> std::io::Result<EngineHandle<WhisperEngine>> {
         let (models, transcribe) = (self.clone(), settings.transcribe.clone());
-        EngineHandle::spawn("transcribe", ENGINE_QUEUE_LENGTH, move || {
+        let find = {
+            let hint = transcribe.model.clone().unwrap_or_default();
+            let beam_size = transcribe.beam_size;
+            move |models: &Self| models.find_whisper(&hint, beam_size)
+        };
+        let loading = self.loading(EngineName::Transcribe, find.clone());
+        EngineHandle::spawn("transcribe", ENGINE_QUEUE_LENGTH, loading, move || {
             lower_priority();
-            let hint = transcribe.model.as_deref().unwrap_or_default();
-            let registry = models.registry()?;
-            let file = registry.whisper_file(hint, &models.checked)?;
+            let (whisper, vad) = find(&models)?;
             let options = WhisperOptions {
                 threads: threads(transcribe.threads),
                 beam_size: transcribe.beam_size as usize,
@@ -108,15 +137,25 @@ impl Models {
                         DeviceChoice::Auto => models.device == Device::Cuda,
                     },
             };
-            let engine = WhisperEngine::load(&file, options)?.with_vad(models.vad(&registry)?);
-            models.cache.transcriber.set(format!(
-                "{} {} {hint:?} {}",
-                registry.fingerprint(Engine::Whisper),
-                registry.fingerprint(Engine::Vad),
-                transcribe.beam_size,
-            ));
-            Ok(engine)
+            Ok(WhisperEngine::load(&whisper, options)?.with_vad(models.vad(vad.as_deref())?))
         })
+    }
+
+    /// The files of the recognizer and of the voice activity detector, if there is one.
+    fn find_whisper(
+        &self,
+        hint: &str,
+        beam_size: u32,
+    ) -> Result<(PathBuf, Option<PathBuf>), LoadError> {
+        let registry = self.registry()?;
+        let whisper = registry.whisper_file(hint, &self.checked)?;
+        let vad = registry.vad_file(&self.checked)?;
+        self.cache.transcriber.set(format!(
+            "{} {} {hint:?} {beam_size}",
+            registry.fingerprint(Engine::Whisper),
+            registry.fingerprint(Engine::Vad),
+        ));
+        Ok((whisper, vad))
     }
 
     /// Which results may be given out again: those of the same models with the same settings.
@@ -125,14 +164,14 @@ impl Models {
     }
 
     /// The voice activity detector; speech is told by its loudness where none is installed.
-    fn vad(&self, registry: &Registry) -> Result<Option<SileroVad>, LoadError> {
-        let Some(file) = registry.vad_file(&self.checked)? else {
+    fn vad(&self, file: Option<&Path>) -> Result<Option<SileroVad>, LoadError> {
+        let Some(file) = file else {
             tracing::info!("no voice activity detector is installed: what is loud is speech");
             return Ok(None);
         };
         // Frames of 32 ms are no work for a GPU.
         let onnx = self.onnx()?.on(Device::Cpu);
-        Ok(Some(SileroVad::load(&onnx, &file)?))
+        Ok(Some(SileroVad::load(&onnx, file)?))
     }
 
     pub(super) fn translate(
@@ -140,37 +179,51 @@ impl Models {
         settings: &Settings,
     ) -> std::io::Result<EngineHandle<TranslateEngine>> {
         let (models, translate) = (self.clone(), settings.translate.clone());
-        EngineHandle::spawn("translate", ENGINE_QUEUE_LENGTH, move || {
-            let routes = Routes::scan(&models.folder(Engine::Marian)?)?;
+        let find = |models: &Self| models.folder(Engine::Marian);
+        let loading = self.loading(EngineName::Translate, find);
+        let is_lazy = matches!(loading, Loading::AtFirstRequest(_));
+        EngineHandle::spawn("translate", ENGINE_QUEUE_LENGTH, loading, move || {
+            let routes = Routes::scan(&find(&models)?)?;
             let options = TranslateOptions {
                 threads: threads(translate.threads),
+                precision: match models.device {
+                    Device::Cpu => Precision::Int8,
+                    // Products of integers have no CUDA kernels.
+                    Device::Cuda => Precision::Fp32,
+                },
                 max_batch_rows: translate.max_batch_rows,
                 max_loaded_models: translate.max_loaded_models,
                 max_text_characters: translate.max_characters,
                 ..TranslateOptions::default()
             };
-            Ok(TranslateEngine::new(models.onnx()?, routes, options))
+            let mut engine = TranslateEngine::new(models.onnx()?, routes, options);
+            if !is_lazy {
+                engine.preload();
+            }
+            Ok(engine)
         })
     }
 
     pub(super) fn embed(&self) -> std::io::Result<EngineHandle<OpenVoiceEngine>> {
         let models = self.clone();
-        EngineHandle::spawn("embed", ENGINE_QUEUE_LENGTH, move || {
+        let find = |models: &Self| models.folder(Engine::Openvoice);
+        let loading = self.loading(EngineName::Embed, find);
+        EngineHandle::spawn("embed", ENGINE_QUEUE_LENGTH, loading, move || {
             lower_priority();
-            let folder = models.folder(Engine::Openvoice)?;
-            let model = folder.join("tone_embedding.onnx");
+            let model = find(&models)?.join("tone_embedding.onnx");
             Ok(OpenVoiceEngine::load(&models.onnx()?, &model, 1)?)
         })
     }
 
     pub(super) fn condition(&self) -> std::io::Result<EngineHandle<ConditioningEngine>> {
         let models = self.clone();
-        EngineHandle::spawn("condition", ENGINE_QUEUE_LENGTH, move || {
+        let find = |models: &Self| models.folder(Engine::Xtts);
+        let loading = self.loading(EngineName::Condition, find);
+        EngineHandle::spawn("condition", ENGINE_QUEUE_LENGTH, loading, move || {
             lower_priority();
-            let folder = models.folder(Engine::Xtts)?;
             Ok(ConditioningEngine::load(
                 &models.onnx()?,
-                &folder,
+                &find(&models)?,
                 threads(None),
             )?)
         })
@@ -181,22 +234,30 @@ impl Models {
         settings: &Settings,
     ) -> std::io::Result<EngineHandle<XttsEngine>> {
         let (models, synthesize) = (self.clone(), settings.synthesize.clone());
-        EngineHandle::spawn("synthesize", ENGINE_QUEUE_LENGTH, move || {
+        let loading = self.loading(EngineName::Synthesize, Self::find_xtts);
+        EngineHandle::spawn("synthesize", ENGINE_QUEUE_LENGTH, loading, move || {
             lower_priority();
-            let registry = models.registry()?;
-            let folder = registry.verified_folder(Engine::Xtts, &models.checked)?;
             let options = SynthesizeOptions {
                 threads: threads(synthesize.threads),
                 slots: synthesize.slots,
                 ..SynthesizeOptions::default()
             };
-            let engine = XttsEngine::load(&models.onnx()?, &folder, options)?;
-            models
-                .cache
-                .synthesizer
-                .set(registry.fingerprint(Engine::Xtts));
-            Ok(engine)
+            Ok(XttsEngine::load(
+                &models.onnx()?,
+                &models.find_xtts()?,
+                options,
+            )?)
         })
+    }
+
+    /// The folder of the synthesizer.
+    fn find_xtts(&self) -> Result<PathBuf, LoadError> {
+        let registry = self.registry()?;
+        let folder = registry.verified_folder(Engine::Xtts, &self.checked)?;
+        self.cache
+            .synthesizer
+            .set(registry.fingerprint(Engine::Xtts));
+        Ok(folder)
     }
 }
 
@@ -219,15 +280,23 @@ pub(crate) fn device(settings: &Settings, library: &Path) -> Device {
     match settings.models.device {
         DeviceChoice::Cpu => Device::Cpu,
         DeviceChoice::Cuda => Device::Cuda,
-        DeviceChoice::Auto if has_cuda(library) => Device::Cuda,
-        DeviceChoice::Auto => Device::Cpu,
+        DeviceChoice::Auto => working_device(library),
     }
 }
 
-/// True when the library can drive a CUDA device and the machine has one.
-fn has_cuda(library: &Path) -> bool {
-    let provider = library.with_file_name("libonnxruntime_providers_cuda.so");
-    provider.exists() && Path::new("/dev/nvidiactl").exists()
+/// CUDA where it works. Where there is no driver nothing is tried.
+fn working_device(library: &Path) -> Device {
+    if cuda::devices().is_none() {
+        return Device::Cpu;
+    }
+    let tried = Onnx::load(library, Device::Cuda).and_then(|onnx| onnx.require_device());
+    match tried {
+        Ok(()) => Device::Cuda,
+        Err(error) => {
+            tracing::warn!(error = %error_chain(&error), "there is an NVIDIA driver, but cuda does not work");
+            Device::Cpu
+        }
+    }
 }
 
 /// Threads inside one operator: the setting, else half of the cores, since engines run at once.

@@ -23,6 +23,8 @@ enum Kind {
     Networks,
     /// One item of a list that several variables add to.
     Item,
+    /// Some of these words, in any case, with commas; `none` for none.
+    Words(&'static [&'static str]),
     /// One of these words, in any case; the pair's second is the setting's word for it.
     Word(&'static [(&'static str, &'static str)]),
     Language,
@@ -38,6 +40,13 @@ const DEVICE: Kind = Kind::Word(&[
     ("cpu", "cpu"),
     ("cuda", "cuda"),
     ("gpu", "cuda"),
+]);
+const ENGINES: Kind = Kind::Words(&[
+    "transcribe",
+    "translate",
+    "embed",
+    "condition",
+    "synthesize",
 ]);
 const FORMAT: Kind = Kind::Word(&[("mp3", "mp3")]);
 const LEVEL: Kind = Kind::Word(&[
@@ -86,6 +95,7 @@ const VARIABLES: &[(&str, &str, Kind)] = &[
     ("TRANSLATOR_DEVICE", "models.device", DEVICE),
     ("TRANSLATOR_DEVICE", "transcribe.device", DEVICE),
     ("TRANSLATOR_ACCEPT_LICENSES", "models.accept_licenses", Kind::List),
+    ("TRANSLATOR_LAZY_MODELS", "models.lazy", ENGINES),
     ("WHISPER_MODEL", "transcribe.model", Kind::Text),
     ("WHISPER_BEAM_SIZE", "transcribe.beam_size", Kind::Number(1, 8)),
     ("DEFAULT_LANGUAGE", "transcribe.default_language", Kind::Language),
@@ -213,6 +223,14 @@ impl Kind {
                 let numbers: Vec<i64> = numbers.collect::<Result<_, _>>().ok()?;
                 Some(numbers.into())
             }
+            Self::Words(_) if text.eq_ignore_ascii_case("none") => {
+                Some(Vec::<String>::new().into())
+            }
+            Self::Words(words) => {
+                let chosen: Vec<String> = items(&text.to_ascii_lowercase()).collect();
+                let are_known = chosen.iter().all(|item| words.contains(&item.as_str()));
+                are_known.then(|| chosen.into())
+            }
             Self::Word(words) => words.iter().find_map(|(word, setting)| {
                 word.eq_ignore_ascii_case(text).then(|| (*setting).into())
             }),
@@ -245,6 +263,7 @@ impl fmt::Display for Kind {
                 let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
                 write!(f, "one of {}", words.join(", "))
             }
+            Self::Words(words) => write!(f, "none, or some of {}", words.join(", ")),
             Self::Language => f.write_str("a language code"),
             Self::MongoUrl => f.write_str("a MongoDB address"),
         }

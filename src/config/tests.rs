@@ -180,6 +180,7 @@ fn nonsense_in_the_environment_is_ignored_with_a_warning() {
         ("TRANSLATION_CACHE_TTL", "-1"),
         ("CACHE_MAX_ENTRIES", "lots"),
         ("TRANSLATOR_REPUBLISH_SECS", "5, soon"),
+        ("TRANSLATOR_LAZY_MODELS", "embed, voice"),
         ("AUDIO_URL_NETWORKS", "10.0.0.0/8, 10.0.0.0/99"),
         ("NOT_OURS", "x"),
     ]);
@@ -187,7 +188,7 @@ fn nonsense_in_the_environment_is_ignored_with_a_warning() {
     assert_eq!(settings.mongo.url, None);
     assert!(settings.audio.enabled);
     let texts: Vec<_> = warnings.iter().map(Warning::to_string).collect();
-    assert_eq!(texts.len(), 11, "{texts:#?}");
+    assert_eq!(texts.len(), 12, "{texts:#?}");
     assert_eq!(
         texts[0],
         "environment variable TRANSLATOR_ZMQ_PULL_PORT is ignored: it is not a number from 0 to 65535"
@@ -217,8 +218,13 @@ fn variables_are_read_by_their_kind() {
         ("AUDIO_RETENTION_DAYS", "7"),
         ("TTS_UNSUPPORTED", "english"),
         ("TRANSLATOR_REPUBLISH_SECS", "7, 40"),
+        ("TRANSLATOR_LAZY_MODELS", "Embed, synthesize"),
     ]);
     assert_eq!(warnings, []);
+    assert_eq!(
+        settings.models.lazy,
+        [EngineName::Embed, EngineName::Synthesize]
+    );
     assert_eq!(settings.outbox.republish_secs, [7, 40]);
     let (never, _) = from_environment(&[("TRANSLATOR_REPUBLISH_SECS", "none")]);
     assert!(never.outbox.republish_secs.is_empty());

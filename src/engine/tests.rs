@@ -50,7 +50,7 @@ impl Engine for Gated {
 }
 
 /// An engine, what lets it make a step, and what tells that it begins one.
-fn gated() -> (EngineHandle<Gated>, SyncSender<()>, Receiver<()>) {
+fn gated(loading: Loading) -> (EngineHandle<Gated>, SyncSender<()>, Receiver<()>) {
     let (open, gate) = sync_channel(8);
     let (begun, begins) = sync_channel(8);
     let parts = std::sync::Mutex::new(Some((gate, begun)));
@@ -63,7 +63,7 @@ fn gated() -> (EngineHandle<Gated>, SyncSender<()>, Receiver<()>) {
             waiting: Vec::new(),
         })
     };
-    let engine = EngineHandle::spawn("gated", 4, load).unwrap();
+    let engine = EngineHandle::spawn("gated", 4, loading, load).unwrap();
     (engine, open, begins)
 }
 
@@ -83,7 +83,7 @@ async fn status_becomes(engine: &EngineHandle<Gated>, wanted: EngineStatus) {
 
 #[tokio::test]
 async fn an_engine_that_does_not_come_back_is_stuck_until_it_does() {
-    let (engine, open, begins) = gated();
+    let (engine, open, begins) = gated(Loading::AtOnce);
     status_becomes(&engine, EngineStatus::Ready).await;
     let given_up = tokio::spawn({
         let engine = engine.clone();
@@ -102,7 +102,7 @@ async fn an_engine_that_does_not_come_back_is_stuck_until_it_does() {
 
 #[tokio::test]
 async fn a_process_can_end_while_an_engine_hangs() {
-    let (engine, open, begins) = gated();
+    let (engine, open, begins) = gated(Loading::AtOnce);
     let given_up = tokio::spawn({
         let engine = engine.clone();
         async move { engine.run(()).await }
@@ -112,4 +112,40 @@ async fn a_process_can_end_while_an_engine_hangs() {
     drop(given_up.await);
     drop(engine);
     drop(open);
+}
+
+#[tokio::test]
+async fn the_first_request_loads_an_engine_that_is_to_wait_for_it() {
+    let is_intact = Arc::new(AtomicBool::new(true));
+    let check = {
+        let is_intact = Arc::clone(&is_intact);
+        move || match is_intact.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Err("damaged".into()),
+        }
+    };
+    let (engine, open, begins) = gated(Loading::AtFirstRequest(Box::new(check.clone())));
+    status_becomes(&engine, EngineStatus::Unloaded).await;
+    assert!(engine.is_ready() && engine.ready_within(Duration::ZERO).await);
+    open.send(()).unwrap();
+    engine.run(()).await.unwrap();
+    assert_eq!(engine.status(), EngineStatus::Ready);
+    begins.recv().unwrap();
+
+    is_intact.store(false, Ordering::Relaxed);
+    let (engine, ..) = gated(Loading::AtFirstRequest(Box::new(check)));
+    status_becomes(&engine, EngineStatus::Failed("damaged".into())).await;
+    assert!(!engine.is_ready());
+    let refused = engine.run(()).await;
+    assert!(matches!(refused, Err(EngineError::Unavailable("gated"))));
+}
+
+#[tokio::test]
+async fn a_request_does_not_wait_for_an_engine_that_cannot_be_loaded() {
+    let check = Loading::AtFirstRequest(Box::new(|| Ok(())));
+    let load = || Err::<Gated, LoadError>("no memory".into());
+    let engine = EngineHandle::spawn("gated", 4, check, load).unwrap();
+    let refused = engine.run(()).await;
+    assert!(matches!(refused, Err(EngineError::Unavailable("gated"))));
+    assert_eq!(engine.status(), EngineStatus::Failed("no memory".into()));
 }

@@ -82,6 +82,7 @@ async fn health_report(State(state): State<AppState>) -> Json<Value> {
                     "ready".to_owned()
                 }
                 EngineStatus::Loading => "loading".to_owned(),
+                EngineStatus::Unloaded => "not loaded".to_owned(),
                 EngineStatus::Stuck => {
                     failed = true;
                     "stuck".to_owned()
@@ -138,7 +139,7 @@ async fn health_report(State(state): State<AppState>) -> Json<Value> {
         "summary": {
             "database_connected": health.database() == DatabaseStatus::Connected,
             "zmq_running": sockets_ready,
-            "models_loaded": health.are_models_ready(),
+            "models_loaded": health.are_models_loaded(),
             "models_loading": health.are_models_loading(),
             "total_models": engines.len(),
             "ready_models": loaded,
@@ -148,11 +149,20 @@ async fn health_report(State(state): State<AppState>) -> Json<Value> {
 
 async fn ready(State(state): State<AppState>) -> impl IntoResponse {
     let health = &state.health;
+    let engines: serde_json::Map<String, Value> = health
+        .engines()
+        .map(|(name, status)| {
+            let loaded = status == EngineStatus::Ready;
+            (name.to_owned(), json!({ "loaded": loaded }))
+        })
+        .collect();
     let flags = json!({
         "status": "ready",
         "message": "the daemon takes jobs",
         "zmq_ready": health.are_sockets_ready(),
+        // A model that its first request loads counts as ready.
         "models_ready": health.are_models_ready(),
+        "engines": engines,
         // Results wait in the outbox while MongoDB is away: jobs do not need it.
         "database_ready": health.database() != DatabaseStatus::Unreachable,
     });
@@ -175,7 +185,7 @@ async fn ready(State(state): State<AppState>) -> impl IntoResponse {
 async fn render_metrics(State(state): State<AppState>) -> impl IntoResponse {
     for (engine, status) in state.health.engines() {
         metrics::gauge!(ENGINE_READY, "engine" => engine)
-            .set(f64::from(u8::from(status == EngineStatus::Ready)));
+            .set(f64::from(u8::from(status.takes_requests())));
     }
     (
         [(

@@ -11,12 +11,21 @@ use tokio::sync::watch;
 pub enum EngineStatus {
     /// The model is being loaded.
     Loading,
+    /// The first request will load the model, which is there and intact.
+    Unloaded,
     /// The engine takes requests.
     Ready,
     /// A step does not end, long after a request in it was given up: it most likely hangs in a library.
     Stuck,
     /// The model could not be loaded; the text says why. Loading is tried again.
     Failed(Arc<str>),
+}
+
+impl EngineStatus {
+    /// True when requests are taken, even if the first of them has to wait for the model.
+    pub fn takes_requests(&self) -> bool {
+        matches!(self, Self::Ready | Self::Unloaded)
+    }
 }
 
 /// State of the connection to MongoDB.
@@ -138,6 +147,11 @@ impl Health {
 
     /// True when every engine takes requests.
     pub fn are_models_ready(&self) -> bool {
+        self.engines().all(|(_, status)| status.takes_requests())
+    }
+
+    /// True when every model is in memory.
+    pub fn are_models_loaded(&self) -> bool {
         self.engines()
             .all(|(_, status)| status == EngineStatus::Ready)
     }

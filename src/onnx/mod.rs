@@ -3,12 +3,13 @@
 //! The library is loaded at run time, so that one binary serves CPU and CUDA: which of them is
 //! possible is a property of the library file.
 
+pub mod cuda;
 mod in_place;
 #[cfg(test)]
 pub(crate) mod testing;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::ep::CUDA;
@@ -31,9 +32,15 @@ pub enum OnnxError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The device that the configuration asks for cannot be used.
+    /// The device that the configuration asks for is not there.
+    #[error("device `cuda` was asked for, but {obstacle}; or set device = \"cpu\"")]
+    NoCuda {
+        /// What is missing.
+        obstacle: String,
+    },
+    /// The device is there, and cannot be used.
     #[error(
-        "device `cuda` was asked for, but ONNX Runtime's CUDA provider did not start; use the library of onnxruntime-gpu with its CUDA packages, or set device = \"cpu\""
+        "device `cuda` was asked for, but ONNX Runtime's CUDA provider did not start; it needs CUDA 13 and cuDNN 9 beside the driver, or set device = \"cpu\""
     )]
     Cuda(#[source] ort::Error),
     /// A model file could not be made a session.
@@ -77,7 +84,13 @@ pub enum Device {
 pub struct Onnx {
     environment: Environment,
     device: Device,
+    library: Arc<Path>,
 }
+
+/// A model that gives back its input of one float: opset 13, one Identity.
+const IDENTITY: &[u8] =
+    b"\x08\x08:7\n\x10\n\x01x\x12\x01y\"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\
+\x12\x04\n\x02\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x02\x10\r";
 
 impl Onnx {
     /// Loads the library once per process; later calls reuse it.
@@ -92,6 +105,7 @@ impl Onnx {
             return Ok(Self {
                 environment: environment.clone(),
                 device,
+                library: library.into(),
             });
         }
         let library_error = |source: Box<dyn std::error::Error + Send + Sync>| OnnxError::Library {
@@ -107,6 +121,7 @@ impl Onnx {
         Ok(Self {
             environment,
             device,
+            library: library.into(),
         })
     }
 
@@ -120,15 +135,25 @@ impl Onnx {
         Self {
             environment: self.environment.clone(),
             device,
+            library: Arc::clone(&self.library),
         }
     }
 
-    /// Tells whether sessions can run on the device at all.
+    /// Makes sure that sessions can run on the device, with the smallest one there is.
     ///
     /// # Errors
-    /// The device cannot be used.
+    /// The device cannot be used; the error says what is missing.
     pub fn require_device(&self) -> Result<(), OnnxError> {
-        self.builder(1).map(drop)
+        if self.device == Device::Cuda
+            && let Some(obstacle) = cuda::obstacle(&self.library)
+        {
+            return Err(OnnxError::NoCuda { obstacle });
+        }
+        let session = self.builder(1)?.commit_from_memory(IDENTITY);
+        session.map(drop).map_err(|error| match self.device {
+            Device::Cpu => OnnxError::Runtime(error),
+            Device::Cuda => OnnxError::Cuda(error),
+        })
     }
 
     /// Builds a session for one model file with `threads` threads inside an operator.

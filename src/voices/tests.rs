@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::domain::{Pcm, Recording};
+use crate::engine::Loading;
 use crate::onnx::testing::{fixture, onnx};
 use crate::stages::decode::decode;
 
@@ -27,11 +28,11 @@ impl Bench {
             ..VoiceOptions::default()
         };
         change(&mut options);
-        let embed = EngineHandle::spawn("embed", 4, || {
+        let embed = EngineHandle::spawn("embed", 4, Loading::AtOnce, || {
             let model = fixture("openvoice/tone_embedding.onnx");
             Ok(OpenVoiceEngine::load(&onnx(), &model, 1)?)
         });
-        let condition = EngineHandle::spawn("condition", 4, || {
+        let condition = EngineHandle::spawn("condition", 4, Loading::AtOnce, || {
             Ok(ConditioningEngine::load(&onnx(), &fixture("xtts"), 1)?)
         });
         let model = XttsMetadata::read(&fixture("xtts")).unwrap();

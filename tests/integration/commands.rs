@@ -256,6 +256,7 @@ fn the_doctor_names_every_check() {
         "settings",
         "onnxruntime",
         "device",
+        "whisper device",
         "models",
         "whisper",
         "marian",

@@ -291,7 +291,9 @@ fn what_keeps_the_daemon_from_starting_is_told() {
             data.to_str().unwrap(),
             "another daemon uses the data directory",
         ),
-        ("TRANSLATOR_DEVICE", "cuda", "the device cannot be used"),
+        // Without a driver, as where these tests usually run, and with the library for the processor.
+        ("TTS_DEVICE", "cuda", "device `cuda` was asked for, but"),
+        ("WHISPER_DEVICE", "cuda", "transcription on cuda"),
     ] {
         let mut daemon = Daemon::launch(&[(variable, value)]);
         let status = daemon.wait_ended();
@@ -364,4 +366,56 @@ fn an_idle_daemon_gives_signs_of_life() {
         "{events:?}"
     );
     assert_eq!(events[0].json["audio_pipeline_available"], true);
+}
+
+/// Which engines have their models in memory, as `/ready` tells.
+fn loaded(daemon: &Daemon) -> Vec<String> {
+    let ready = daemon.get_json("/ready");
+    let engines = ready["engines"].as_object().unwrap();
+    assert_eq!(engines.keys().collect::<Vec<_>>(), ENGINES);
+    let loaded = engines
+        .iter()
+        .filter(|(_, engine)| engine["loaded"] == true);
+    loaded.map(|(name, _)| name.clone()).collect()
+}
+
+#[test]
+fn lazy_models_are_loaded_by_their_first_request() {
+    let lazy = (
+        "TRANSLATOR_LAZY_MODELS",
+        "translate,embed,condition,synthesize",
+    );
+    let daemon = Daemon::start_with(&[lazy]);
+    assert_eq!(loaded(&daemon), ["transcribe"]);
+    assert_eq!(engines(&daemon)["embed"], "not loaded");
+    let health = daemon.get_json("/health");
+    assert_eq!(health["status"], "healthy");
+    assert_eq!(health["summary"]["models_loaded"], false);
+    let mut gateway = Gateway::connect_subscribed(daemon.ports);
+    assert_eq!(gateway.ping().json["audio_pipeline_available"], true);
+
+    gateway.send(&translation("t", "Hello my friend.", "en", &["fr"]), &[]);
+    let event = gateway.next("translation_completed");
+    assert_eq!(event.json["result"]["translatedText"], "Bonjour mon ami.");
+    assert_eq!(loaded(&daemon), ["transcribe", "translate"]);
+
+    gateway.send(&audio_process("a", &["fr"]), &[&recordings::bundled()]);
+    gateway.next("audio_process_completed");
+    assert_eq!(loaded(&daemon), ENGINES);
+    assert_eq!(daemon.get_json("/health")["summary"]["models_loaded"], true);
+}
+
+#[test]
+fn a_daemon_with_a_damaged_lazy_model_is_not_ready() {
+    let models = copied_models();
+    damage(&models.path().join("openvoice/tone_embedding.onnx"));
+    let daemon = Daemon::launch(&[
+        ("MODELS_PATH", models.path().to_str().unwrap()),
+        ("TRANSLATOR_LAZY_MODELS", "embed"),
+    ]);
+    daemon.wait_loaded();
+    let status = engines(&daemon)["embed"].clone();
+    let status = status.as_str().unwrap();
+    assert!(status.contains("SHA-256"), "{status}");
+    assert_eq!(daemon.get("/ready").unwrap().0, 503);
 }

@@ -16,6 +16,7 @@ mod architecture;
 mod audio_cache;
 mod audio_containers;
 mod audio_failures;
+mod audio_fidelity;
 mod audio_formats;
 mod audio_languages;
 mod audio_repeats;

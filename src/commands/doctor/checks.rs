@@ -10,7 +10,7 @@ use crate::commands::healthcheck::{get, local_url};
 use crate::commands::human_bytes;
 use crate::config::{DeviceChoice, Settings, Warning};
 use crate::error::error_chain;
-use crate::onnx::{Device, Onnx};
+use crate::onnx::{Device, Onnx, cuda};
 use crate::registry::{CheckedFiles, Engine, Registry};
 use crate::stages::synthesize::XttsMetadata;
 use crate::stages::translate::Routes;
@@ -41,10 +41,16 @@ pub(super) fn onnxruntime(settings: &Settings) -> Vec<Check> {
             return vec![Check::fail("onnxruntime", error_chain(&error), hint)];
         }
     };
+    // The loader may have searched for it.
+    let library = cuda::loaded_from(&library).unwrap_or(library);
     let version = version_of(&library).unwrap_or_else(|| "version not known".to_owned());
     let loaded = Check::ok("onnxruntime", format!("{version}, {}", library.display()));
+    let whisper = whisper_device(settings, device);
     let device = match (device, onnx.require_device()) {
-        (Device::Cuda, Ok(())) => Check::ok("device", "cuda"),
+        (Device::Cuda, Ok(())) => Check::ok(
+            "device",
+            format!("cuda (CUDAExecutionProvider), {}", cuda_devices()),
+        ),
         (Device::Cuda, Err(error)) => Check::fail(
             "device",
             error_chain(&error),
@@ -57,13 +63,58 @@ pub(super) fn onnxruntime(settings: &Settings) -> Vec<Check> {
         ),
         (Device::Cpu, Ok(())) => {
             let chosen = match settings.models.device {
-                DeviceChoice::Auto => "no CUDA library and device found",
-                DeviceChoice::Cpu | DeviceChoice::Cuda => "by the settings",
+                DeviceChoice::Auto => {
+                    cuda::obstacle(&library).unwrap_or_else(|| "cuda does not work".to_owned())
+                }
+                DeviceChoice::Cpu | DeviceChoice::Cuda => "by the settings".to_owned(),
             };
-            Check::ok("device", format!("cpu, {chosen}"))
+            Check::ok("device", format!("cpu (CPUExecutionProvider), {chosen}"))
         }
     };
-    vec![loaded, device]
+    vec![loaded, device, whisper]
+}
+
+/// The devices and the driver, as the driver tells.
+fn cuda_devices() -> String {
+    let devices = cuda::devices();
+    let names = devices.as_ref().map(|found| found.names.join(", "));
+    let name = names
+        .filter(|names| !names.is_empty())
+        .unwrap_or_else(|| "a device without a name".to_owned());
+    match devices.and_then(|found| found.driver_version) {
+        Some(version) => format!("{name}, driver {version}"),
+        None => name,
+    }
+}
+
+/// Where whisper.cpp computes: it has CUDA built in, or not.
+fn whisper_device(settings: &Settings, onnx: Device) -> Check {
+    const NAME: &str = "whisper device";
+    let is_built_in = cfg!(feature = "cuda");
+    let has_driver = cuda::devices().is_some();
+    match settings.transcribe.device {
+        DeviceChoice::Cuda if !is_built_in => Check::fail(
+            NAME,
+            "cuda is asked for, and this binary is built without it",
+            "build with --features cuda, or set device = \"cpu\" under [transcribe]",
+        ),
+        DeviceChoice::Cuda if !has_driver => Check::fail(
+            NAME,
+            "cuda is asked for, and no NVIDIA driver is loaded",
+            "set device = \"cpu\" under [transcribe]",
+        ),
+        DeviceChoice::Cuda => Check::ok(NAME, format!("cuda, {}", cuda_devices())),
+        DeviceChoice::Auto if is_built_in && onnx == Device::Cuda => {
+            Check::ok(NAME, format!("cuda, {}", cuda_devices()))
+        }
+        DeviceChoice::Auto if is_built_in => Check::ok(NAME, "cpu, as for the other models"),
+        DeviceChoice::Auto if onnx == Device::Cuda => Check::warn(
+            NAME,
+            "cpu: this binary is built without cuda",
+            "build with --features cuda",
+        ),
+        DeviceChoice::Auto | DeviceChoice::Cpu => Check::ok(NAME, "cpu"),
+    }
 }
 
 /// The version of a library that was loaded. Its symbols carry it as `VERS_1.24.0`; the library says it

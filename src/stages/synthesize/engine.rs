@@ -13,7 +13,7 @@ use super::metadata::XttsMetadata;
 use super::plan::plan;
 use super::sampler::{Sampler, Sampling};
 use super::speech::{Speech, SpeechRequest, SpokenPart};
-use super::text::TextEncoder;
+use super::text::{Readings, TextEncoder};
 use super::vocoder::{Vocoder, Waveform};
 use super::{SynthesizeError, SynthesizeOptions};
 use crate::domain::voice::Conditioning;
@@ -35,6 +35,7 @@ pub struct XttsEngine {
     metadata: XttsMetadata,
     options: SynthesizeOptions,
     encoder: TextEncoder,
+    readings: Readings,
     gpt: GptBatch,
     vocoder: Vocoder,
     jobs: BTreeMap<Ticket, Job>,
@@ -103,6 +104,7 @@ impl XttsEngine {
     ) -> Result<Self, SynthesizeError> {
         let metadata = XttsMetadata::read(directory)?;
         let encoder = TextEncoder::load(&directory.join("vocab.json"))?;
+        let readings = Readings::load(directory)?;
         let decoder = directory.join(options.decoder_file(directory));
         let slots = options.slots_within_memory(&metadata);
         let gpt = GptBatch::load(onnx, &decoder, &metadata, slots, options.threads)
@@ -120,6 +122,7 @@ impl XttsEngine {
             metadata,
             options,
             encoder,
+            readings,
             gpt,
             vocoder,
             jobs: BTreeMap::new(),
@@ -137,6 +140,7 @@ impl XttsEngine {
             request.language,
             &self.metadata,
             &self.encoder,
+            &self.readings,
         )?
         .into_iter()
         .map(|planned| Unit {

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::SynthesizeError;
+use super::text::Readings;
 use crate::domain::Language;
 use crate::domain::voice::Conditioning;
 
@@ -76,7 +77,7 @@ pub struct XttsMetadata {
     /// What is kept of each reference, in seconds.
     pub max_ref_len_s: f64,
 
-    /// Languages that the model speaks.
+    /// Languages that the model speaks and whose texts can be prepared for it.
     pub languages: Vec<Language>,
     /// Most characters of one unit, by language.
     pub char_limits: HashMap<Language, usize>,
@@ -120,15 +121,17 @@ impl XttsMetadata {
             path: path.clone(),
             source,
         })?;
-        let metadata: Self =
+        let mut metadata: Self =
             serde_json::from_slice(&bytes).map_err(|source| SynthesizeError::Metadata {
                 path: path.clone(),
                 source,
             })?;
-        match metadata.contradiction() {
-            Some(what) => Err(SynthesizeError::Inconsistent { path, what }),
-            None => Ok(metadata),
+        if let Some(what) = metadata.contradiction() {
+            return Err(SynthesizeError::Inconsistent { path, what });
         }
+        let are_readable = |language: &Language| Readings::suffice(directory, *language);
+        metadata.languages.retain(are_readable);
+        Ok(metadata)
     }
 
     /// Tells whether a voice has the dimensions of this model's voices.
@@ -139,7 +142,7 @@ impl XttsMetadata {
 
     /// Tells whether texts in `language` can be spoken.
     pub fn speaks(&self, language: Language) -> bool {
-        self.languages.contains(&language) && !UNREADABLE.contains(&language.as_str())
+        self.languages.contains(&language)
     }
 
     /// Most characters of one unit in `language`; above it the model cuts speech off.
@@ -230,10 +233,6 @@ impl XttsMetadata {
     }
 }
 
-/// Languages that XTTS v2 speaks but whose script the text front end cannot romanize yet: their text
-/// would become unknown tokens, and the speech noise.
-const UNREADABLE: [&str; 2] = ["ja", "zh"];
-
 /// The tightest limit of XTTS v2, for a language whose limit is not stated.
 const DEFAULT_CHAR_LIMIT: usize = 71;
 
@@ -271,7 +270,7 @@ pub(super) mod tests {
         let chinese = Language::parse("zh").unwrap();
         assert_eq!(metadata.char_limit(chinese), 82);
         assert!(metadata.speaks(Language::FRENCH));
-        assert!(!metadata.speaks(chinese), "not romanized yet");
+        assert!(metadata.speaks(chinese));
         assert!(!metadata.speaks(Language::parse("ln").unwrap()));
     }
 

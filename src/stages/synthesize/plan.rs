@@ -3,7 +3,7 @@
 use super::SynthesizeError;
 use super::metadata::XttsMetadata;
 use super::speakable::{is_pronounceable, speakable};
-use super::text::{TextEncoder, normalize, split_sentences};
+use super::text::{Readings, TextEncoder, normalize, split_sentences};
 use crate::domain::Language;
 
 /// A stretch of text that one row of the batch speaks.
@@ -23,6 +23,7 @@ pub(super) fn plan(
     language: Language,
     metadata: &XttsMetadata,
     encoder: &TextEncoder,
+    readings: &Readings,
 ) -> Result<Vec<PlannedUnit>, SynthesizeError> {
     if !metadata.speaks(language) {
         return Err(SynthesizeError::UnsupportedLanguage(language));
@@ -32,6 +33,7 @@ pub(super) fn plan(
         language,
         max_ids: metadata.max_text_ids,
         encoder,
+        readings,
         units: Vec::new(),
     };
     planner.add(&speakable(text), limit)?;
@@ -45,6 +47,7 @@ struct Planner<'a> {
     language: Language,
     max_ids: usize,
     encoder: &'a TextEncoder,
+    readings: &'a Readings,
     units: Vec<PlannedUnit>,
 }
 
@@ -56,7 +59,7 @@ impl Planner<'_> {
             if !is_pronounceable(piece) {
                 continue;
             }
-            let spelled_out = normalize(piece, self.language);
+            let spelled_out = normalize(piece, self.language, self.readings)?;
             let ids = self.encoder.encode(&spelled_out, self.language)?;
             let characters = piece.chars().count();
             if ids.len() <= self.max_ids {
@@ -86,7 +89,13 @@ mod tests {
         let mut metadata = XttsMetadata::read(&fixture("xtts")).unwrap();
         metadata.max_text_ids = max_text_ids;
         let encoder = TextEncoder::load(&fixture("xtts/vocab.json")).unwrap();
-        plan(text, Language::ENGLISH, &metadata, &encoder)
+        plan(
+            text,
+            Language::ENGLISH,
+            &metadata,
+            &encoder,
+            &Readings::default(),
+        )
     }
 
     #[test]

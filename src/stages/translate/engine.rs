@@ -23,8 +23,8 @@ const RECORDING_TURNS: usize = 4;
 
 type Answer = (Ticket, Result<Translation, TranslateError>);
 
-/// MarianMT behind the engine contract. Checkpoints are loaded when they are first needed; one that
-/// cannot be loaded fails only the requests that need it.
+/// MarianMT behind the engine contract. Checkpoints are loaded when they are first needed, or
+/// [before](Self::preload); one that cannot be loaded fails only the requests that need it.
 pub struct TranslateEngine {
     options: TranslateOptions,
     routes: Routes,
@@ -76,6 +76,20 @@ impl TranslateEngine {
             cohorts: Vec::new(),
             turns: 0,
             answers: Vec::new(),
+        }
+    }
+
+    /// Loads as many checkpoints as may be in memory, so that no text waits for one of them.
+    pub fn preload(&mut self) {
+        let pairs = self.routes.pairs().to_vec();
+        for pair in pairs.iter().take(self.options.max_loaded_models) {
+            if let Err(error) = self.models.get(pair, &[]) {
+                tracing::error!(
+                    pair = &*pair.name,
+                    error = &error as &dyn std::error::Error,
+                    "translation model could not be loaded"
+                );
+            }
         }
     }
 

@@ -2,6 +2,7 @@ use super::*;
 use crate::domain::Language;
 use crate::onnx::testing::{fixture, onnx};
 use crate::stages::StageError;
+use crate::stages::synthesize::text::testing::{write_pinyin, write_unidic};
 use crate::stages::synthesize::{Precision, SamplingHints};
 
 const TEXT: &str = "Hello my friend. How are you today? I am going to the market, and then home.";
@@ -275,4 +276,32 @@ fn the_engine_takes_a_bounded_number_of_requests() {
 fn a_directory_without_a_model_is_refused() {
     let error = XttsEngine::load(&onnx(), &fixture("openvoice"), SynthesizeOptions::default());
     assert_eq!(error.err().unwrap().reason().as_str(), "model_unavailable");
+}
+
+#[test]
+fn chinese_and_japanese_are_spoken_with_their_dictionaries() {
+    let directory = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixture("xtts")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), directory.path().join(entry.file_name())).unwrap();
+    }
+    let load = || XttsEngine::load(&onnx(), directory.path(), SynthesizeOptions::default());
+    let texts = [("银行，2点。", "zh"), ("東京へ、バター。", "ja")];
+    let mut without = load().unwrap();
+    for (text, language) in texts {
+        let request = request(&without, text, language, 0);
+        let error = speak(&mut without, request).unwrap_err();
+        assert_eq!(error.reason().as_str(), "unsupported_language");
+    }
+    write_pinyin(&directory.path().join("pinyin"));
+    write_unidic(&directory.path().join("unidic"));
+    let mut engine = load().unwrap();
+    for (text, language) in texts {
+        let request = request(&engine, text, language, 0);
+        let speech = speak(&mut engine, request).unwrap();
+        assert!(speech.pcm.duration_ms() > 0);
+    }
+    std::fs::remove_file(directory.path().join("unidic/matrix.bin")).unwrap();
+    let error = load().err().unwrap();
+    assert_eq!(error.reason().as_str(), "model_unavailable", "{error}");
 }

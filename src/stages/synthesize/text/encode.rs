@@ -23,7 +23,7 @@ pub struct TextEncoder {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum TextError {
-    #[error("cannot read the vocabulary {}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         path: PathBuf,
         source: std::io::Error,
@@ -42,6 +42,18 @@ pub enum TextError {
     MissingToken { path: PathBuf, token: &'static str },
     #[error("the vocabulary has no tag for the language {0}")]
     UnsupportedLanguage(Language),
+    #[error("{} does not hold readings", path.display())]
+    NotReadings {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error("{}: {problem}", path.display())]
+    BadDictionary {
+        path: PathBuf,
+        problem: &'static str,
+    },
+    #[error("no dictionary of {0} readings is installed")]
+    NoReadings(Language),
     #[error("the text could not be tokenized")]
     Tokenize(#[source] tokenizers::Error),
 }
@@ -52,8 +64,10 @@ impl StageError for TextError {
             Self::Read { .. }
             | Self::NotJson { .. }
             | Self::NotATokenizer { .. }
-            | Self::MissingToken { .. } => Reason::ModelUnavailable,
-            Self::UnsupportedLanguage(_) => Reason::UnsupportedLanguage,
+            | Self::MissingToken { .. }
+            | Self::NotReadings { .. }
+            | Self::BadDictionary { .. } => Reason::ModelUnavailable,
+            Self::UnsupportedLanguage(_) | Self::NoReadings(_) => Reason::UnsupportedLanguage,
             Self::Tokenize(_) => Reason::Internal,
         }
     }

@@ -17,19 +17,33 @@
 //! | ko | all of it, and Latin letters for Hangul |
 //! | ar | all of it but amounts of money, whose sign is read as a word |
 //! | hi | case, quotes, signs, white space; digits stay digits, as no reference reads them |
-//! | zh ja | the same (ja: no signs); **missing**: numbers, and Latin letters (pinyin, romaji), without which the text becomes unknown tokens |
+//! | zh | all of it, and pinyin; needs a dictionary |
+//! | ja | romaji; digits stay digits, as in the reference; needs a dictionary |
+//!
+//! The dictionaries ([`Readings`]) are files of the model.
 
+mod chinese;
+mod digits;
 mod encode;
 mod figures;
 mod hangul;
+mod japanese;
 mod normalize;
 mod numbers;
+mod readings;
 mod rules;
 mod split;
 
 pub use encode::{TextEncoder, TextError};
 pub use normalize::normalize;
+pub use readings::Readings;
 pub use split::split_sentences;
 
 #[cfg(test)]
 mod golden_tests;
+
+#[cfg(test)]
+pub(super) mod testing {
+    pub(in crate::stages::synthesize) use super::chinese::tests::write_small_dictionary as write_pinyin;
+    pub(in crate::stages::synthesize) use super::japanese::tests::write_small_dictionary as write_unidic;
+}

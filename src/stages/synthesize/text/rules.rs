@@ -1,6 +1,5 @@
 //! What differs from language to language in the preparation of a text.
 
-use super::hangul;
 use super::numbers::{self, Numerals};
 
 /// The rules of one language.
@@ -18,8 +17,6 @@ pub(super) struct LanguageRules {
     pub abbreviation_end: AbbreviationEnd,
     /// The words for `& @ % # $ £ °`, in the order of [`SYMBOLS`].
     pub symbols: [&'static str; 7],
-    /// Turns the prepared text into the script that the vocabulary knows.
-    pub transcribe: Option<fn(&str) -> String>,
 }
 
 /// Signs that are replaced by a word.
@@ -51,7 +48,7 @@ pub(super) enum AbbreviationEnd {
     WordEnd,
 }
 
-/// The rules for a language code; `None` where XTTS does not speak the language.
+/// The rules for a language code; `None` for Chinese and Japanese, and where XTTS does not speak the language.
 pub(super) fn rules(language: &str) -> Option<&'static LanguageRules> {
     Some(match language {
         "en" => &ENGLISH,
@@ -69,7 +66,6 @@ pub(super) fn rules(language: &str) -> Option<&'static LanguageRules> {
         "ar" => &ARABIC,
         "hi" => &HINDI,
         "ko" => &KOREAN,
-        "zh" => &CHINESE,
         _ => return None,
     })
 }
@@ -83,7 +79,6 @@ const BASE: LanguageRules = LanguageRules {
     abbreviations: &[],
     abbreviation_end: AbbreviationEnd::Dot,
     symbols: [""; 7],
-    transcribe: None,
 };
 
 #[rustfmt::skip]
@@ -240,13 +235,6 @@ static HINDI: LanguageRules = LanguageRules {
 static KOREAN: LanguageRules = LanguageRules {
     numerals: Some(&numbers::KOREAN),
     ordinal_suffixes: &["번째", "번", "차", "째"],
-    transcribe: Some(hangul::romanize),
     symbols: ["그리고", "에", "퍼센트", "번호", "달러", "파운드", "도"],
-    ..BASE
-};
-
-#[rustfmt::skip]
-static CHINESE: LanguageRules = LanguageRules {
-    symbols: ["和", "在", "百分之", "号", "美元", "英镑", "度"],
     ..BASE
 };

@@ -95,7 +95,16 @@ fn cardinal(number: u128) -> String {
             (_, 2) if is_alone => scale.two_alone.to_owned(),
             (_, 2) => scale.two.to_owned(),
             (_, 3..=10) => format!("{words} {}", scale.few),
-            _ if group % 100 == 1 || is_last(*exponent) => format!("{words} {}", scale.one),
+            // The scale stands for its one as well: "a hundred and a thousand thousand" for 101,000.
+            _ if group % 100 == 1 => {
+                format!(
+                    "{}{AND}{} {}",
+                    HUNDREDS[*group as usize / 100],
+                    scale.one,
+                    scale.one
+                )
+            }
+            _ if is_last(*exponent) => format!("{words} {}", scale.one),
             _ => format!("{words} {}", scale.many),
         }
     };

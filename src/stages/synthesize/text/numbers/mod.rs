@@ -10,7 +10,7 @@
 //!   group in the middle in Russian (20 001), of 102 and of millions in Hungarian, of round hundreds and beyond
 //!   999 in Korean;
 //! - Hungarian decimals beyond three places;
-//! - amounts in Arabic (riyals whatever the sign says) and its 101, 201, … of a scale.
+//! - amounts in Arabic (riyals whatever the sign says).
 //!
 //! Only what a text can hold is covered: digits without a sign. `-5` is a hyphen and a five.
 
