@@ -27,7 +27,7 @@ esac
 # -b 1 -v VOICE …
 case "$4" in
 x-echo) header && exec cat ;;
-x-arguments) header && printf '%s' "$*" && exec cat >/dev/null ;;
+x-arguments) header && printf '%s ' "$*" && exec cat >/dev/null ;;
 x-hangs) exec sleep 1000 ;;
 x-garbage) echo 'no WAV at all' ;;
 x-fails) exit 1 ;;

@@ -196,7 +196,7 @@ fn no_text_becomes_an_option_or_a_command() {
         let arguments = espeak.speak("x-arguments", text, &Deadline::none());
         assert_eq!(
             told(&arguments.unwrap()),
-            "-b 1 -v x-arguments -z --stdin --stdout",
+            "-b 1 -v x-arguments -z --stdin --stdout ",
             "{text:?}"
         );
     }
