@@ -26,7 +26,7 @@ pub(super) enum Speaker {
         /// The language by whose rules it reads.
         language: Language,
         /// The voice that it speaks in.
-        voice: ChosenVoice,
+        voice: Box<ChosenVoice>,
     },
     /// A base voice.
     Base {
@@ -86,8 +86,15 @@ impl Speaker {
                 Ok(Self::Base { language, target })
             }
             // Nobody speaks it: XTTS says so.
-            None => voice.map(|voice| Self::Xtts { language, voice }),
-            Some(Reader::Xtts(language)) => voice.map(|voice| Self::Xtts { language, voice }),
+            None => voice.map(|voice| Self::xtts(language, voice)),
+            Some(Reader::Xtts(language)) => voice.map(|voice| Self::xtts(language, voice)),
+        }
+    }
+
+    fn xtts(language: Language, voice: ChosenVoice) -> Self {
+        Self::Xtts {
+            language,
+            voice: Box::new(voice),
         }
     }
 

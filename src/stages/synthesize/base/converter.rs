@@ -1,7 +1,7 @@
 //! The tone colour converter of OpenVoice V2: what one voice says, in another voice.
 //!
 //! The graph takes `audio` f32 [1, samples] at 22,050 Hz, `src_se` and `tgt_se` f32 [1, dim, 1], `noise` f32
-//! [1, channels, ⌊samples / hop⌋] and `tau` f32 [1], and gives `wav` f32 [1, hop · frames]; the embeddings
+//! [1, channels, ⌊samples / hop⌋] and `tau` f32 `[1]`, and gives `wav` f32 [1, hop · frames]; the embeddings
 //! are those of the extractor beside it.
 
 use std::collections::HashMap;

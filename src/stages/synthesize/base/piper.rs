@@ -1,8 +1,8 @@
 //! Piper voices: VITS on ONNX Runtime, phonemes in, samples out.
 //!
-//! A voice is two files: `<name>.onnx`, which takes `input` i64 [1, ids], `input_lengths` i64 [1],
-//! `scales` f32 [3] (noise of the sound, length of the phonemes, noise of the lengths) and, where it has
-//! several speakers, `sid` i64 [1], and gives samples f32 [1, 1, …, samples]; and `<name>.onnx.json` with
+//! A voice is two files: `<name>.onnx`, which takes `input` i64 [1, ids], `input_lengths` i64 `[1]`,
+//! `scales` f32 `[3]` (noise of the sound, length of the phonemes, noise of the lengths) and, where it has
+//! several speakers, `sid` i64 `[1]`, and gives samples f32 [1, 1, …, samples]; and `<name>.onnx.json` with
 //! sample rate, ids of phonemes and defaults.
 //!
 //! The graph draws its noise itself, and ONNX Runtime lets nobody choose the seed: one text sounds a
