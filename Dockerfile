@@ -35,7 +35,7 @@ FROM build-${TARGET} AS build
 # hadolint ignore=DL3006
 FROM base-${TARGET} AS runtime
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates libstdc++6 \
+    && apt-get install -y --no-install-recommends ca-certificates espeak-ng libstdc++6 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --create-home --home-dir /var/lib/translator translator \
     && install -d -o translator -g translator /models /data /outputs /uploads

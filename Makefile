@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo build test check setup setup-tests setup-fuzz chaos chaos-short fuzz fuzz-short fmt clippy doc deny lint-container fixtures release
+.PHONY: help demo build test check setup setup-speech setup-tests setup-fuzz chaos chaos-short fuzz fuzz-short fmt clippy doc deny lint-container fixtures release
 
 export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime/libonnxruntime.so
 CARGO_FLAGS := --locked
@@ -14,7 +14,7 @@ CARGO_FLAGS := --locked
 help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
 
-demo: build ## Builds, starts a daemon, submits a sample voice message, writes the MP3s
+demo: build setup-speech ## Builds, starts a daemon, submits a sample voice message, writes the MP3s
 	@target/debug/translator demo
 
 build: setup ## Builds the binary into target/debug
@@ -53,7 +53,10 @@ lint-container: ## Dockerfile
 setup: ## Installs what a build needs and is not there yet
 	@scripts/setup.sh
 
-setup-tests: setup ## Installs what the tests need and is not there yet
+setup-speech: ## Installs espeak-ng, which speaks where XTTS does not, if it can
+	@scripts/setup-speech.sh
+
+setup-tests: setup setup-speech ## Installs what the tests need and is not there yet
 	@scripts/setup-tests.sh
 
 setup-fuzz: setup setup-tests ## Installs what fuzzing needs and is not there yet

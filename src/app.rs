@@ -1,10 +1,11 @@
 //! The composition root: builds everything from the settings, runs it, stops it in order.
 
+mod housekeeping;
 mod models;
 mod recalibration;
 
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,25 +13,24 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{broadcast, watch};
 
-use crate::config::{MongoWrite, Settings, Unsupported};
+use crate::config::{BaseVoiceChoice, MongoWrite, Settings, Unsupported};
 use crate::decoder::{DecoderOptions, DecoderPool};
-use crate::error::error_chain;
 use crate::http;
 use crate::intake::{Receiver, SignOfLife};
-use crate::ledger::{CacheLimits, Ledger, LedgerError, Retention};
+use crate::ledger::{Ledger, LedgerError};
 use crate::observe::Health;
 use crate::observe::health::DatabaseStatus;
-use crate::observe::metrics::{DOCUMENTS_PENDING, OUTBOX_EVENTS, OUTBOX_PENDING};
 use crate::onnx::OnnxError;
 use crate::outbox::{self, Outbox};
 use crate::pipeline::voice_api::Webhooks;
 use crate::pipeline::{
     CacheOptions, Conversations, Engines, Pipeline, PipelineOptions, RecentTimes, RecordingOptions,
-    UnspokenLanguage, WebOptions,
+    Spoken, UnspokenLanguage, WebOptions,
 };
 use crate::scheduler::{Scheduler, SchedulerOptions};
 use crate::stages::decode::DecodeLimits;
 use crate::stages::encode::Mp3Options;
+use crate::stages::synthesize::base::BaseVoiceError;
 use crate::storage;
 use crate::store::{IdPolicy, MongoOptions, MongoStore};
 use crate::transport::zmq::{
@@ -39,16 +39,12 @@ use crate::transport::zmq::{
 use crate::voices::{VoiceOptions, Voices};
 use models::Models;
 
-pub(crate) use models::{device, onnxruntime_library};
+pub(crate) use models::{device, espeak, onnxruntime_library};
 
 /// Silence after which a sign of life is published.
 const PONG_INTERVAL: Duration = Duration::from_secs(30);
 /// How often that silence is looked at.
 const PONG_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// How often finished jobs are looked through.
-const PURGE_INTERVAL: Duration = Duration::from_secs(600);
-/// How often the ledger's backlog is measured.
-const BACKLOG_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the threads that must not end are looked at.
 const LIFE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time for publishing what is stored when the daemon stops.
@@ -92,6 +88,9 @@ pub enum AppError {
     /// The device that is asked for cannot be used.
     #[error("the device cannot be used")]
     Device(#[source] OnnxError),
+    /// Base voices are to speak always, and cannot.
+    #[error("synthesize.base_voice (TRANSLATOR_BASE_VOICE) is \"always\", and there is none")]
+    BaseVoice(#[source] BaseVoiceError),
     /// Whisper is to run on a device that the binary was not built for.
     #[error(
         "transcription on cuda needs a binary built with --features cuda; set transcribe.device (WHISPER_DEVICE) to cpu"
@@ -129,22 +128,37 @@ pub fn build(
     let cache = models.cache_options();
     let transcribe = models.transcribe(settings).map_err(AppError::Thread)?;
     let translate = models.translate(settings).map_err(AppError::Thread)?;
-    let synthesize = models.synthesize(settings).map_err(AppError::Thread)?;
+    let base = models.base_voices(settings)?;
+    let base_voice = base.as_ref();
+    let base_voice = base_voice.map(|voices| models.base_voice(settings, voices));
+    let base_voice = base_voice.transpose().map_err(AppError::Thread)?;
     let embed = models.embed().map_err(AppError::Thread)?;
-    let condition = models.condition().map_err(AppError::Thread)?;
+    // Without base voices XTTS is needed, and says what it lacks.
+    let (condition, synthesize) = if base.is_none() || models.may_have_xtts() {
+        let condition = models.condition().map_err(AppError::Thread)?;
+        let synthesize = models.synthesize(settings).map_err(AppError::Thread)?;
+        (Some(condition), Some(synthesize))
+    } else {
+        tracing::info!("no XTTS is installed: base voices speak alone");
+        (None, None)
+    };
     let database = match &settings.mongo.url {
         Some(_) if settings.mongo.write == MongoWrite::Seed => DatabaseStatus::Unknown,
         _ => DatabaseStatus::Disabled,
     };
     let store = mongo_store(settings).map(Arc::new);
     let health = Health::new(
-        vec![
-            (transcribe.name(), transcribe.watch()),
-            (translate.name(), translate.watch()),
-            (embed.name(), embed.watch()),
-            (condition.name(), condition.watch()),
-            (synthesize.name(), synthesize.watch()),
-        ],
+        [
+            Some((transcribe.name(), transcribe.watch())),
+            Some((translate.name(), translate.watch())),
+            Some((embed.name(), embed.watch())),
+            condition.as_ref().map(|c| (c.name(), c.watch())),
+            synthesize.as_ref().map(|s| (s.name(), s.watch())),
+            base_voice.as_ref().map(|b| (b.name(), b.watch())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         database,
         store.as_ref().map(|store| store.watch_breaker()),
     );
@@ -156,7 +170,7 @@ pub fn build(
         min_duration_ms: settings.voices.min_duration_ms,
         ..VoiceOptions::default()
     };
-    let spoken = models.spoken();
+    let xtts = condition.as_ref().and_then(|_| models.xtts());
     let health = Arc::new(health);
     let pipeline = Pipeline {
         ledger: ledger.clone(),
@@ -165,11 +179,17 @@ pub fn build(
             transcribe,
             translate,
             synthesize,
+            base_voice,
         },
         decoder: Arc::new(DecoderPool::new(decoder_options(settings)).map_err(AppError::Thread)?),
-        voices: Voices::new(voice_options, embed, condition, spoken.clone()),
+        voices: Voices::new(voice_options, embed, condition, xtts.clone()),
         routes: models.routes(),
-        spoken,
+        spoken: Spoken {
+            xtts,
+            base,
+            prefers_base: settings.synthesize.base_voice == BaseVoiceChoice::Always,
+            converts: models.converts(settings),
+        },
         conversations: Conversations::default(),
         database: store.clone(),
         documents: (database != DatabaseStatus::Disabled).then_some(id_policy(settings)),
@@ -277,7 +297,7 @@ pub async fn serve(
     }
     let monitor = storage::monitor(Arc::clone(ledger.storage()), settings.ledger.min_free_bytes);
     tasks.spawn(until_stopped(monitor, stopping.clone()));
-    let housekeeping = housekeeping(ledger.clone(), settings.clone());
+    let housekeeping = housekeeping::run(ledger.clone(), settings.clone());
     tasks.spawn(until_stopped(housekeeping, stopping.clone()));
 
     let mut jobs = tokio::spawn(Arc::clone(&scheduler).run(
@@ -427,83 +447,9 @@ async fn signs_of_life(outbox: Outbox, sign: SignOfLife) {
     }
 }
 
-async fn housekeeping(ledger: Ledger, settings: Settings) {
-    let speech_age = settings
-        .output
-        .retention_days
-        .map(|count| days(count.get()));
-    let retention = Retention {
-        speech_ms: speech_age.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
-        finished_ms: i64::from(settings.ledger.retention_hours) * 3_600_000,
-        quarantined_ms: i64::from(settings.ledger.failed_retention_days) * 86_400_000,
-        history_ms: i64::from(settings.ledger.history_retention_days) * 86_400_000,
-        cache: CacheLimits {
-            max_age_ms: i64::try_from(settings.cache.max_age().as_millis()).unwrap_or(i64::MAX),
-            max_entries: settings.cache.max_entries,
-        },
-    };
-    let mut purge = tokio::time::interval(PURGE_INTERVAL);
-    let mut backlog = tokio::time::interval(BACKLOG_INTERVAL);
-    loop {
-        tokio::select! {
-            _ = purge.tick() => {
-                if let Some(age) = speech_age {
-                    let folder = settings.output.path.join("translated");
-                    blocking(move || delete_older(&folder, age)).await;
-                }
-                match ledger.purge(retention).await {
-                    Ok(purged) if purged.jobs > 0 || purged.blobs > 0 => {
-                        tracing::info!(jobs = purged.jobs, blobs = purged.blobs, "old jobs and payloads of no job deleted");
-                    }
-                    Ok(_) => {}
-                    Err(error) => tracing::warn!(error = %error_chain(&error), "old jobs could not be deleted"),
-                }
-            },
-            _ = backlog.tick() => match ledger.counts().await {
-                Ok(counts) => {
-                    metrics::gauge!(OUTBOX_PENDING).set(counts.pending_events as f64);
-                    for (state, events) in [
-                        ("pending", counts.pending_events),
-                        ("published", counts.published_events),
-                        ("settled", counts.settled_events),
-                        ("unconfirmed", counts.unconfirmed_events),
-                    ] {
-                        metrics::gauge!(OUTBOX_EVENTS, "state" => state).set(events as f64);
-                    }
-                    metrics::gauge!(DOCUMENTS_PENDING).set(counts.pending_documents as f64);
-                }
-                Err(error) => tracing::warn!(error = %error_chain(&error), "backlog is not known"),
-            },
-        }
-    }
-}
-
-/// Deletes files below `folder` that were last written longer than `age` ago.
-fn delete_older(folder: &Path, age: Duration) {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let Ok(facts) = entry.metadata() else {
-            continue;
-        };
-        let is_old = facts
-            .modified()
-            .is_ok_and(|modified| modified.elapsed().is_ok_and(|elapsed| elapsed > age));
-        if facts.is_dir() {
-            delete_older(&entry.path(), age);
-        } else if is_old
-            && facts.is_file()
-            && let Err(error) = std::fs::remove_file(entry.path())
-        {
-            tracing::warn!(%error, "old speech file could not be deleted");
-        }
-    }
-}
-
 fn is_audio_available(pipeline: &Pipeline) -> bool {
     let engines = &pipeline.engines;
-    engines.transcribe.is_ready() && engines.translate.is_ready() && engines.synthesize.is_ready()
+    engines.transcribe.is_ready() && engines.translate.is_ready() && engines.can_speak()
 }
 
 fn endpoint(bind_address: &str, port: u16) -> String {

@@ -27,6 +27,7 @@ mod voices;
 mod zmq;
 
 use std::fmt;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use config::{Config, File, FileFormat};
@@ -45,7 +46,7 @@ pub use mongo::{MongoSettings, MongoWrite};
 pub use outbox::OutboxSettings;
 pub use output::OutputSettings;
 pub use secret::Secret;
-pub use synthesize::{SpeechFormat, SynthesizeSettings, Unsupported};
+pub use synthesize::{BaseVoiceChoice, SpeechFormat, SynthesizeSettings, Unsupported};
 pub use transcribe::TranscribeSettings;
 pub use translate::TranslateSettings;
 pub use voice_api::VoiceApiSettings;
@@ -202,6 +203,24 @@ impl Problems {
 pub fn process_environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Where a program is: the path that `name` is, else the first of that name in a folder of `PATH` that
+/// may be run.
+pub fn program_path(name: &Path) -> Option<PathBuf> {
+    let is_program = |path: &PathBuf| {
+        let facts = std::fs::metadata(path);
+        facts.is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
+    };
+    // As a shell does: what has a slash is no name.
+    if name.components().count() > 1 || name.is_absolute() {
+        return std::path::absolute(name).ok().filter(is_program);
+    }
+    let (_, folders) = process_environment().find(|(variable, _)| variable == "PATH")?;
+    std::env::split_paths(&folders)
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(name))
+        .find(is_program)
 }
 
 impl Settings {

@@ -102,18 +102,21 @@ pub enum Engine {
     Openvoice,
     /// Text to speech.
     Xtts,
+    /// Text to speech without cloning, one language each.
+    Piper,
     /// Speech or silence.
     Vad,
 }
 
 impl Engine {
     /// All kinds, in the order of a job.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Vad,
         Self::Whisper,
         Self::Marian,
         Self::Openvoice,
         Self::Xtts,
+        Self::Piper,
     ];
 
     /// The kind's name in manifests, and of its folder.
@@ -123,6 +126,7 @@ impl Engine {
             Self::Marian => "marian",
             Self::Openvoice => "openvoice",
             Self::Xtts => "xtts",
+            Self::Piper => "piper",
             Self::Vad => "vad",
         }
     }
@@ -329,6 +333,22 @@ impl Registry {
             .collect();
         hashes.sort_unstable();
         sha256_hex(hashes.join("\n").as_bytes())
+    }
+
+    /// The graphs of Piper voices, in the order of the manifest; checks none of them.
+    pub fn piper_graphs(&self) -> Vec<PathBuf> {
+        self.models(Engine::Piper)
+            .flat_map(|model| &model.files)
+            .filter(|file| file.path.extension().is_some_and(|e| e == "onnx"))
+            .map(|file| self.directory.join(&file.path))
+            .collect()
+    }
+
+    /// True when the manifest lists a file of this name among an engine's.
+    pub fn lists(&self, engine: Engine, name: &str) -> bool {
+        self.models(engine)
+            .flat_map(|model| &model.files)
+            .any(|file| file.path.file_name().is_some_and(|found| found == name))
     }
 
     /// The voice activity detector's graph; `None` where none is installed, which is no error.

@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::AppError;
-use crate::config::{DeviceChoice, EngineName, Settings};
+use crate::config::{BaseVoiceChoice, DeviceChoice, EngineName, Settings, program_path};
 use crate::engine::{EngineHandle, LoadError, Loading, lower_priority};
 use crate::error::error_chain;
 use crate::onnx::{Device, Onnx, OnnxError, cuda};
 use crate::pipeline::CacheOptions;
 use crate::registry::{CheckedFiles, Engine, Registry};
 use crate::stages::embed::OpenVoiceEngine;
+use crate::stages::synthesize::base::{
+    BaseVoiceEngine, BaseVoiceError, BaseVoices, CONVERTER_FILE, Espeak, PiperVoice, ToneConverter,
+};
 use crate::stages::synthesize::{ConditioningEngine, SynthesizeOptions, XttsEngine, XttsMetadata};
 use crate::stages::transcribe::{SileroVad, WhisperEngine, WhisperOptions};
 use crate::stages::translate::{Precision, Routes, TranslateEngine, TranslateOptions};
@@ -87,9 +90,71 @@ impl Models {
         Routes::scan(&self.directory.join(Engine::Marian.to_string())).unwrap_or_default()
     }
 
-    /// What the synthesizer can speak; `None` while no such model is installed.
-    pub(super) fn spoken(&self) -> Option<XttsMetadata> {
+    /// What XTTS can speak; `None` while no such model is installed.
+    pub(super) fn xtts(&self) -> Option<XttsMetadata> {
         XttsMetadata::read(&self.directory.join("xtts")).ok()
+    }
+
+    /// True unless it is known that no XTTS is installed.
+    pub(super) fn may_have_xtts(&self) -> bool {
+        let registry = self.registry();
+        registry.map_or(true, |registry| {
+            registry.models(Engine::Xtts).next().is_some()
+        })
+    }
+
+    /// The base voices; `None` where there are none.
+    ///
+    /// # Errors
+    /// They are to speak always, and cannot.
+    pub(super) fn base_voices(
+        &self,
+        settings: &Settings,
+    ) -> Result<Option<Arc<BaseVoices>>, AppError> {
+        let choice = settings.synthesize.base_voice;
+        if choice == BaseVoiceChoice::Off {
+            return Ok(None);
+        }
+        let espeak = match espeak(settings) {
+            Ok(espeak) => espeak,
+            Err(error) if choice == BaseVoiceChoice::Always => {
+                return Err(AppError::BaseVoice(error));
+            }
+            Err(error) => {
+                let error = error_chain(&error);
+                tracing::info!(error, "there are no base voices: XTTS speaks alone");
+                return Ok(None);
+            }
+        };
+        tracing::info!(espeak = espeak.version(), "base voices found");
+        Ok(Some(Arc::new(BaseVoices::new(espeak, self.piper_voices()))))
+    }
+
+    /// The Piper voices that can be read; others are told of.
+    fn piper_voices(&self) -> Vec<PiperVoice> {
+        let graphs = self.registry().map(|registry| registry.piper_graphs());
+        let read = |graph: PathBuf| {
+            let voice = PiperVoice::read(&graph);
+            voice
+                .inspect_err(|error| {
+                    tracing::warn!(error = error_chain(error), "a piper voice cannot be used");
+                })
+                .ok()
+        };
+        graphs
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(read)
+            .collect()
+    }
+
+    /// True when what base voices say can be given another voice.
+    pub(super) fn converts(&self, settings: &Settings) -> bool {
+        let is_installed = || {
+            let registry = self.registry();
+            registry.is_ok_and(|registry| registry.lists(Engine::Openvoice, CONVERTER_FILE))
+        };
+        settings.synthesize.convert_base_voice && is_installed()
     }
 
     pub(super) fn default_voice(&self) -> PathBuf {
@@ -259,6 +324,64 @@ impl Models {
             .set(registry.fingerprint(Engine::Xtts));
         Ok(folder)
     }
+
+    pub(super) fn base_voice(
+        &self,
+        settings: &Settings,
+        voices: &Arc<BaseVoices>,
+    ) -> std::io::Result<EngineHandle<BaseVoiceEngine>> {
+        let (models, voices) = (self.clone(), Arc::clone(voices));
+        let (converts, synthesize) = (self.converts(settings), settings.synthesize.clone());
+        EngineHandle::spawn("base_voice", ENGINE_QUEUE_LENGTH, Loading::AtOnce, move || {
+            lower_priority();
+            let registry = models.registry()?;
+            let has_piper = !voices.piper().is_empty();
+            if has_piper {
+                registry.verified_folder(Engine::Piper, &models.checked)?;
+            }
+            let onnx = (has_piper || converts).then(|| models.onnx()).transpose()?;
+            let threads = threads(synthesize.threads);
+            let converter = match &onnx {
+                Some(onnx) if converts => {
+                    let folder = registry.verified_folder(Engine::Openvoice, &models.checked)?;
+                    let tau = synthesize.conversion_tau;
+                    Some(ToneConverter::load(onnx, &folder, threads, tau)?)
+                }
+                _ => None,
+            };
+            models.cache.base_voice.set(format!(
+                "espeak-ng {} {} {}",
+                voices.espeak().version(),
+                registry.fingerprint(Engine::Piper),
+                match &converter {
+                    Some(_) => format!(
+                        "{} {}",
+                        registry.fingerprint(Engine::Openvoice),
+                        synthesize.conversion_tau
+                    ),
+                    None => "unconverted".to_owned(),
+                },
+            ));
+            Ok(BaseVoiceEngine::new(
+                Arc::clone(&voices),
+                onnx,
+                threads,
+                converter,
+            ))
+        })
+    }
+}
+
+/// espeak-ng where the settings say.
+///
+/// # Errors
+/// It is not there, or another program.
+pub(crate) fn espeak(settings: &Settings) -> Result<Espeak, BaseVoiceError> {
+    let name = &settings.synthesize.espeak_program;
+    let missing = || BaseVoiceError::NoProgram {
+        program: name.clone(),
+    };
+    Espeak::find(&program_path(name).ok_or_else(missing)?)
 }
 
 /// The library that is configured, else where `make setup` puts it, else wherever the system's loader

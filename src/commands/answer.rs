@@ -68,6 +68,8 @@ struct TranslatedAudio {
     duration_ms: u64,
     voice_cloned: bool,
     voice_quality: f64,
+    #[serde(default)]
+    tts_model: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -324,7 +326,7 @@ impl Answer {
             "{language}, {} of speech, {}, {} \u{2192} {}",
             seconds(spoken.duration_ms),
             human_bytes(audio.len() as u64),
-            voice(spoken.voice_cloned, spoken.voice_quality),
+            voice(&spoken),
             file.display(),
         );
         let speech = Speech {
@@ -390,11 +392,15 @@ fn pretty(value: &Value) -> Vec<u8> {
     format!("{value:#}\n").into_bytes()
 }
 
-fn voice(is_cloned: bool, quality: f64) -> String {
-    if is_cloned {
-        format!("cloned voice of quality {quality:.2}")
+fn voice(spoken: &TranslatedAudio) -> String {
+    let voice = if spoken.voice_cloned {
+        format!("cloned voice of quality {:.2}", spoken.voice_quality)
     } else {
         "default voice".to_owned()
+    };
+    match &spoken.tts_model {
+        Some(model) => format!("{voice} by {}", printable(model)),
+        None => voice,
     }
 }
 

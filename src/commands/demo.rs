@@ -16,8 +16,10 @@ use super::healthcheck::get;
 use super::request::{self, Recording};
 use super::submit::{stem, submit};
 use super::{CommandError, block_on, say};
+use crate::app;
 use crate::config::{Settings, process_environment};
 use crate::domain::Language;
+use crate::error::error_chain;
 use crate::registry::Registry;
 
 /// The tiny models that come with the project.
@@ -52,13 +54,8 @@ const KEPT_VARIABLES: [&str; 7] = [
     "ORT_DYLIB_PATH",
 ];
 
-const NOISE_BANNER: &str = "\
-────────────────────────────────────────────────────────────────────────────────
-  These are tiny models for tests: their output is noise. Whatever is said, they
-  hear the same words, translate word by word and speak with random weights.
-  To hear real speech, put real models into models/ or set MODELS_PATH: README,
-  \"Models and licences\". `translator models list` shows what is installed.
-────────────────────────────────────────────────────────────────────────────────";
+const RULE: &str =
+    "────────────────────────────────────────────────────────────────────────────────";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -82,8 +79,9 @@ pub(super) fn run(settings: &Settings, args: &DemoArgs) -> Result<ExitCode, Comm
         return Err(CommandError::NoSample(sample.to_owned()));
     }
     let models = models(settings);
+    let voice = SpeechOfDemo::of(settings, &models);
     if models.are_fixtures {
-        say(NOISE_BANNER);
+        say(banner(&voice));
     }
     say(format_args!("models: {}", models.directory.display()));
     std::fs::create_dir_all(&args.output)
@@ -91,7 +89,7 @@ pub(super) fn run(settings: &Settings, args: &DemoArgs) -> Result<ExitCode, Comm
     let scratch =
         tempfile::tempdir().map_err(|source| CommandError::io("the temporary folder", source))?;
     block_on(async {
-        let mut daemon = Daemon::start(settings, &models, &args.output, scratch.path())?;
+        let mut daemon = Daemon::start(settings, &models, &voice, &args.output, scratch.path())?;
         let result = tokio::select! {
             result = carry(&mut daemon, settings, sample, &args.output) => result,
             _ = tokio::signal::ctrl_c() => Err(CommandError::Interrupted),
@@ -110,6 +108,64 @@ pub(super) fn run(settings: &Settings, args: &DemoArgs) -> Result<ExitCode, Comm
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Who speaks in the demo.
+#[derive(Debug, PartialEq, Eq)]
+enum SpeechOfDemo {
+    /// Whoever speaks with these models by the settings.
+    Settings,
+    /// espeak-ng of this version, since the tiny models speak noise.
+    Espeak(String),
+    /// The tiny models, and why.
+    Noise(String),
+}
+
+impl SpeechOfDemo {
+    fn of(settings: &Settings, models: &Models) -> Self {
+        if !models.are_fixtures {
+            return Self::Settings;
+        }
+        match app::espeak(settings) {
+            Ok(espeak) => Self::Espeak(espeak.version().to_owned()),
+            Err(error) => Self::Noise(error_chain(&error)),
+        }
+    }
+
+    /// Settings of the daemon. The tiny converter would make noise of words.
+    fn environment(&self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Settings => &[],
+            Self::Espeak(_) => &[
+                ("TRANSLATOR_BASE_VOICE", "always"),
+                ("TRANSLATOR_CONVERT_BASE_VOICE", "false"),
+            ],
+            Self::Noise(_) => &[("TRANSLATOR_BASE_VOICE", "off")],
+        }
+    }
+}
+
+/// What is to be expected of the tiny models.
+fn banner(voice: &SpeechOfDemo) -> String {
+    let speech = match voice {
+        SpeechOfDemo::Espeak(version) => {
+            format!("  espeak-ng {version} reads the translations aloud, in a voice of its own.")
+        }
+        SpeechOfDemo::Noise(why) => format!(
+            "  They speak noise: {why}.\n  With espeak-ng the translations would be read aloud."
+        ),
+        SpeechOfDemo::Settings => String::new(),
+    };
+    format!(
+        "\
+{RULE}
+  These are tiny models for tests: whatever is said, they hear the same words
+  and translate them one by one.
+{speech}
+  To hear the sender's voice, put real models into models/ or set MODELS_PATH:
+  README, \"Models and licences\". `translator models list` shows what is there.
+{RULE}"
+    )
 }
 
 struct Models {
@@ -164,6 +220,7 @@ impl Daemon {
     fn start(
         settings: &Settings,
         models: &Models,
+        voice: &SpeechOfDemo,
         output: &Path,
         scratch: &Path,
     ) -> Result<Self, CommandError> {
@@ -191,6 +248,7 @@ impl Daemon {
                 "TRANSLATOR_ACCEPT_LICENSES",
                 settings.models.accept_licenses.join(","),
             )
+            .envs(voice.environment().iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)
@@ -299,6 +357,29 @@ mod tests {
     fn free_ports_differ() {
         let [a, b, c] = free_ports().unwrap();
         assert!(a != b && b != c && a != c);
+    }
+
+    #[test]
+    fn tiny_models_leave_the_words_to_espeak_where_it_is() {
+        let settings = |program: &str| {
+            let variable = "TRANSLATOR_ESPEAK_PROGRAM".to_owned();
+            Settings::load(None, [(variable, program.to_owned())])
+                .unwrap()
+                .0
+        };
+        let models = |are_fixtures| Models {
+            directory: PathBuf::from(FIXTURE_MODELS),
+            are_fixtures,
+        };
+        let settings = settings("no-such-program");
+        let voice = SpeechOfDemo::of(&settings, &models(true));
+        assert!(matches!(&voice, SpeechOfDemo::Noise(why) if why.contains("no-such-program")));
+        assert!(banner(&voice).contains("noise"));
+        let real = SpeechOfDemo::of(&settings, &models(false));
+        assert_eq!(real, SpeechOfDemo::Settings);
+        assert!(real.environment().is_empty());
+        let espeak = SpeechOfDemo::Espeak("1.51".to_owned());
+        assert!(banner(&espeak).contains("espeak-ng 1.51 reads the translations"));
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub enum CommandError {
     #[error("{} exists; --force replaces it", .0.display())]
     ManifestExists(PathBuf),
     /// The folder holds no models in the layout that engines read.
-    #[error("{} holds no models; expected folders whisper, marian, openvoice, xtts or vad", .0.display())]
+    #[error("{} holds no models; expected folders whisper, marian, openvoice, xtts, piper or vad", .0.display())]
     NoModels(PathBuf),
     /// The daemon of the demo did not start.
     #[error("the daemon did not become ready: {reason}; its log is {}", .log.display())]

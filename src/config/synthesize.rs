@@ -1,4 +1,5 @@
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,14 @@ pub struct SynthesizeSettings {
     pub slots: usize,
     /// For the speech of one language.
     pub timeout_secs: u64,
+    /// When base voices speak.
+    pub base_voice: BaseVoiceChoice,
+    /// espeak-ng: a path, or a name to look for as a shell does.
+    pub espeak_program: PathBuf,
+    /// Whether what base voices say is given the sender's voice, where OpenVoice's converter is installed.
+    pub convert_base_voice: bool,
+    /// Share of noise in that, 0..1.
+    pub conversion_tau: f32,
     /// What becomes of languages without a voice.
     pub unsupported: Unsupported,
     /// Languages of one job that get speech.
@@ -25,6 +34,18 @@ pub struct SynthesizeSettings {
     pub format: SpeechFormat,
     /// Of those files.
     pub bitrate_kbps: u32,
+}
+
+/// When base voices speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BaseVoiceChoice {
+    /// Where XTTS does not: languages that it does not speak, and all where none is installed.
+    Auto,
+    /// Whatever they can. Without espeak-ng the daemon does not start.
+    Always,
+    /// Never.
+    Off,
 }
 
 /// What becomes of languages without a voice.
@@ -51,6 +72,12 @@ impl SynthesizeSettings {
     pub(super) fn validate(&self, problems: &mut Problems) {
         problems.within("synthesize.slots", self.slots, 1..=256);
         problems.within("synthesize.timeout_secs", self.timeout_secs, 1..=3_600);
+        problems.require(
+            !self.espeak_program.as_os_str().is_empty(),
+            "synthesize.espeak_program",
+            "is empty; to do without it set base_voice = \"off\"",
+        );
+        problems.within("synthesize.conversion_tau", self.conversion_tau, 0.0..=1.0);
         problems.within(
             "synthesize.max_eager_languages",
             self.max_eager_languages,

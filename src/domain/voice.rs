@@ -31,6 +31,16 @@ pub struct Conditioning {
     pub speaker_embedding: Arc<[f32]>,
 }
 
+impl Conditioning {
+    /// What a voice has instead where there is no XTTS to speak in it.
+    pub fn none() -> Self {
+        Self {
+            latents: Arc::default(),
+            speaker_embedding: Arc::default(),
+        }
+    }
+}
+
 /// Shows dimension and hash only: a voice print is personal data.
 impl fmt::Debug for SpeakerEmbedding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

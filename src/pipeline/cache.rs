@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use super::job::Job;
 use super::message::VoiceMessage;
 use super::recording::Hints;
+use super::speaker::Speaker;
 use crate::domain::digest::Parts;
 use crate::domain::{Language, Recording};
 use crate::error::error_chain;
@@ -27,8 +28,10 @@ pub struct CacheOptions {
     pub max_age: Duration,
     /// Of the engine that hears.
     pub transcriber: EngineFingerprint,
-    /// Of the engine that speaks.
+    /// Of XTTS.
     pub synthesizer: EngineFingerprint,
+    /// Of the base voices.
+    pub base_voice: EngineFingerprint,
 }
 
 /// Tells an engine, by its models and settings, from any other that gives other results; known once
@@ -85,13 +88,13 @@ impl<'a> Slot<'a> {
         .unless_switched_off()
     }
 
-    /// A text spoken in a voice, which `voice_key` names with its version.
+    /// A text spoken by somebody.
     pub(super) fn speech(
         job: &'a Job,
         message: &'a VoiceMessage,
         recording_sha256: &str,
         (language, text): (Language, &str),
-        voice_key: &str,
+        speaker: &Speaker,
     ) -> Self {
         let options = &job.pipeline.options;
         let parts = |engine: String| {
@@ -102,7 +105,7 @@ impl<'a> Slot<'a> {
                 language.as_str().as_bytes(),
                 format!("{:?}", options.unspoken_language).as_bytes(),
                 text.as_bytes(),
-                voice_key.as_bytes(),
+                speaker.voice_key().as_bytes(),
                 format!("{:?}", message.voice_clone_hints).as_bytes(),
                 format!("{:?}", options.mp3).as_bytes(),
             ])
@@ -110,7 +113,7 @@ impl<'a> Slot<'a> {
         Self {
             job,
             kind: CacheKind::Speech,
-            key: options.cache.synthesizer.get().map(parts),
+            key: speaker.engine(job).get().map(parts),
             owner_id: message.voice_owner_id.as_deref(),
         }
         .unless_switched_off()

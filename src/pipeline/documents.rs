@@ -12,9 +12,6 @@ use crate::store::documents::{
 use crate::store::{IdPolicy, StoreError};
 use crate::voices::StoredVoice;
 
-/// Name of the synthesizer in `message_translated_audios`.
-const TTS_MODEL: &str = "xtts";
-
 /// The upserts of one voice message; none without a database, and none of message collections for
 /// the media of posts, which belong to no message.
 pub(super) fn of_audio(
@@ -84,7 +81,7 @@ fn translated(audio: &TranslatedAudio) -> TranslatedAudioRecord<'_> {
         format: "mp3",
         voice_cloned: audio.voice_cloned,
         voice_quality: audio.voice_quality,
-        tts_model: TTS_MODEL,
+        tts_model: &audio.tts_model,
     }
 }
 

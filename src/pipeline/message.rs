@@ -9,7 +9,7 @@ use tokio::task::{self, JoinSet};
 
 use super::job::Job;
 use super::recording::{self, Hints};
-use super::{JobFailure, UnspokenLanguage, speech, voice};
+use super::{JobFailure, speech, voice};
 use crate::domain::{Language, Recording, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::protocol::{
@@ -101,13 +101,10 @@ impl Targets {
     /// The languages that can be spoken, as many as one job may speak.
     pub(super) fn with_voice(job: &Job, mut languages: Vec<Language>) -> Vec<Language> {
         let options = &job.pipeline.options;
-        let has_voice = |language: &Language| match &job.pipeline.spoken {
-            Some(spoken) => spoken.speaks(*language),
-            // No synthesizer: let every language fail with the reason.
-            None => true,
-        };
+        let spoken = &job.pipeline.spoken;
         languages.retain(|language| {
-            has_voice(language) || options.unspoken_language != UnspokenLanguage::Skip
+            let reader = spoken.reader(*language, options.unspoken_language);
+            reader.is_some()
         });
         languages.truncate(options.max_spoken_languages);
         languages

@@ -4,6 +4,7 @@
 //! audio.rs        recording → transcript → every language → completed
 //! message.rs        the voice message of it: what is heard, whose voice, all languages at once
 //! speech.rs         one language of it: translate → synthesize → encode → file
+//! speaker.rs        who says it: XTTS or a base voice; spoken.rs which of them a language has
 //! transcription.rs recording → transcript
 //! text.rs         text → every language, and story texts
 //! translation.rs    one language of it, or of a transcript: cache → translate
@@ -38,7 +39,9 @@ mod message;
 pub mod progress;
 mod recording;
 mod running;
+mod speaker;
 mod speech;
+mod spoken;
 mod text;
 mod transcription;
 mod translation;
@@ -66,7 +69,8 @@ use crate::outbox::Outbox;
 use crate::protocol::{Event, Request, RequestError, Timestamp, readable_request};
 use crate::stages::decode::DecodeLimits;
 use crate::stages::encode::Mp3Options;
-use crate::stages::synthesize::{XttsEngine, XttsMetadata};
+use crate::stages::synthesize::XttsEngine;
+use crate::stages::synthesize::base::BaseVoiceEngine;
 use crate::stages::transcribe::WhisperEngine;
 use crate::stages::translate::{Routes, TranslateEngine};
 use crate::store::{IdPolicy, MongoStore};
@@ -81,6 +85,7 @@ pub use job::outgoing_event;
 pub use progress::Progress;
 pub use recording::RecordingOptions;
 pub use running::{Advance, RunningJob, RunningJobs};
+pub use spoken::Spoken;
 pub use text::items;
 use voice_api::Webhooks;
 pub use voice_task::{Deleted, VoiceTask, VoiceTaskKind};
@@ -107,8 +112,19 @@ pub struct Engines {
     pub transcribe: EngineHandle<WhisperEngine>,
     /// Text to text.
     pub translate: EngineHandle<TranslateEngine>,
-    /// Text to speech.
-    pub synthesize: EngineHandle<XttsEngine>,
+    /// Text to speech in a given voice; `None` where base voices do without it.
+    pub synthesize: Option<EngineHandle<XttsEngine>>,
+    /// Text to speech by base voices; `None` where there are none.
+    pub base_voice: Option<EngineHandle<BaseVoiceEngine>>,
+}
+
+impl Engines {
+    /// True when all that there is for speech takes requests.
+    pub fn can_speak(&self) -> bool {
+        let xtts = self.synthesize.as_ref().map(EngineHandle::is_ready);
+        let base = self.base_voice.as_ref().map(EngineHandle::is_ready);
+        xtts.or(base).is_some() && xtts.unwrap_or(true) && base.unwrap_or(true)
+    }
 }
 
 /// What to do with a language that has a translation but no voice.
@@ -168,8 +184,8 @@ pub struct Pipeline {
     pub voices: Voices,
     /// Which models translate what; none while no such model is installed.
     pub routes: Routes,
-    /// What the synthesizer can speak; `None` while no such model is installed.
-    pub spoken: Option<XttsMetadata>,
+    /// What the synthesizers can speak.
+    pub spoken: Spoken,
     /// Who is in which conversation.
     pub conversations: Conversations,
     /// What the gateway knows of users; `None` without a database.

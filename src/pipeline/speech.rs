@@ -1,18 +1,18 @@
 //! One language of a voice message: translate → synthesize → encode → file.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::JobFailure;
 use super::cache::Slot;
 use super::job::Job;
 use super::message::{Voice, VoiceMessage};
 use super::recording::in_background;
+use super::speaker::{Speaker, Utterance};
 use super::translation::{SourceText, translate_cached};
-use super::{JobFailure, UnspokenLanguage};
 use crate::domain::timestamp::from_unix_ms;
 use crate::domain::{Language, Segment, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
@@ -21,16 +21,18 @@ use crate::ledger::LedgerError;
 use crate::observe::metrics::AUDIO_SYNTHESIZED;
 use crate::protocol::{AUDIO_MP3, TranslatedAudio};
 use crate::stages::encode::mp3;
-use crate::stages::synthesize::{SamplingHints, Speech, SpeechRequest};
+use crate::stages::synthesize::Speech;
 use crate::stages::translate::Priority;
 use crate::storage::StorageFault;
-use crate::voices::ChosenVoice;
 
 /// What is kept of a speech, beside its audio.
 #[derive(Serialize, Deserialize)]
 struct SpeechRecord {
     duration_ms: u64,
     segments: Vec<Segment>,
+    tts_model: String,
+    /// For a base voice that was given the sender's: how alike they are.
+    similarity: Option<f32>,
 }
 
 /// What is kept of a language that is done, beside its audio.
@@ -62,34 +64,26 @@ pub(super) async fn speak(
         return publishable(job, message, language, record, audio).await;
     }
     let text = translation(job, message, transcript, language).await?;
-    let voice = voice().await.map_err(|failure| {
-        if let Some(failure) = failure.same_storage_fault() {
-            return failure;
-        }
-        let failure = failure.on_the_wire();
-        let code = if message.generate_voice_clone {
-            failure.code
-        } else {
-            ErrorCode::TtsFailed
-        };
-        JobFailure::new(failure.stage, code, failure.reason, failure.message)
-    })?;
-    let (is_cloned, quality) = (voice.is_cloned, voice.quality);
+    let speaker = Speaker::of(job, message, language, voice().await)?;
     let said = (language, text.as_str());
-    let slot = Slot::speech(job, message, recording_sha256, said, &voice.key);
+    let slot = Slot::speech(job, message, recording_sha256, said, &speaker);
     let (speech, audio, is_new) = match slot.find::<SpeechRecord>().await {
         Some((speech, Some(audio))) => (speech, audio, false),
         _ => {
             let seed = seed(recording_sha256, language);
-            let speech = synthesize(job, message, said, seed, voice).await?;
-            let audio = encode(job, &speech, language).await?;
+            let utterance = synthesize(job, message, said, seed, &speaker).await?;
+            let speech = &utterance.speech;
+            let audio = encode(job, speech, language).await?;
             let record = SpeechRecord {
                 duration_ms: speech.pcm.duration_ms(),
-                segments: segments(&speech, language),
+                segments: segments(speech, language),
+                tts_model: utterance.tts_model,
+                similarity: utterance.similarity,
             };
             (record, audio, true)
         }
     };
+    let (is_cloned, quality) = speaker.likeness(speech.similarity);
     let record = SpokenRecord {
         text,
         is_cloned,
@@ -104,7 +98,7 @@ pub(super) async fn speak(
     )
     .await?;
     // Last, since it may wait for the user's voice, and a crash meanwhile must not cost the speech.
-    if is_new {
+    if is_new && speaker.may_keep(record.speech.similarity) {
         slot.keep(&record.speech, Some(audio.clone())).await;
     }
     publishable(job, message, language, record, audio).await
@@ -148,67 +142,16 @@ async fn synthesize(
     message: &VoiceMessage,
     (language, text): (Language, &str),
     seed: [u8; 32],
-    voice: ChosenVoice,
-) -> Result<Speech, JobFailure> {
+    speaker: &Speaker,
+) -> Result<Utterance, JobFailure> {
     let code = ErrorCode::TtsFailed;
-    let options = &job.pipeline.options;
-    let hints = message.voice_clone_hints;
     job.stage(Stage::Synthesize, Some(language), code, async {
-        let conditioning = Arc::new(voice.conditioning);
-        let speak = || SpeechRequest {
-            text: text.into(),
-            language: spoken_as(job, language),
-            conditioning: Arc::clone(&conditioning),
-            seed,
-            sampling: SamplingHints {
-                temperature: hints.temperature,
-                top_p: hints.top_p,
-                min_p: hints.min_p,
-                repetition_penalty: hints.repetition_penalty,
-                ..SamplingHints::default()
-            },
-            deadline: job.deadline.with_budget(options.synthesize_budget),
-        };
-        let engine = &job.pipeline.engines.synthesize;
-        let speech = job.engine(Stage::Synthesize, code, engine, speak).await?;
+        let utterance = speaker.say(job, message, text, seed).await?;
         metrics::histogram!(AUDIO_SYNTHESIZED, "language" => language.to_string())
-            .record(speech.pcm.duration_ms() as f64 / 1000.0);
-        Ok(speech)
+            .record(utterance.speech.pcm.duration_ms() as f64 / 1000.0);
+        Ok(utterance)
     })
     .await
-}
-
-/// The language whose phonetics speak `language`.
-fn spoken_as(job: &Job, language: Language) -> Language {
-    let Some(spoken) = &job.pipeline.spoken else {
-        return language;
-    };
-    if spoken.speaks(language) {
-        return language;
-    }
-    match job.pipeline.options.unspoken_language {
-        UnspokenLanguage::Skip => language,
-        UnspokenLanguage::English => Language::ENGLISH,
-        UnspokenLanguage::Related => related(language),
-    }
-}
-
-/// The language with a voice that sounds nearest; languages of Cameroon are read by French speakers.
-fn related(language: Language) -> Language {
-    let code = match language.as_str() {
-        "bas" | "ksf" | "nnh" | "dua" | "bum" | "ewo" | "byv" | "fan" | "ln" | "wo" | "ff"
-        | "bm" => "fr",
-        "ca" | "gl" => "es",
-        "uk" | "bg" | "kk" => "ru",
-        "sk" | "sl" | "hr" | "sr" => "cs",
-        "ro" => "it",
-        "af" => "nl",
-        "az" | "uz" => "tr",
-        "fa" | "ur" => "ar",
-        "ne" | "bn" => "hi",
-        _ => "en",
-    };
-    Language::parse(code).unwrap_or(Language::ENGLISH)
 }
 
 /// The same recording in the same language is always spoken alike.
@@ -271,6 +214,7 @@ async fn publishable(
         duration_ms: record.speech.duration_ms,
         voice_cloned: record.is_cloned,
         voice_quality: record.quality,
+        tts_model: record.speech.tts_model,
         audio_mime_type: AUDIO_MP3.to_owned(),
         segments: record.speech.segments,
         audio: audio.into(),

@@ -48,8 +48,10 @@ pub struct ChosenVoice {
     /// Names this very voice in cache keys: `default:…`, `supplied:…`, or that of a
     /// [stored voice](StoredVoice::key).
     pub key: String,
-    /// What the synthesizer needs.
+    /// What XTTS needs; empty where none is installed.
     pub conditioning: Conditioning,
+    /// Who it is: what base voices are given; `None` for the default voice.
+    pub identity: Option<SpeakerEmbedding>,
     /// False for the default voice.
     pub is_cloned: bool,
     /// Expected likeness in 0..1.
@@ -112,6 +114,7 @@ impl Voices {
         Ok(ChosenVoice {
             key: format!("supplied:{digest}"),
             conditioning: supplied.profile.conditioning.clone(),
+            identity: Some(supplied.profile.speaker_embedding.clone()),
             is_cloned: true,
             quality: supplied.quality.unwrap_or(DEFAULT_VOICE_QUALITY),
             news: None,
@@ -255,6 +258,7 @@ fn chosen(voice: StoredVoice, is_news: bool) -> ChosenVoice {
     ChosenVoice {
         key: voice.key(),
         conditioning: voice.profile.conditioning.clone(),
+        identity: Some(voice.profile.speaker_embedding.clone()),
         is_cloned: true,
         quality: voice.metadata.quality_score,
         news: is_news.then_some(voice),

@@ -2,7 +2,7 @@
 
 use super::profile::{self, VoiceProfile};
 use super::{REFERENCE_SAMPLE_RATE_HZ, VoiceError, Voices};
-use crate::domain::voice::SpeakerEmbedding;
+use crate::domain::voice::{Conditioning, SpeakerEmbedding};
 use crate::domain::{Deadline, Pcm, Recording};
 use crate::engine::in_background;
 use crate::error::error_chain;
@@ -75,11 +75,17 @@ impl Voices {
         if embeddings.is_empty() {
             return Err(failure);
         }
-        let conditioning = self.condition.run(ConditioningRequest {
-            references,
-            deadline: deadline.clone(),
-        });
-        let conditioning = conditioning.await.map_err(VoiceError::Condition)?;
+        let conditioning = match &self.condition {
+            Some(condition) => {
+                let request = ConditioningRequest {
+                    references,
+                    deadline: deadline.clone(),
+                };
+                let conditioning = condition.run(request).await;
+                conditioning.map_err(VoiceError::Condition)?
+            }
+            None => Conditioning::none(),
+        };
         Ok(Heard {
             audio_count: u32::try_from(embeddings.len()).unwrap_or(u32::MAX),
             total_duration_ms: embeddings.iter().map(|(duration_ms, _)| duration_ms).sum(),

@@ -42,7 +42,7 @@ use tokio::sync::{Mutex, RwLock};
 
 use crate::domain::Deadline;
 use crate::domain::digest::short_digest;
-use crate::domain::voice::SpeakerEmbedding;
+use crate::domain::voice::{Conditioning, SpeakerEmbedding};
 use crate::engine::{EngineError, EngineHandle};
 use crate::error::Reason;
 use crate::stages::decode::{DecodeError, DecodeLimits, decode};
@@ -63,8 +63,8 @@ pub use store::{StoredVoice, VoiceMetadata, VoiceNotes, VoiceStore, VoiceStoreEr
 /// Rate at which both halves of a voice hear their reference audio.
 pub const REFERENCE_SAMPLE_RATE_HZ: u32 = 22_050;
 
-/// Quality that events state for the default voice.
-const DEFAULT_VOICE_QUALITY: f32 = 0.5;
+/// Quality that events state for voices that are nobody's.
+pub const DEFAULT_VOICE_QUALITY: f32 = 0.5;
 
 /// When voices are made and changed.
 #[derive(Debug, Clone)]
@@ -186,7 +186,8 @@ pub struct Voices {
     store: VoiceStore,
     clone_log: Arc<CloneLog>,
     embed: EngineHandle<OpenVoiceEngine>,
-    condition: EngineHandle<ConditioningEngine>,
+    /// `None` where no XTTS is to speak: then voices are identities only.
+    condition: Option<EngineHandle<ConditioningEngine>>,
     /// The synthesizer that speaks in the voices; `None` while none is installed.
     model: Option<XttsMetadata>,
     /// One change of a user's voice at a time.
@@ -198,11 +199,12 @@ pub struct Voices {
 }
 
 impl Voices {
-    /// Uses the two engines that hear a voice; voices that do not fit `model` are not used.
+    /// Uses the engines that hear a voice, `condition` only where XTTS is to speak in it; voices that do
+    /// not fit `model` are not used.
     pub fn new(
         options: VoiceOptions,
         embed: EngineHandle<OpenVoiceEngine>,
-        condition: EngineHandle<ConditioningEngine>,
+        condition: Option<EngineHandle<ConditioningEngine>>,
         model: Option<XttsMetadata>,
     ) -> Self {
         Self {
@@ -218,9 +220,10 @@ impl Voices {
         }
     }
 
-    /// True when both engines that hear a voice take requests.
+    /// True when the engines that hear a voice take requests.
     pub fn is_ready(&self) -> bool {
-        self.embed.is_ready() && self.condition.is_ready()
+        let condition = self.condition.as_ref();
+        self.embed.is_ready() && condition.is_none_or(EngineHandle::is_ready)
     }
 
     /// The folder of a user's voice.
@@ -242,6 +245,16 @@ impl Voices {
         if let Some(voice) = &*cached {
             return Ok(voice.clone());
         }
+        let Some(condition) = &self.condition else {
+            return Ok(ChosenVoice {
+                key: "default".to_owned(),
+                conditioning: Conditioning::none(),
+                identity: None,
+                is_cloned: false,
+                quality: DEFAULT_VOICE_QUALITY,
+                news: None,
+            });
+        };
         let path = self.options.default_voice.clone();
         let recording = tokio::fs::read(&path)
             .await
@@ -251,8 +264,7 @@ impl Voices {
             let deadline = deadline.clone();
             blocking(move || decode(&recording, &DecodeLimits::default(), &deadline)).await?
         }?;
-        let conditioning = self
-            .condition
+        let conditioning = condition
             .run(ConditioningRequest {
                 references: vec![hear::reference(decoded.pcm).await?],
                 deadline: deadline.clone(),
@@ -262,6 +274,7 @@ impl Voices {
         let voice = ChosenVoice {
             key,
             conditioning,
+            identity: None,
             is_cloned: false,
             quality: DEFAULT_VOICE_QUALITY,
             news: None,

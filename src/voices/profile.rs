@@ -4,7 +4,7 @@
 //! "MSHV" | format version u16 | 0 u16 | three lengths u32 | f32 × lengths      all little endian
 //! ```
 //! The three arrays are the OpenVoice embedding, the XTTS conditioning latents and the XTTS speaker
-//! embedding. Other writers' frames are known by what they lack: the magic.
+//! embedding; the latter two are empty where no XTTS was installed. Other writers' frames are known by what they lack: the magic.
 
 use std::sync::Arc;
 
@@ -141,9 +141,9 @@ impl VoiceProfile {
             .chunks_exact(4)
             .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize);
         let mut values = values;
-        let mut array = || -> Result<Arc<[f32]>, ProfileError> {
+        let mut array = |least: usize| -> Result<Arc<[f32]>, ProfileError> {
             let length = lengths.next().unwrap_or_default();
-            if !(1..=MAX_VALUES).contains(&length) {
+            if !(least..=MAX_VALUES).contains(&length) {
                 return Err(ProfileError::Malformed);
             }
             let (bytes, rest) = values
@@ -159,10 +159,10 @@ impl VoiceProfile {
                 .ok_or(ProfileError::Malformed)
         };
         let profile = Self {
-            speaker_embedding: SpeakerEmbedding(array()?),
+            speaker_embedding: SpeakerEmbedding(array(1)?),
             conditioning: Conditioning {
-                latents: array()?,
-                speaker_embedding: array()?,
+                latents: array(0)?,
+                speaker_embedding: array(0)?,
             },
         };
         if values.is_empty() {
@@ -250,7 +250,15 @@ mod tests {
     #[test]
     fn bytes_round_trip() {
         let voice = profile(0.5);
-        assert_eq!(VoiceProfile::from_bytes(&voice.to_bytes()), Ok(voice));
+        assert_eq!(
+            VoiceProfile::from_bytes(&voice.to_bytes()),
+            Ok(voice.clone())
+        );
+        let identity = VoiceProfile {
+            conditioning: Conditioning::none(),
+            ..voice
+        };
+        assert_eq!(VoiceProfile::from_bytes(&identity.to_bytes()), Ok(identity));
     }
 
     #[test]

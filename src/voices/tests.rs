@@ -37,7 +37,12 @@ impl Bench {
         });
         let model = XttsMetadata::read(&fixture("xtts")).unwrap();
         Self {
-            voices: Voices::new(options, embed.unwrap(), condition.unwrap(), Some(model)),
+            voices: Voices::new(
+                options,
+                embed.unwrap(),
+                Some(condition.unwrap()),
+                Some(model),
+            ),
             folder,
         }
     }

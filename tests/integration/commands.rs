@@ -190,7 +190,7 @@ fn models_are_listed_and_damage_is_found() {
         serde_json::from_str(&commands.succeed(&["models", "list", "--json"])).unwrap();
     assert_eq!(listing["fixture"], true);
     let models = listing["models"].as_array().unwrap();
-    for engine in ["vad", "whisper", "marian", "openvoice", "xtts"] {
+    for engine in ["vad", "whisper", "marian", "openvoice", "xtts", "piper"] {
         assert!(
             models.iter().any(|model| model["engine"] == engine),
             "{engine}"
@@ -262,7 +262,9 @@ fn the_doctor_names_every_check() {
         "marian",
         "openvoice",
         "xtts",
+        "piper",
         "vad",
+        "base voices",
         "requests port",
         "events port",
         "http port",

@@ -24,6 +24,7 @@ mod audio_sources;
 mod audio_transcripts;
 mod audio_voices;
 mod bad_input;
+mod base_voices;
 mod broken_audio;
 mod canaries;
 mod chaos_checker;

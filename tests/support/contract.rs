@@ -74,6 +74,7 @@ const EXTRA: &[&str] = &[
     "segments[].confidence",
     "segments[].language",
     "stage",
+    "ttsModel",
 ];
 
 /// Objects whose keys are data.

@@ -4,14 +4,14 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use super::Check;
+use super::{Check, voices};
 use crate::app;
 use crate::commands::healthcheck::{get, local_url};
 use crate::commands::human_bytes;
 use crate::config::{DeviceChoice, Settings, Warning};
 use crate::error::error_chain;
 use crate::onnx::{Device, Onnx, cuda};
-use crate::registry::{CheckedFiles, Engine, Registry};
+use crate::registry::{CheckedFiles, Engine, Registry, RegistryError};
 use crate::stages::synthesize::XttsMetadata;
 use crate::stages::translate::Routes;
 
@@ -170,7 +170,21 @@ pub(super) fn models(settings: &Settings) -> Vec<Check> {
     ] {
         checks.push(match registry.verified_folder(engine, &checked) {
             Ok(_) => Check::ok(engine.as_str(), describe(&registry, engine)),
+            Err(RegistryError::NotInstalled(Engine::Xtts)) if voices::are_there(settings) => {
+                Check::warn(
+                    engine.as_str(),
+                    "not installed: base voices speak everything",
+                    "to hear the sender's voice, put XTTS v2 into the folder xtts and run `translator models lock`",
+                )
+            }
             Err(error) => Check::fail(engine.as_str(), error_chain(&error), UNUSABLE_MODEL),
+        });
+    }
+    if registry.models(Engine::Piper).next().is_some() {
+        let name = Engine::Piper.as_str();
+        checks.push(match registry.verified_folder(Engine::Piper, &checked) {
+            Ok(_) => Check::ok(name, describe(&registry, Engine::Piper)),
+            Err(error) => Check::fail(name, error_chain(&error), UNUSABLE_MODEL),
         });
     }
     checks.push(match registry.vad_file(&checked) {
@@ -203,7 +217,7 @@ fn describe(registry: &Registry, engine: Engine) -> String {
                 format!(", {} languages", spoken.count())
             })
             .ok(),
-        Engine::Whisper | Engine::Openvoice | Engine::Vad => None,
+        Engine::Whisper | Engine::Openvoice | Engine::Piper | Engine::Vad => None,
     };
     format!(
         "{} intact, {}{}",

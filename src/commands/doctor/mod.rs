@@ -2,6 +2,7 @@
 
 mod checks;
 mod memory;
+mod voices;
 
 use std::process::ExitCode;
 
@@ -87,6 +88,7 @@ pub(super) fn run(loaded: &Loaded, args: &DoctorArgs) -> Result<ExitCode, Comman
     let mut checks = checks::settings(&loaded.warnings);
     checks.extend(checks::onnxruntime(settings));
     checks.extend(checks::models(settings));
+    checks.push(voices::check(settings));
     checks.extend(checks::ports(settings));
     checks.push(checks::writable("data folder", &settings.data_dir));
     checks.push(checks::disk(settings));

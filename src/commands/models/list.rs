@@ -1,6 +1,7 @@
 //! `models list`: what is installed and what it covers.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -10,6 +11,7 @@ use crate::commands::{CommandError, human_bytes, say};
 use crate::domain::Language;
 use crate::registry::{Engine, Model, Registry};
 use crate::stages::synthesize::XttsMetadata;
+use crate::stages::synthesize::base::PiperVoice;
 use crate::stages::translate::{Route, Routes};
 
 #[derive(Serialize)]
@@ -48,7 +50,7 @@ pub(super) fn run(registry: &Registry, output: &Output) -> Result<ExitCode, Comm
     let entry = |model: &Model| Entry {
         engine: model.engine,
         id: model.id.clone(),
-        languages: languages(model, spoken.as_ref()),
+        languages: languages(model, spoken.as_ref(), registry.directory()),
         size_bytes: model.size_bytes(),
         licence: model.licence.clone(),
         usable: registry.may_use(model),
@@ -71,7 +73,7 @@ pub(super) fn run(registry: &Registry, output: &Output) -> Result<ExitCode, Comm
     Ok(ExitCode::SUCCESS)
 }
 
-fn languages(model: &Model, spoken: Option<&XttsMetadata>) -> String {
+fn languages(model: &Model, spoken: Option<&XttsMetadata>, directory: &Path) -> String {
     match model.engine {
         Engine::Whisper => {
             let is_english = model
@@ -94,6 +96,15 @@ fn languages(model: &Model, spoken: Option<&XttsMetadata>) -> String {
                 join(languages)
             },
         ),
+        Engine::Piper => {
+            let graph = model.files.iter().map(|file| directory.join(&file.path));
+            let voice = graph.filter(|path| path.extension().is_some_and(|e| e == "onnx"));
+            let languages = voice.map(|graph| match PiperVoice::read(&graph) {
+                Ok(voice) => voice.language().to_string(),
+                Err(_) => "unknown".to_owned(),
+            });
+            languages.collect::<Vec<_>>().join(" ")
+        }
         Engine::Openvoice | Engine::Vad => "any".to_owned(),
     }
 }

@@ -17,13 +17,15 @@ const LAYOUT: &str = "\
 Layout of the folder:
   whisper/<name>.bin                      ggml
   marian/<source>-<target>/               ONNX graphs and tokenizer of one checkpoint
-  openvoice/                              tone_embedding.onnx, metadata.json
+  openvoice/                              tone_embedding.onnx, metadata.json, converter.onnx (optional)
   xtts/                                   graphs, vocab.json, metadata.json
+  piper/<voice>/                          <voice>.onnx, <voice>.onnx.json; optional
   vad/silero_vad.onnx                     optional
 
 Licences are those under which the usual weights are published, unless --licence says otherwise:
 check them. Weights whose licence limits use (XTTS v2: cpml) are used only when accept_licenses
-under [models] names it.";
+under [models] names it. Piper voices have licences of their own, which their MODEL_CARD tells:
+--licence piper=MIT says it, else it is \"unknown\" and has to be accepted.";
 
 #[derive(Debug, Args)]
 #[command(after_help = LAYOUT)]
@@ -41,7 +43,7 @@ pub(in crate::commands) struct LockArgs {
 
 fn parse_licence(text: &str) -> Result<(Engine, String), String> {
     let expected =
-        || "expected ENGINE=LICENCE with whisper, marian, openvoice, xtts or vad".to_owned();
+        || "expected ENGINE=LICENCE with whisper, marian, openvoice, xtts, piper or vad".to_owned();
     let (engine, licence) = text.split_once('=').ok_or_else(expected)?;
     let engine = Engine::ALL
         .into_iter()
@@ -59,6 +61,7 @@ fn published_licence(engine: Engine) -> (&'static str, bool) {
         Engine::Whisper | Engine::Openvoice | Engine::Vad => ("MIT", false),
         Engine::Marian => ("CC-BY-4.0", false),
         Engine::Xtts => ("cpml", true),
+        Engine::Piper => ("unknown", true),
     }
 }
 
@@ -165,8 +168,8 @@ fn engine_models(root: &Path, folder: &Path, engine: Engine) -> Result<Vec<Found
         files,
     };
     match engine {
-        // One model in each file.
-        Engine::Whisper | Engine::Vad => entries(folder)?
+        // One model in each file, or in each folder.
+        Engine::Whisper | Engine::Vad | Engine::Piper => entries(folder)?
             .into_iter()
             .map(|path| {
                 let stem = path

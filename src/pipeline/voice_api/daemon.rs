@@ -48,7 +48,7 @@ fn services(pipeline: &Pipeline) -> VoiceServices {
     VoiceServices {
         transcription: engines.transcribe.is_ready(),
         translation: engines.translate.is_ready(),
-        tts: engines.synthesize.is_ready(),
+        tts: engines.can_speak(),
         voice_clone: pipeline.voices.is_ready(),
         analytics: true,
         database: pipeline.health.database() != DatabaseStatus::Unreachable,
@@ -100,12 +100,10 @@ pub(super) fn languages(job: &Job) -> VoiceApiResult {
 }
 
 fn features(pipeline: &Pipeline, language: Language) -> LanguageFeatures {
-    let speaks = |spoken: &crate::stages::synthesize::XttsMetadata| spoken.speaks(language);
-    let is_spoken = pipeline.spoken.as_ref().is_some_and(speaks);
     LanguageFeatures {
         transcription: transcribe::knows(language),
         translation: pipeline.routes.covers(language),
-        tts: is_spoken,
-        voice_clone: is_spoken,
+        tts: pipeline.spoken.speaks(language),
+        voice_clone: pipeline.spoken.clones(language),
     }
 }

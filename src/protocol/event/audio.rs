@@ -64,6 +64,8 @@ pub struct TranslatedAudio {
     /// In 0..1.
     #[serde(serialize_with = "serialize::unit_interval")]
     pub voice_quality: f32,
+    /// Who speaks, such as `xtts`: what the gateway does not know it leaves alone.
+    pub tts_model: String,
     /// [`AUDIO_MP3`].
     pub audio_mime_type: String,
     /// Timed on the speech; at least one.

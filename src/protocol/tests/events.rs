@@ -57,6 +57,7 @@ fn translated(code: &str, text: &str, audio: &'static [u8]) -> TranslatedAudio {
         duration_ms: 2_100,
         voice_cloned: true,
         voice_quality: 0.7,
+        tts_model: "xtts".to_owned(),
         audio_mime_type: AUDIO_MP3.to_owned(),
         segments: vec![segment(text, 0, 2_100, language)],
         audio: Bytes::from_static(audio).into(),

@@ -80,7 +80,11 @@ impl OpenVoiceEngine {
         })
     }
 
-    fn embed(&mut self, request: &EmbedRequest) -> Result<SpeakerEmbedding, EmbedError> {
+    /// The embedding of one recording's speaker.
+    ///
+    /// # Errors
+    /// The recording is too short or of another rate, or the model fails.
+    pub fn embed(&mut self, request: &EmbedRequest) -> Result<SpeakerEmbedding, EmbedError> {
         let pcm = &request.pcm;
         if pcm.sample_rate_hz() != SAMPLE_RATE_HZ {
             return Err(EmbedError::SampleRate {

@@ -1,4 +1,5 @@
-//! Text to speech in a given voice: XTTS v2 on ONNX Runtime.
+//! Text to speech: XTTS v2 on ONNX Runtime in a given voice, and [base voices](base) for what it does
+//! not speak.
 //!
 //! ```text
 //! references ─▶ conditioning ─┐
@@ -9,6 +10,7 @@
 //! [`ConditioningEngine`] makes a voice from recordings, [`XttsEngine`] speaks in it. All sizes, ids
 //! and defaults come from the model's `metadata.json` ([`XttsMetadata`]).
 
+pub mod base;
 mod conditioning;
 mod engine;
 mod error;

@@ -295,6 +295,8 @@ pub fn serve_command(folder: &Path, ports: Ports) -> Command {
         .env("TRANSLATOR_ZMQ_PULL_PORT", ports.pull.to_string())
         .env("TRANSLATOR_ZMQ_PUB_PORT", ports.publish.to_string())
         .env("HTTP_PORT", ports.http.to_string())
+        // Tests must not depend on what the machine has beside the models.
+        .env("TRANSLATOR_BASE_VOICE", "off")
         .stdout(Stdio::null());
     command
 }

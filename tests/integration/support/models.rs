@@ -7,7 +7,7 @@ use meeshy_translator::registry::sha256_of;
 use super::daemon::fixture_models;
 
 /// What a model folder needs; the scripts and goldens beside it stay where they are.
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 8] = [
     "manifest.toml",
     "vad",
     "whisper",
@@ -15,6 +15,7 @@ const PARTS: [&str; 7] = [
     "marian-merged",
     "openvoice",
     "xtts",
+    "piper",
 ];
 
 /// A copy of the fixture models.
@@ -36,6 +37,18 @@ fn copy(from: &Path, to: &Path) {
         let path = entry.unwrap().path();
         copy(&path, &to.join(path.file_name().unwrap()));
     }
+}
+
+/// Takes an engine's models out of the copy and its manifest.
+pub fn remove(models: &Path, engine: &str) {
+    std::fs::remove_dir_all(models.join(engine)).unwrap();
+    let path = models.join("manifest.toml");
+    let mut manifest: toml::Table = std::fs::read_to_string(&path).unwrap().parse().unwrap();
+    let entries = manifest["model"].as_array_mut().unwrap();
+    let before = entries.len();
+    entries.retain(|model| model["engine"].as_str() != Some(engine));
+    assert!(entries.len() < before, "{engine} is not in the manifest");
+    std::fs::write(path, manifest.to_string()).unwrap();
 }
 
 /// Puts other bytes into a file of the copy, and their length and hash into its manifest.
