@@ -101,6 +101,7 @@ impl Models {
             let options = WhisperOptions {
                 threads: threads(transcribe.threads),
                 beam_size: transcribe.beam_size as usize,
+                full_window: transcribe.full_window,
                 use_gpu: cfg!(feature = "cuda")
                     && match transcribe.device {
                         DeviceChoice::Cpu => false,
@@ -110,10 +111,11 @@ impl Models {
             };
             let engine = WhisperEngine::load(&file, options)?.with_vad(models.vad(&registry)?);
             models.cache.transcriber.set(format!(
-                "{} {} {hint:?} {}",
+                "{} {} {hint:?} {} {}",
                 registry.fingerprint(Engine::Whisper),
                 registry.fingerprint(Engine::Vad),
                 transcribe.beam_size,
+                transcribe.full_window,
             ));
             Ok(engine)
         })
