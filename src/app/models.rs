@@ -17,6 +17,10 @@ use crate::stages::translate::{Routes, TranslateEngine, TranslateOptions};
 /// Requests that wait for a place in an engine's batch; further jobs wait in the scheduler.
 const ENGINE_QUEUE_LENGTH: usize = 256;
 
+/// Windows of speech that are computed at once at most; each has a graph of its own in memory. With more cores
+/// each has more threads.
+const MAX_VOCODERS: usize = 4;
+
 /// How the engines find and run their models.
 #[derive(Clone)]
 pub(super) struct Models {
@@ -189,6 +193,10 @@ impl Models {
             let folder = registry.verified_folder(Engine::Xtts, &models.checked)?;
             let options = SynthesizeOptions {
                 threads: threads(synthesize.threads),
+                vocoders: match models.device {
+                    Device::Cpu => cores().min(MAX_VOCODERS),
+                    Device::Cuda => 1,
+                },
                 slots: synthesize.slots,
                 ..SynthesizeOptions::default()
             };
@@ -234,8 +242,9 @@ fn has_cuda(library: &Path) -> bool {
 
 /// Threads inside one operator: the setting, else half of the cores, since engines run at once.
 fn threads(setting: Option<std::num::NonZeroUsize>) -> usize {
-    setting.map_or_else(
-        || std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
-        std::num::NonZeroUsize::get,
-    )
+    setting.map_or_else(|| cores().div_ceil(2), std::num::NonZeroUsize::get)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }

@@ -31,6 +31,8 @@ pub struct TranslateEngine {
     cohorts: Vec<Running>,
     /// Requests that were answered while they joined.
     answers: Vec<Answer>,
+    /// Decoder rows of the last step.
+    decoded_rows: usize,
 }
 
 /// A sentence that waits for a cohort.
@@ -61,6 +63,7 @@ impl TranslateEngine {
             waiting: Vec::new(),
             cohorts: Vec::new(),
             answers: Vec::new(),
+            decoded_rows: 0,
         }
     }
 
@@ -212,6 +215,10 @@ impl TranslateEngine {
     fn step_cohort(&mut self, answers: &mut Vec<Answer>) {
         self.cohorts.retain(|running| !running.cohort.is_done());
         let busy = busy_pairs(&self.cohorts);
+        self.decoded_rows = self
+            .cohorts
+            .first()
+            .map_or(0, |running| running.cohort.rows());
         let Some(running) = self.cohorts.first_mut() else {
             return;
         };
@@ -321,6 +328,10 @@ impl Engine for TranslateEngine {
         self.start_cohort(&mut answers);
         self.step_cohort(&mut answers);
         answers
+    }
+
+    fn decoded_rows(&self) -> Option<usize> {
+        Some(self.decoded_rows)
     }
 }
 
