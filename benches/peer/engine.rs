@@ -232,7 +232,7 @@ fn whisper(model: &Path, threads: usize) -> Result<Run> {
 /// A tone that swells, which is loud all along.
 fn sound(seconds: f64, sample_rate_hz: u32) -> Pcm {
     let samples = (seconds * f64::from(sample_rate_hz)) as usize;
-    let samples = (0..samples)
+    let samples: Vec<f32> = (0..samples)
         .map(|index| {
             let time = index as f32 / sample_rate_hz as f32;
             (time * 900.0).sin() * (0.3 + 0.1 * (time * 9.0).sin())

@@ -186,7 +186,7 @@ impl Display for Measured {
         }
         writeln!(
             f,
-            "  {:<12} {:>10} {:>6}   {:<22} {:<22}",
+            "  {:<12} {:>10} {:>6}   {:<22} {}",
             "threads", "processor", "share", "requests mean, most", "rows mean, most"
         )?;
         for Threads { name, cpu_secs } in &self.threads {
