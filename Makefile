@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo build test check setup setup-speech setup-tests setup-fuzz chaos chaos-short fuzz fuzz-short fmt clippy doc deny lint-container fixtures release
+.PHONY: help demo build test check setup setup-speech setup-tests setup-fuzz chaos chaos-short bench bench-peer fuzz fuzz-short fmt clippy doc deny lint-container fixtures release
 
 export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime/libonnxruntime.so
 CARGO_FLAGS := --locked
@@ -31,6 +31,12 @@ chaos: setup setup-tests ## Kills, starves, floods and attacks a daemon (about a
 
 chaos-short: setup setup-tests ## The same with fewer jobs, in under three minutes
 	@$(CHAOS) --short $(CHAOS_CHOICE)
+
+bench: release ## Measures times and costs of messages on this machine, with the tiny models
+	MODELS_PATH=models/fixtures target/release/translator bench
+
+bench-peer: setup ## Compares the engines with the Python references (12 GB, an hour; CASES=xtts,marian THREADS=2)
+	benches/peer/run.sh $(addprefix --cases ,$(CASES)) $(addprefix --threads ,$(THREADS))
 
 check: setup fmt clippy doc deny lint-container ## Runs every check that needs no test
 

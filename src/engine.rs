@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{Reason, error_chain};
 pub use crate::observe::health::EngineStatus;
+use crate::observe::metrics::ENGINE_DECODED_ROWS;
 use crate::stages::{Engine, StageError, Ticket};
 pub use background::{in_background, lower_priority};
 
@@ -399,6 +400,9 @@ impl<E: Engine> EngineThread<E> {
             metrics::histogram!(crate::observe::metrics::ENGINE_BATCH_SIZE, "engine" => self.name)
                 .record(self.waiting.len() as f64);
             let stepped = catch_unwind(AssertUnwindSafe(|| engine.step()));
+            if let Some(rows) = engine.decoded_rows().filter(|rows| *rows > 0) {
+                metrics::histogram!(ENGINE_DECODED_ROWS, "engine" => self.name).record(rows as f64);
+            }
             self.progress.end_step();
             let Ok(done) = stepped else {
                 self.fail_batch();

@@ -178,6 +178,11 @@ impl Model {
     pub fn size_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size_bytes).sum()
     }
+
+    /// Tells the model from any other: SHA-256 over the hashes of its files.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.files)
+    }
 }
 
 /// What a model directory says about itself.
@@ -326,13 +331,7 @@ impl Registry {
 
     /// Tells the models of an engine from any others: SHA-256 over the manifest's hashes of their files.
     pub fn fingerprint(&self, engine: Engine) -> String {
-        let mut hashes: Vec<&str> = self
-            .models(engine)
-            .flat_map(|model| &model.files)
-            .map(|file| file.sha256.as_str())
-            .collect();
-        hashes.sort_unstable();
-        sha256_hex(hashes.join("\n").as_bytes())
+        fingerprint(self.models(engine).flat_map(|model| &model.files))
     }
 
     /// The graphs of Piper voices, in the order of the manifest; checks none of them.
@@ -394,6 +393,12 @@ impl Registry {
             .map(|file| self.directory.join(&file.path))
             .ok_or(RegistryError::NotInstalled(Engine::Whisper))
     }
+}
+
+fn fingerprint<'a>(files: impl IntoIterator<Item = &'a ModelFile>) -> String {
+    let mut hashes: Vec<&str> = files.into_iter().map(|file| file.sha256.as_str()).collect();
+    hashes.sort_unstable();
+    sha256_hex(hashes.join("\n").as_bytes())
 }
 
 /// Remembers which files were found intact, so that a large file is read once, not at every start.

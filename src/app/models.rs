@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::AppError;
-use crate::config::{BaseVoiceChoice, DeviceChoice, EngineName, Settings, program_path};
+use crate::config::{BaseVoiceChoice, DeviceChoice, EngineName, Settings, TranscribeSettings, program_path};
 use crate::engine::{EngineHandle, LoadError, Loading, lower_priority};
 use crate::error::error_chain;
 use crate::onnx::{Device, Onnx, OnnxError, cuda};
@@ -20,6 +20,10 @@ use crate::stages::translate::{Precision, Routes, TranslateEngine, TranslateOpti
 
 /// Requests that wait for a place in an engine's batch; further jobs wait in the scheduler.
 const ENGINE_QUEUE_LENGTH: usize = 256;
+
+/// Windows of speech that are computed at once at most; each has a graph of its own in memory. With more cores
+/// each has more threads.
+const MAX_VOCODERS: usize = 4;
 
 /// How the engines find and run their models.
 #[derive(Clone)]
@@ -184,9 +188,8 @@ impl Models {
     ) -> std::io::Result<EngineHandle<WhisperEngine>> {
         let (models, transcribe) = (self.clone(), settings.transcribe.clone());
         let find = {
-            let hint = transcribe.model.clone().unwrap_or_default();
-            let beam_size = transcribe.beam_size;
-            move |models: &Self| models.find_whisper(&hint, beam_size)
+            let transcribe = transcribe.clone();
+            move |models: &Self| models.find_whisper(&transcribe)
         };
         let loading = self.loading(EngineName::Transcribe, find.clone());
         EngineHandle::spawn("transcribe", ENGINE_QUEUE_LENGTH, loading, move || {
@@ -195,6 +198,7 @@ impl Models {
             let options = WhisperOptions {
                 threads: threads(transcribe.threads),
                 beam_size: transcribe.beam_size as usize,
+                full_window: transcribe.full_window,
                 use_gpu: cfg!(feature = "cuda")
                     && match transcribe.device {
                         DeviceChoice::Cpu => false,
@@ -209,16 +213,18 @@ impl Models {
     /// The files of the recognizer and of the voice activity detector, if there is one.
     fn find_whisper(
         &self,
-        hint: &str,
-        beam_size: u32,
+        transcribe: &TranscribeSettings,
     ) -> Result<(PathBuf, Option<PathBuf>), LoadError> {
         let registry = self.registry()?;
+        let hint = transcribe.model.as_deref().unwrap_or_default();
         let whisper = registry.whisper_file(hint, &self.checked)?;
         let vad = registry.vad_file(&self.checked)?;
         self.cache.transcriber.set(format!(
-            "{} {} {hint:?} {beam_size}",
+            "{} {} {hint:?} {} {}",
             registry.fingerprint(Engine::Whisper),
             registry.fingerprint(Engine::Vad),
+            transcribe.beam_size,
+            transcribe.full_window,
         ));
         Ok((whisper, vad))
     }
@@ -304,6 +310,10 @@ impl Models {
             lower_priority();
             let options = SynthesizeOptions {
                 threads: threads(synthesize.threads),
+                vocoders: match models.device {
+                    Device::Cpu => cores().min(MAX_VOCODERS),
+                    Device::Cuda => 1,
+                },
                 slots: synthesize.slots,
                 ..SynthesizeOptions::default()
             };
@@ -424,8 +434,9 @@ fn working_device(library: &Path) -> Device {
 
 /// Threads inside one operator: the setting, else half of the cores, since engines run at once.
 fn threads(setting: Option<std::num::NonZeroUsize>) -> usize {
-    setting.map_or_else(
-        || std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
-        std::num::NonZeroUsize::get,
-    )
+    setting.map_or_else(|| cores().div_ceil(2), std::num::NonZeroUsize::get)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }

@@ -34,6 +34,9 @@ pub enum CommandError {
     /// Metrics could not be set up.
     #[error("metrics could not be set up")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// Something of the process records metrics already.
+    #[error("metrics are recorded already")]
+    SecondRecorder,
     /// A file, a folder, a process or a thread cannot be used.
     #[error("cannot use {what}")]
     Io {
@@ -141,6 +144,9 @@ pub enum CommandError {
     /// The sample of the demo is missing.
     #[error("{} is missing; run the demo in the project's folder", .0.display())]
     NoSample(PathBuf),
+    /// A file of workloads cannot be used.
+    #[error("{0} is no file of workloads: {1}")]
+    Workload(String, String),
     /// The user interrupted.
     #[error("interrupted")]
     Interrupted,

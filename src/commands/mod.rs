@@ -12,6 +12,7 @@
 //! | `check_config` | the settings in force |
 //! | `healthcheck` | the probe of a container |
 //! | `demo` | daemon and client together |
+//! | `bench` | how long messages take, and what they cost |
 //! | `decode_worker` | what the daemon starts to decode recordings |
 //! | `request` | requests as the gateway writes them |
 //! | `answer` | events as people read them, and the files they bring |
@@ -19,6 +20,7 @@
 //! | `daemon` | the HTTP side of a daemon |
 
 mod answer;
+mod bench;
 mod check_config;
 mod client;
 mod daemon;
@@ -98,6 +100,8 @@ enum Command {
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Start a daemon, send it a sample voice message, keep the speech
     Demo(demo::DemoArgs),
+    /// Measure how long messages take on this machine, and what they cost
+    Bench(bench::BenchArgs),
     /// Decode recordings for a daemon; it starts this itself
     DecodeWorker(decode_worker::DecodeWorkerArgs),
 }
@@ -130,6 +134,7 @@ pub fn run(cli: Cli) -> ExitCode {
             load(config).and_then(|loaded| healthcheck::run(&loaded.settings, &args))
         }
         Command::Demo(args) => load(config).and_then(|loaded| demo::run(&loaded.settings, &args)),
+        Command::Bench(args) => load(config).and_then(|loaded| bench::run(loaded.settings, &args)),
         // It gets all that it needs from the daemon.
         Command::DecodeWorker(args) => decode_worker::run(&args),
     };

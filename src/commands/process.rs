@@ -1,7 +1,7 @@
 //! `process`: one recording without a daemon and without sockets.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -59,11 +59,7 @@ pub(super) fn run(mut settings: Settings, args: &ProcessArgs) -> Result<ExitCode
     log::init("off", log::LogFormat::Text);
     let scratch =
         tempfile::tempdir().map_err(|source| CommandError::io("the temporary folder", source))?;
-    settings.data_dir = scratch.path().join("data");
-    settings.voices.path = None;
-    settings.voices.clone_log = None;
-    settings.output.path = scratch.path().join("speech");
-    settings.mongo.url = None;
+    keep_nothing(&mut settings, scratch.path());
 
     let recording = Recording::read(&args.file, settings.audio.max_bytes)?;
     let outgoing = args.message.request(&recording, &args.to);
@@ -86,6 +82,15 @@ pub(super) fn run(mut settings: Settings, args: &ProcessArgs) -> Result<ExitCode
     }
 }
 
+/// Lets all that is kept be kept in a folder that is deleted.
+pub(super) fn keep_nothing(settings: &mut Settings, scratch: &Path) {
+    settings.data_dir = scratch.join("data");
+    settings.voices.path = None;
+    settings.voices.clone_log = None;
+    settings.output.path = scratch.join("speech");
+    settings.mongo.url = None;
+}
+
 async fn process(
     settings: &Settings,
     outgoing: Outgoing,
@@ -96,7 +101,7 @@ async fn process(
     let core = app::build(settings, ledger.clone(), None)?;
     wait_for_models(&core.health).await?;
 
-    let record = accept(&ledger, outgoing).await?;
+    let record = accept(&ledger, outgoing, Lane::Audio).await?;
     let stages = 3 - usize::from(args.message.mobile_text.is_some()) + 3 * args.to.len();
     let bars = tokio::spawn(show_progress(core.pipeline.progress.subscribe(), stages));
     let deadline = Deadline::after(Duration::from_secs(settings.jobs.deadline_secs));
@@ -116,7 +121,7 @@ async fn process(
 }
 
 /// Fails with an engine's own words when one cannot load: in a daemon it would be tried again.
-async fn wait_for_models(health: &Health) -> Result<(), CommandError> {
+pub(super) async fn wait_for_models(health: &Health) -> Result<(), CommandError> {
     let spinner = ProgressBar::new_spinner().with_message("loading models");
     spinner.enable_steady_tick(Duration::from_millis(100));
     while !health.are_models_ready() {
@@ -134,12 +139,17 @@ async fn wait_for_models(health: &Health) -> Result<(), CommandError> {
     Ok(())
 }
 
-async fn accept(ledger: &Ledger, outgoing: Outgoing) -> Result<JobRecord, CommandError> {
+/// Keeps a request as a job that is being done.
+pub(super) async fn accept(
+    ledger: &Ledger,
+    outgoing: Outgoing,
+    lane: Lane,
+) -> Result<JobRecord, CommandError> {
     let mut request =
         parse(&outgoing.frames).map_err(|error| CommandError::JobFailed(error.to_string()))?;
     let task_id = Uuid::new_v4().to_string();
     request.set_task_id(task_id.clone());
-    let job = new_job(&request, Lane::Audio, task_id, &outgoing.frames);
+    let job = new_job(&request, lane, task_id, &outgoing.frames);
     let job_id = match ledger.accept(job).await? {
         Accepted::New(job_id) | Accepted::Duplicate { job_id, .. } => job_id,
         Accepted::Refused => return Err(CommandError::JobFailed(POOL_FULL.to_owned())),

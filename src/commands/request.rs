@@ -40,6 +40,14 @@ impl Recording {
             mime_type: mime_type(path),
         })
     }
+
+    /// A WAV file that is no file.
+    pub(super) fn of_wav(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            mime_type: mime_type(Path::new("sound.wav")),
+        }
+    }
 }
 
 /// What the gateway makes of a file's extension.

@@ -17,6 +17,8 @@ pub struct TranscribeSettings {
     pub threads: Option<NonZeroUsize>,
     /// 1 is greedy.
     pub beam_size: u32,
+    /// The encoder hears 30 s for every recording.
+    pub full_window: bool,
     /// When nothing tells the language.
     pub default_language: Language,
 }

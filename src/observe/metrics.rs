@@ -37,6 +37,9 @@ pub const STAGE_DURATION: &str = "translator_stage_duration_seconds";
 pub const JOB_DURATION: &str = "translator_job_duration_seconds";
 /// Requests that run together in an engine, at each step, by `engine`.
 pub const ENGINE_BATCH_SIZE: &str = "translator_engine_batch_size";
+/// Sequences (sentences, or hypotheses of sentences) that an engine decodes together, at each step that
+/// decodes, by `engine`.
+pub const ENGINE_DECODED_ROWS: &str = "translator_engine_decoded_rows";
 /// Time a request is in an engine's batch, by `engine`.
 pub const ENGINE_DURATION: &str = "translator_engine_duration_seconds";
 /// Time a request waits for a place in an engine's batch, by `engine`.
@@ -101,6 +104,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_SECONDS)?
         .set_buckets_for_metric(Matcher::Full(ENGINE_BATCH_SIZE.to_owned()), &BATCH_SIZES)?
+        .set_buckets_for_metric(Matcher::Full(ENGINE_DECODED_ROWS.to_owned()), &BATCH_SIZES)?
         .install_recorder()?;
     describe();
     Ok(handle)
@@ -183,4 +187,8 @@ fn describe() {
         describe_gauge!(name, Unit::Bytes, text);
     }
     describe_histogram!(ENGINE_BATCH_SIZE, "requests that run together at a step");
+    describe_histogram!(
+        ENGINE_DECODED_ROWS,
+        "sequences that are decoded together at a step"
+    );
 }

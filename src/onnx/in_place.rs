@@ -93,8 +93,41 @@ impl InPlaceSession {
                       exclusively as this does, and `Caches` is shared with bindings alone"
         )]
         unsafe {
-            &mut *self.caches.blocks[index].as_ptr()
+            &mut *self.caches.blocks[index].0.as_ptr()
         }
+    }
+
+    /// Gives every row `capacity` positions in place of fewer. Row r keeps its first `lengths[r]` positions,
+    /// all others hold nothing.
+    ///
+    /// # Errors
+    /// The memory is not available; the caches keep their shape, but rows may have lost what they held.
+    ///
+    /// # Panics
+    /// A binding is still there: it would work on memory that is gone.
+    pub fn grow(&mut self, capacity: usize, lengths: &[usize]) -> Result<(), OnnxError> {
+        let [heads, old_capacity, head_dim] = self.row_shape;
+        let elements = self.rows * heads * capacity * head_dim;
+        let count = self.names.len();
+        let caches = Rc::get_mut(&mut self.caches);
+        assert!(caches.is_some(), "a binding holds the caches");
+        for block in caches.into_iter().flat_map(|caches| &mut caches.blocks) {
+            // One by one, so that only one of them is there twice.
+            let mut grown = filled(elements).ok_or(OnnxError::CacheMemory {
+                bytes: count * elements * size_of::<f32>(),
+            })?;
+            let old = block.as_slice();
+            for (row, length) in lengths.iter().enumerate() {
+                for head in row * heads..(row + 1) * heads {
+                    let kept = length * head_dim;
+                    let (from, to) = (head * old_capacity * head_dim, head * capacity * head_dim);
+                    grown[to..to + kept].copy_from_slice(&old[from..from + kept]);
+                }
+            }
+            *block = Block::new(grown);
+        }
+        self.row_shape = [heads, capacity, head_dim];
+        Ok(())
     }
 
     /// Binds inputs, new f32 outputs of the given shapes, and the `rows` of every cache.
@@ -146,6 +179,7 @@ impl InPlaceSession {
                 TensorRefMut::<f32>::from_raw(
                     MemoryInfo::default(),
                     block
+                        .0
                         .as_ptr()
                         .cast::<f32>()
                         .add(rows.start * row_elements)
@@ -192,39 +226,56 @@ impl InPlaceBinding {
 
 /// Blocks of memory at fixed addresses.
 struct Caches {
-    blocks: Vec<NonNull<[f32]>>,
+    blocks: Vec<Block>,
 }
 
 impl Caches {
     fn new(count: usize, elements: usize) -> Result<Self, OnnxError> {
-        let mut caches = Self {
-            blocks: Vec::with_capacity(count),
-        };
-        for _ in 0..count {
-            let mut block = Vec::new();
-            block
-                .try_reserve_exact(elements)
-                .map_err(|_| OnnxError::CacheMemory {
-                    bytes: count * elements * size_of::<f32>(),
-                })?;
-            block.resize(elements, f32::NAN);
-            caches
-                .blocks
-                .push(NonNull::from(Box::leak(block.into_boxed_slice())));
-        }
-        Ok(caches)
+        let blocks = (0..count).map(|_| filled(elements).map(Block::new));
+        let blocks: Option<_> = blocks.collect();
+        Ok(Self {
+            blocks: blocks.ok_or(OnnxError::CacheMemory {
+                bytes: count * elements * size_of::<f32>(),
+            })?,
+        })
     }
 }
 
-impl Drop for Caches {
-    fn drop(&mut self) {
-        for block in &self.blocks {
-            #[expect(
-                unsafe_code,
-                reason = "each block was leaked from a box in `new` and is freed here only"
-            )]
-            drop(unsafe { Box::from_raw(block.as_ptr()) });
+/// Memory with NaN in it; `None` when there is not enough.
+fn filled(elements: usize) -> Option<Box<[f32]>> {
+    let mut block = Vec::new();
+    block.try_reserve_exact(elements).ok()?;
+    block.resize(elements, f32::NAN);
+    Some(block.into_boxed_slice())
+}
+
+/// A box whose content others may have the address of.
+struct Block(NonNull<[f32]>);
+
+impl Block {
+    fn new(memory: Box<[f32]>) -> Self {
+        Self(NonNull::from(Box::leak(memory)))
+    }
+
+    fn as_slice(&self) -> &[f32] {
+        #[expect(
+            unsafe_code,
+            reason = "the block lives as long as this, and ONNX Runtime writes to it only inside `run`, \
+                      which borrows the session exclusively"
+        )]
+        unsafe {
+            self.0.as_ref()
         }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        #[expect(
+            unsafe_code,
+            reason = "the block was leaked from a box in `new` and is freed here only"
+        )]
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
 

@@ -48,6 +48,11 @@ pub trait Engine {
     fn step(&mut self) -> Finished<Self>
     where
         Self: Sized;
+
+    /// Sequences that the last step decoded together; `None` for engines that do not decode.
+    fn decoded_rows(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// An error of one stage, as the rest of the daemon sees it.

@@ -104,6 +104,7 @@ fn every_command_explains_itself() {
         "check-config",
         "healthcheck",
         "demo",
+        "bench",
         "decode-worker",
     ];
     assert_eq!(listed, expected, "{help}");
@@ -430,4 +431,102 @@ fn recordings_and_texts_are_submitted_to_a_daemon() {
     std::fs::write(commands.path().join("noise.ogg"), [7; 5000]).unwrap();
     let error = commands.fail(1, &["submit", "noise.ogg", "--to", "fr"]);
     assert!(error.contains("malformed"), "{error}");
+}
+
+/// A voice message in two languages, two at a time, and a text message.
+const WORKLOADS: &str = r#"
+messages = 2
+threads = 1
+
+[[workload]]
+name = "voices"
+audio = "message.ogg"
+to = ["fr", "es"]
+messages = 4
+concurrency = 2
+
+[[workload]]
+name = "texts"
+text = "Hello my friend. How are you?"
+from = "en"
+to = ["de"]
+"#;
+
+#[test]
+fn workloads_are_measured() {
+    let commands = CommandLine::new();
+    std::fs::write(commands.path().join("mine.toml"), WORKLOADS).unwrap();
+    let table = commands.succeed(&[
+        "bench",
+        "mine.toml",
+        "--json",
+        "figures.json",
+        "--svg",
+        "plot.svg",
+    ]);
+    assert!(table.contains("voices: 4 messages, 2 at a time"), "{table}");
+    let plot = std::fs::read_to_string(commands.path().join("plot.svg")).unwrap();
+    assert!(
+        plot.starts_with("<svg") && plot.contains("synthesize"),
+        "{plot}"
+    );
+
+    let figures = std::fs::read(commands.path().join("figures.json")).unwrap();
+    let figures: Value = serde_json::from_slice(&figures).unwrap();
+    assert!(figures["models"].as_array().unwrap().len() >= 5);
+    let [voices, texts] = figures["workloads"].as_array().unwrap().as_slice() else {
+        panic!("{figures}");
+    };
+    // Every message was worked on: nothing came from a cache, and the warm-up does not count.
+    let times = |workload: &Value, stage: &str| workload["stages"][stage]["count"].as_u64();
+    assert_eq!(times(voices, "transcribe"), Some(4));
+    assert_eq!(times(voices, "translate"), Some(8));
+    assert_eq!(times(voices, "synthesize"), Some(8));
+    assert_eq!(times(texts, "translate"), Some(2));
+    assert_eq!(times(texts, "synthesize"), None);
+    assert_eq!(voices["audio_secs"].as_f64().unwrap().round(), 24.0);
+    assert_eq!(texts["audio_secs"], 0.0);
+    for workload in [voices, texts] {
+        assert_eq!(workload["errors"], serde_json::json!({}));
+        for figure in ["wall_secs", "cpu_secs", "peak_memory_bytes"] {
+            assert!(workload[figure].as_f64().unwrap() > 0.0, "{figure}");
+        }
+    }
+    let threads = voices["threads"].as_array().unwrap();
+    let names: Vec<&str> = threads.iter().filter_map(|t| t["name"].as_str()).collect();
+    for name in ["synthesize", "vocoder", "transcribe"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    assert!(voices["rows"]["synthesize"]["max"].as_f64().unwrap() >= 2.0);
+    // The ledger and the speech were in a folder of their own.
+    let mut left: Vec<_> = std::fs::read_dir(commands.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(
+        left,
+        ["figures.json", "message.ogg", "mine.toml", "plot.svg"]
+    );
+}
+
+#[test]
+fn workloads_that_cannot_be_measured_are_named() {
+    let commands = CommandLine::new();
+    let bench = |workload: &str| {
+        let file = format!("messages = 1\n[[workload]]\nname = \"it\"\n{workload}\n");
+        std::fs::write(commands.path().join("mine.toml"), file).unwrap();
+        commands.fail(1, &["bench", "mine.toml"])
+    };
+    let error = bench("to = [\"fr\"]");
+    assert!(
+        error.contains("mine.toml is no file of workloads: it: "),
+        "{error}"
+    );
+    let error = bench("to = [\"fr\"]\naudio = \"missing.ogg\"");
+    assert!(error.contains("missing.ogg"), "{error}");
+    let error = bench("to = [\"fr\"]\ntext = \"hello\"\nbatch = 3");
+    assert!(error.contains("batch"), "{error}");
+    let error = commands.fail(1, &["bench", "nowhere.toml"]);
+    assert!(error.contains("nowhere.toml"), "{error}");
 }

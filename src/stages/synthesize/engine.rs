@@ -1,12 +1,14 @@
 //! The engine: many texts, one batch.
 //!
 //! A request becomes units (sentences that fit the model). Every unit of every request takes a slot
-//! of the running batch as one becomes free, requests taking turns; whole units go through the
-//! vocoder, one window between two steps, and are joined with a pause when the last one is done.
+//! of the running batch as one becomes free, requests taking turns; what is certain of a unit goes
+//! through the vocoder, window by window on threads of its own, while the batch runs on. Units are
+//! joined with a pause when the last one is done.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::gpt::{GptBatch, NextCode, Prediction, VoiceKey, check_conditioning, voice_key};
 use super::metadata::XttsMetadata;
@@ -14,7 +16,7 @@ use super::plan::plan;
 use super::sampler::{Sampler, Sampling};
 use super::speech::{Speech, SpeechRequest, SpokenPart};
 use super::text::{Readings, TextEncoder};
-use super::vocoder::{Vocoder, Waveform};
+use super::vocoder::{Vocoder, VocoderPool, VocoderWork, Waveform, Windowing};
 use super::{SynthesizeError, SynthesizeOptions};
 use crate::domain::voice::Conditioning;
 use crate::domain::{Deadline, Pcm};
@@ -27,6 +29,10 @@ const PAUSE_MS: usize = 150;
 /// Requests in the engine for each slot: enough that slots never wait for a request.
 const REQUESTS_PER_SLOT: usize = 2;
 
+/// Longest wait for the vocoder when nothing else is to be done: then deadlines, and requests that came
+/// meanwhile, are looked at.
+const VOCODER_PATIENCE: Duration = Duration::from_millis(50);
+
 /// Times that a unit without a single code is tried, each with random numbers of its own.
 const ATTEMPTS: u64 = 2;
 
@@ -37,14 +43,17 @@ pub struct XttsEngine {
     encoder: TextEncoder,
     readings: Readings,
     gpt: GptBatch,
-    vocoder: Vocoder,
+    windowing: Windowing,
+    vocoder: VocoderPool,
     jobs: BTreeMap<Ticket, Job>,
     /// Requests with units that wait for a slot; the front one is next.
     turns: VecDeque<Ticket>,
     /// The units in the batch, in the order of their slots.
     rows: Vec<Row>,
-    /// Units whose codes are complete.
-    vocoding: VecDeque<Vocoding>,
+    /// Units whose codes are complete, the first one first.
+    complete: Vec<Sounding>,
+    /// Rows of the last step.
+    decoded_rows: usize,
     /// Results that the next step hands out.
     done: Vec<(Ticket, Result<Speech, SynthesizeError>)>,
 }
@@ -68,20 +77,19 @@ struct Unit {
     samples: Option<Vec<f32>>,
 }
 
-/// A unit in the batch.
-struct Row {
+/// A unit on its way to a waveform.
+struct Sounding {
     ticket: Ticket,
     unit: usize,
-    sampler: Sampler,
-    next: NextCode,
-    /// [codes, width]; latent n is the hidden state that chose code n, the stop code's included.
-    latents: Vec<f32>,
+    /// Its latent n is the hidden state that chose code n, the stop code's included.
+    waveform: Waveform,
 }
 
-struct Vocoding {
-    ticket: Ticket,
-    unit: usize,
-    waveform: Waveform,
+/// A unit in the batch.
+struct Row {
+    sounding: Sounding,
+    sampler: Sampler,
+    next: NextCode,
 }
 
 /// How a prediction continues a row.
@@ -109,16 +117,21 @@ impl XttsEngine {
         let slots = options.slots_within_memory(&metadata);
         let gpt = GptBatch::load(onnx, &decoder, &metadata, slots, options.threads)
             .map_err(SynthesizeError::Load)?;
-        let vocoder_file = directory.join("vocoder_frames.onnx");
-        let vocoder = Vocoder::load(onnx, &vocoder_file, &metadata, options.threads)
-            .map_err(SynthesizeError::Load)?;
+        let vocoder = VocoderPool::spawn(options.vocoders.max(1), {
+            let (onnx, metadata, threads) = (onnx.clone(), metadata.clone(), options.threads);
+            let file = directory.join(options.vocoder_file(directory, onnx.device()));
+            // What the decoder has is for all of them.
+            let threads = threads / options.vocoders.max(1);
+            move || Vocoder::load(&onnx, &file, &metadata, threads)
+        })?;
         tracing::info!(
             slots,
-            cache_bytes = slots * metadata.max_positions() * metadata.cache_bytes_per_position(),
+            max_cache_bytes = slots * metadata.max_positions() * metadata.cache_bytes_per_position(),
             decoder = %decoder.display(),
             "speech synthesis loaded"
         );
         Ok(Self {
+            windowing: Windowing::of(&metadata),
             metadata,
             options,
             encoder,
@@ -128,7 +141,8 @@ impl XttsEngine {
             jobs: BTreeMap::new(),
             turns: VecDeque::new(),
             rows: Vec::with_capacity(slots),
-            vocoding: VecDeque::new(),
+            complete: Vec::new(),
+            decoded_rows: 0,
             done: Vec::new(),
         })
     }
@@ -180,9 +194,9 @@ impl XttsEngine {
             return;
         }
         self.turns.retain(|turn| *turn != ticket);
-        self.vocoding.retain(|vocoding| vocoding.ticket != ticket);
+        self.complete.retain(|sounding| sounding.ticket != ticket);
         for row in (0..self.rows.len()).rev() {
-            if self.rows[row].ticket == ticket {
+            if self.rows[row].sounding.ticket == ticket {
                 self.remove_row(row);
             }
         }
@@ -235,14 +249,16 @@ impl XttsEngine {
         // Every unit and every attempt has random numbers of its own.
         let stream = unit as u64 * ATTEMPTS + planned.attempt;
         let mut row = Row {
-            ticket,
-            unit,
+            sounding: Sounding {
+                ticket,
+                unit,
+                waveform: Waveform::new(self.windowing),
+            },
             sampler: Sampler::new(&self.metadata, job.sampling, job.seed, stream),
             next: NextCode {
                 code: 0,
                 position: 0,
             },
-            latents: Vec::new(),
         };
         let prediction = self
             .gpt
@@ -254,6 +270,7 @@ impl XttsEngine {
 
     /// Advances every row by one code.
     fn decode(&mut self) {
+        self.decoded_rows = self.rows.len();
         if self.rows.is_empty() {
             return;
         }
@@ -271,7 +288,7 @@ impl XttsEngine {
         let mut failed = Vec::new();
         // From the last one, so that a row that takes the place of another has been looked at.
         for (row, turn) in turns.into_iter().enumerate().rev() {
-            let ticket = self.rows[row].ticket;
+            let ticket = self.rows[row].sounding.ticket;
             if let Err(error) = self.follow(row, turn) {
                 failed.push((ticket, error));
             }
@@ -289,7 +306,7 @@ impl XttsEngine {
         self.gpt.clear();
         for row in rows {
             self.end(
-                row.ticket,
+                row.sounding.ticket,
                 Err(SynthesizeError::Inference(Arc::clone(&cause))),
             );
         }
@@ -313,16 +330,13 @@ impl XttsEngine {
                 };
             }
             Turn::Complete(true) => {
-                let row = self.remove_row(row);
-                self.vocoding.push_back(Vocoding {
-                    ticket: row.ticket,
-                    unit: row.unit,
-                    waveform: self.vocoder.begin(row.latents),
-                });
+                let mut sounding = self.remove_row(row).sounding;
+                sounding.waveform.complete();
+                self.complete.push(sounding);
             }
             Turn::Complete(false) => {
-                let row = self.remove_row(row);
-                self.retry(row.ticket, row.unit)?;
+                let Sounding { ticket, unit, .. } = self.remove_row(row).sounding;
+                self.retry(ticket, unit)?;
             }
         }
         Ok(())
@@ -345,27 +359,65 @@ impl XttsEngine {
         Ok(())
     }
 
-    /// Runs one window of the unit that has waited longest.
-    fn vocode(&mut self) {
-        let Some(mut vocoding) = self.vocoding.pop_front() else {
-            return;
+    /// Gives the vocoder what is certain: of complete units first, so that they are heard soon.
+    fn start_windows(&mut self) {
+        while self.vocoder.has_room() {
+            let rows = self.rows.iter_mut().map(|row| &mut row.sounding);
+            let next = self.complete.iter_mut().chain(rows).find_map(|sounding| {
+                let window = sounding.waveform.next_window()?;
+                Some((sounding.ticket, sounding.unit, window))
+            });
+            let Some((ticket, unit, window)) = next else {
+                return;
+            };
+            let Some(job) = self.jobs.get(&ticket) else {
+                continue;
+            };
+            self.vocoder.start(VocoderWork {
+                ticket,
+                unit,
+                window,
+                conditioning: Arc::clone(&job.conditioning),
+            });
+        }
+    }
+
+    /// Takes what the vocoder has done, and waits for it when nothing else is to be done.
+    fn take_windows(&mut self) {
+        let is_free = self.rows.is_empty() && self.done.is_empty();
+        let mut patience = if is_free {
+            VOCODER_PATIENCE
+        } else {
+            Duration::ZERO
         };
-        let ticket = vocoding.ticket;
-        let Some(job) = self.jobs.get_mut(&ticket) else {
-            return;
-        };
-        match self
-            .vocoder
-            .advance(&mut vocoding.waveform, &job.conditioning.speaker_embedding)
-        {
-            Ok(false) => self.vocoding.push_front(vocoding),
-            Ok(true) => {
-                job.units[vocoding.unit].samples = Some(vocoding.waveform.into_samples());
-                if let Some(speech) = job.speech(self.metadata.output_sample_rate_hz) {
-                    self.end(ticket, Ok(speech));
-                }
+        while let Some(result) = self.vocoder.finished(patience) {
+            patience = Duration::ZERO;
+            let rows = self.rows.iter_mut().map(|row| &mut row.sounding);
+            let sounding =
+                self.complete.iter_mut().chain(rows).find(|sounding| {
+                    (sounding.ticket, sounding.unit) == (result.ticket, result.unit)
+                });
+            // Its request may have ended meanwhile.
+            let Some(sounding) = sounding else {
+                continue;
+            };
+            match result.samples {
+                Ok(samples) => sounding.waveform.accept(result.frame, &samples),
+                Err(error) => self.end(result.ticket, Err(error)),
             }
-            Err(error) => self.end(ticket, Err(error)),
+        }
+        let whole = self
+            .complete
+            .extract_if(.., |sounding| sounding.waveform.is_whole());
+        for sounding in whole.collect::<Vec<_>>() {
+            let ticket = sounding.ticket;
+            let Some(job) = self.jobs.get_mut(&ticket) else {
+                continue;
+            };
+            job.units[sounding.unit].samples = Some(sounding.waveform.into_samples());
+            if let Some(speech) = job.speech(self.metadata.output_sample_rate_hz) {
+                self.end(ticket, Ok(speech));
+            }
         }
     }
 }
@@ -386,8 +438,9 @@ impl Row {
             .ok_or(SynthesizeError::BadOutput(
                 "the decoder's logits are not finite",
             ))?;
-        self.latents.extend_from_slice(prediction.latent);
-        let codes = self.latents.len() / metadata.width;
+        let waveform = &mut self.sounding.waveform;
+        waveform.push(prediction.latent);
+        let codes = waveform.codes();
         Ok(if code == metadata.stop_audio_id {
             Turn::Complete(codes > 1)
         } else if codes >= metadata.max_codes {
@@ -456,8 +509,14 @@ impl Engine for XttsEngine {
         self.drop_stopped();
         self.admit();
         self.decode();
-        self.vocode();
+        self.start_windows();
+        self.take_windows();
+        self.start_windows();
         std::mem::take(&mut self.done)
+    }
+
+    fn decoded_rows(&self) -> Option<usize> {
+        Some(self.decoded_rows)
     }
 }
 

@@ -15,6 +15,9 @@ pub enum SynthesizeError {
     /// A graph could not be loaded.
     #[error("the speech synthesis model could not be loaded")]
     Load(#[source] OnnxError),
+    /// The operating system refuses a thread for the vocoder.
+    #[error("the vocoder has no thread to run on")]
+    Thread(#[source] std::io::Error),
     /// A file of the model could not be read.
     #[error("{path} could not be read")]
     Read {
@@ -118,7 +121,7 @@ impl StageError for SynthesizeError {
             Self::TextTooLong { .. } => Reason::TextTooLong,
             Self::ForeignConditioning { .. } => Reason::InvalidRequest,
             Self::ReferenceTooShort { .. } => Reason::AudioTooShort,
-            Self::SampleRate { .. } | Self::Inference(_) => Reason::Internal,
+            Self::Thread(_) | Self::SampleRate { .. } | Self::Inference(_) => Reason::Internal,
             Self::BadOutput(_) => Reason::BadOutput,
             Self::Stopped(stop) => (*stop).into(),
         }

@@ -6,7 +6,7 @@ use super::gpt::{GptBatch, NextCode, Prediction};
 use super::metadata::XttsMetadata;
 use super::sampler::{Sampler, Sampling, SamplingHints};
 use super::text::TextEncoder;
-use super::vocoder::Vocoder;
+use super::vocoder::{Vocoder, Waveform, Windowing};
 use crate::domain::Language;
 use crate::onnx::testing::{assert_close, fixture, goldens, numbers, onnx};
 
@@ -105,8 +105,13 @@ fn speech_is_that_of_the_reference() {
             );
         }
 
-        let mut waveform = vocoder.begin(spoken.latents);
-        while !vocoder.advance(&mut waveform, &speaker).unwrap() {}
+        let mut waveform = Waveform::new(Windowing::of(&metadata));
+        waveform.push(&spoken.latents);
+        waveform.complete();
+        while let Some(window) = waveform.next_window() {
+            let frame = window.first_frame();
+            waveform.accept(frame, &vocoder.run(&window, &speaker).unwrap());
+        }
         let samples = waveform.into_samples();
         assert_eq!(
             samples.len() as u64,

@@ -19,6 +19,10 @@ use super::metadata::XttsMetadata;
 use crate::domain::voice::Conditioning;
 use crate::onnx::{Device, InPlaceBinding, InPlaceSession, Onnx, OnnxError};
 
+/// Positions that a slot has at first and gets more of at a time; a sentence of ordinary length needs no
+/// more. A slot of XTTS v2 takes 63 MB for so many.
+const GROWTH_POSITIONS: usize = 256;
+
 /// Voices whose prefix is kept; one takes 7.9 MB with XTTS v2.
 const KEPT_VOICES: usize = 8;
 
@@ -57,7 +61,7 @@ pub(super) struct GptBatch {
     /// Length of each active row, in positions; row i has slot i.
     lengths: Vec<usize>,
     slots: usize,
-    /// Positions of a slot.
+    /// Positions of a slot; it grows to the most there can be.
     capacity: usize,
     /// The binding for n rows, made when n rows first run.
     steps: Vec<Option<Step>>,
@@ -82,7 +86,7 @@ const LOGITS: usize = 0;
 const LATENT: usize = 1;
 
 impl GptBatch {
-    /// Loads the graph and allocates `slots` rows of cache, each for the longest unit there can be.
+    /// Loads the graph and allocates `slots` rows of cache, which grow when a unit is long.
     ///
     /// The graph runs on the processor whatever the device: its attention and its int8 products have
     /// no CUDA kernels.
@@ -109,7 +113,7 @@ impl GptBatch {
                 })
             })
             .collect();
-        let capacity = metadata.max_positions();
+        let capacity = metadata.max_positions().min(GROWTH_POSITIONS);
         let row_shape = [metadata.heads, capacity, metadata.head_dim];
         Ok(Self {
             session: InPlaceSession::new(session, &caches, slots, row_shape)?,
@@ -161,6 +165,8 @@ impl GptBatch {
             text_ids.len() <= self.metadata.max_text_ids,
             "text too long"
         );
+        // Both ends of the text, and the start code.
+        self.make_room(self.metadata.cond_len + text_ids.len() + 3)?;
         let slot = self.rows();
         match self.prefixes.iter().position(|(key, _)| *key == voice) {
             Some(kept) => {
@@ -232,14 +238,12 @@ impl GptBatch {
     /// Feeds every row its code, in the order of the rows, and predicts the next ones.
     ///
     /// # Panics
-    /// There is not one code for each row, or a row is full.
+    /// There is not one code for each row, or a row is longer than the model takes.
     pub(super) fn step(&mut self, codes: &[NextCode]) -> Result<StepPredictions<'_>, OnnxError> {
         let rows = self.rows();
         assert!(rows > 0 && codes.len() == rows, "one code for each row");
-        assert!(
-            self.lengths.iter().all(|length| *length < self.capacity),
-            "row is full"
-        );
+        let longest = self.lengths.iter().copied().max().unwrap_or_default();
+        self.make_room(longest + 1)?;
         let mut step = match self.steps[rows].take() {
             Some(step) => step,
             None => self.bind_step(rows)?,
@@ -265,6 +269,26 @@ impl GptBatch {
             vocab: metadata.audio_vocab_size,
             width: metadata.width,
         })
+    }
+
+    /// Lets every slot hold `positions`.
+    fn make_room(&mut self, positions: usize) -> Result<(), OnnxError> {
+        if positions <= self.capacity {
+            return Ok(());
+        }
+        let most = self.metadata.max_positions();
+        assert!(positions <= most, "longer than the model takes");
+        // Bindings hold addresses in the caches.
+        self.steps.iter_mut().for_each(|step| *step = None);
+        self.joined = None;
+        let capacity = positions.next_multiple_of(GROWTH_POSITIONS).min(most);
+        self.session.grow(capacity, &self.lengths)?;
+        self.capacity = capacity;
+        tracing::debug!(
+            positions = capacity,
+            "the cache of the synthesis decoder has grown"
+        );
+        Ok(())
     }
 
     fn bind_step(&mut self, rows: usize) -> Result<Step, OnnxError> {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::metadata::XttsMetadata;
 use super::sampler::SamplingHints;
+use crate::onnx::Device;
 
 /// The number format of the decoder's weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +28,15 @@ impl Precision {
 /// Settings of [`XttsEngine`](super::XttsEngine).
 #[derive(Debug, Clone)]
 pub struct SynthesizeOptions {
-    /// Threads inside an operator.
+    /// Threads inside an operator of the decoder.
     pub threads: usize,
+    /// Windows of speech that are computed at once, each with its share of as many threads. Each takes memory
+    /// for a graph of its own: 0.2 GB with XTTS v2.
+    pub vocoders: usize,
     /// Units that are decoded together.
     pub slots: usize,
-    /// Memory for the key/value cache; fewer slots are made when it does not hold `slots`. A slot of
-    /// XTTS v2 takes 255 MB.
+    /// Memory for the key/value cache; fewer slots are made when it does not hold `slots` of the full
+    /// length. A slot of XTTS v2 takes 255 MB then, and 63 MB until a sentence is long.
     pub max_cache_bytes: usize,
     /// `None`: int8r where the model has it, else fp32.
     pub precision: Option<Precision>,
@@ -44,6 +48,7 @@ impl Default for SynthesizeOptions {
     fn default() -> Self {
         Self {
             threads: 1,
+            vocoders: 1,
             slots: 16,
             // Eight slots of XTTS v2: beyond eight rows a step gains nothing on a small machine.
             max_cache_bytes: 2 << 30,
@@ -65,6 +70,18 @@ impl SynthesizeOptions {
         precision.decoder_file()
     }
 
+    /// The file of the vocoder there: the quantized one where there is one, the device runs it and nothing else
+    /// is asked for.
+    pub(super) fn vocoder_file(&self, directory: &Path, device: Device) -> &'static str {
+        const INT8: &str = "vocoder_frames.int8.onnx";
+        let may_be_int8 = device == Device::Cpu && self.precision != Some(Precision::Fp32);
+        if may_be_int8 && directory.join(INT8).is_file() {
+            INT8
+        } else {
+            "vocoder_frames.onnx"
+        }
+    }
+
     /// Slots for which the memory is enough; at least one.
     pub(super) fn slots_within_memory(&self, metadata: &XttsMetadata) -> usize {
         let slot_bytes = metadata.max_positions() * metadata.cache_bytes_per_position();
@@ -77,6 +94,26 @@ impl SynthesizeOptions {
 mod tests {
     use super::*;
     use crate::stages::synthesize::metadata::tests::xtts_v2;
+
+    #[test]
+    fn a_quantized_vocoder_is_taken_where_it_helps() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |precision, device| {
+            let options = SynthesizeOptions {
+                precision,
+                ..Default::default()
+            };
+            options.vocoder_file(folder.path(), device)
+        };
+        assert_eq!(file(None, Device::Cpu), "vocoder_frames.onnx");
+        std::fs::write(folder.path().join("vocoder_frames.int8.onnx"), "").unwrap();
+        for precision in [None, Some(Precision::Int8r)] {
+            assert_eq!(file(precision, Device::Cpu), "vocoder_frames.int8.onnx");
+        }
+        assert_eq!(file(None, Device::Cuda), "vocoder_frames.onnx");
+        let exact = file(Some(Precision::Fp32), Device::Cpu);
+        assert_eq!(exact, "vocoder_frames.onnx");
+    }
 
     #[test]
     fn memory_bounds_the_slots() {

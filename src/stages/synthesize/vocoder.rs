@@ -4,6 +4,13 @@
 //! repeats only every few hundred frames and a graph that is fed parts could not keep it. The rest is
 //! a convolutional network: a frame depends on a fixed number of neighbours, so a window with that
 //! many real frames on each side gives exactly what the whole would give.
+//!
+//! So a unit's first windows run, on [threads](VocoderPool) of their own, while its later codes are still
+//! being chosen, and several at once. Windows begin and end at the same frames whenever they run: the
+//! samples do not depend on it.
+
+mod interpolation;
+mod pool;
 
 use std::ops::Range;
 use std::path::Path;
@@ -12,31 +19,55 @@ use ort::session::Session;
 use ort::value::TensorRef;
 
 use super::SynthesizeError;
-use super::metadata::{Ratio, XttsMetadata};
+use super::metadata::XttsMetadata;
 use crate::onnx::{Onnx, OnnxError};
+use interpolation::Interpolation;
+pub(super) use pool::{VocoderPool, VocoderWork};
 
 /// Frames that one run emits: 40 latents of XTTS v2, 1.9 s of speech. Longer windows waste less on
-/// context, shorter ones hold up the other rows less.
+/// context, shorter ones leave less to do when the last code is chosen.
 const WINDOW_FRAMES: usize = 174;
 
-/// The vocoder.
+/// The graph.
 pub(super) struct Vocoder {
     session: Session,
+    windowing: Windowing,
+}
+
+/// How a model's latents are cut into windows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Windowing {
     interpolation: Interpolation,
     width: usize,
     frame_samples: usize,
     context_frames: usize,
 }
 
-/// One unit on its way through the vocoder.
+/// What one run of the graph takes.
+pub(super) struct Window {
+    /// [latents, width], from `first_latent` of the unit on: those that the frames of `run` need.
+    latents: Vec<f32>,
+    first_latent: usize,
+    /// Latents of the unit that are known.
+    known_latents: usize,
+    /// Frames that are computed, context included.
+    run: Range<usize>,
+    /// Those of them that are kept.
+    emit: Range<usize>,
+}
+
+/// One unit on its way through the vocoder: latents come in, windows go out, samples come back.
 pub(super) struct Waveform {
+    windowing: Windowing,
     /// [codes, width]
     latents: Vec<f32>,
-    /// Frames of the whole unit.
-    frames: usize,
-    /// Frames that `samples` holds.
-    emitted: usize,
+    /// No more latents will come.
+    is_complete: bool,
+    /// Frames of the windows that went out.
+    handed_out: usize,
     samples: Vec<f32>,
+    /// How many of them have come.
+    accepted: usize,
 }
 
 impl Vocoder {
@@ -48,67 +79,35 @@ impl Vocoder {
     ) -> Result<Self, OnnxError> {
         Ok(Self {
             session: onnx.session(path, threads)?,
-            interpolation: Interpolation {
-                upsample: metadata.latent_upsample,
-                resample: metadata.frame_resample,
-            },
-            width: metadata.width,
-            frame_samples: metadata.frame_samples,
-            context_frames: metadata.vocoder_context_frames,
+            windowing: Windowing::of(metadata),
         })
     }
 
-    /// Begins a waveform from `latents` [codes, width].
-    pub(super) fn begin(&self, latents: Vec<f32>) -> Waveform {
-        let frames = self.interpolation.frames(latents.len() / self.width);
-        Waveform {
-            latents,
-            frames,
-            emitted: 0,
-            samples: Vec::with_capacity(frames * self.frame_samples),
-        }
-    }
-
-    /// Adds one window; true when the waveform is whole.
+    /// Samples of the frames that the window keeps.
     ///
     /// # Errors
     /// The graph fails, or gives samples that are no numbers.
-    pub(super) fn advance(
+    pub(super) fn run(
         &mut self,
-        waveform: &mut Waveform,
-        speaker_embedding: &[f32],
-    ) -> Result<bool, SynthesizeError> {
-        let end = waveform.frames.min(waveform.emitted + WINDOW_FRAMES);
-        if waveform.emitted < end {
-            let window = waveform.emitted..end;
-            let samples = self.window(
-                &waveform.latents,
-                window,
-                waveform.frames,
-                speaker_embedding,
-            )?;
-            waveform.samples.extend_from_slice(&samples);
-            waveform.emitted = end;
-        }
-        Ok(waveform.emitted == waveform.frames)
-    }
-
-    /// Samples of the frames in `emit`, of a unit of `frames` frames.
-    fn window(
-        &mut self,
-        latents: &[f32],
-        emit: Range<usize>,
-        frames: usize,
+        window: &Window,
         speaker_embedding: &[f32],
     ) -> Result<Vec<f32>, SynthesizeError> {
-        // At the true ends there is no context: the padding there is the real one.
-        let run = emit.start.saturating_sub(self.context_frames)
-            ..(emit.end + self.context_frames).min(frames);
-        let input = self
-            .interpolation
-            .interpolate(latents, self.width, run.clone());
+        let Windowing {
+            interpolation,
+            width,
+            frame_samples,
+            ..
+        } = self.windowing;
+        let Window { run, emit, .. } = window;
+        let input = interpolation.interpolate(
+            &window.latents,
+            window.first_latent,
+            window.known_latents,
+            width,
+            run.clone(),
+        );
         let outputs = self.session.run(ort::inputs![
-            "frames" => TensorRef::from_array_view(([1, self.width, run.len()], input.as_slice()))?,
+            "frames" => TensorRef::from_array_view(([1, width, run.len()], input.as_slice()))?,
             "speaker_embedding" =>
                 TensorRef::from_array_view(([1, speaker_embedding.len(), 1], speaker_embedding))?,
         ])?;
@@ -116,13 +115,12 @@ impl Vocoder {
             "the vocoder has no output `wav`",
         ))?;
         let (_, samples) = wav.try_extract_tensor::<f32>()?;
-        if samples.len() != run.len() * self.frame_samples {
+        if samples.len() != run.len() * frame_samples {
             return Err(SynthesizeError::BadOutput(
                 "the waveform has another length than its frames",
             ));
         }
-        let kept = (emit.start - run.start) * self.frame_samples
-            ..(emit.end - run.start) * self.frame_samples;
+        let kept = (emit.start - run.start) * frame_samples..(emit.end - run.start) * frame_samples;
         let samples = &samples[kept];
         if samples.iter().any(|sample| !sample.is_finite()) {
             return Err(SynthesizeError::BadOutput("the waveform is not finite"));
@@ -131,60 +129,111 @@ impl Vocoder {
     }
 }
 
+impl Window {
+    /// The first frame whose samples are kept.
+    pub(super) fn first_frame(&self) -> usize {
+        self.emit.start
+    }
+}
+
+impl Windowing {
+    pub(super) fn of(metadata: &XttsMetadata) -> Self {
+        Self {
+            interpolation: Interpolation {
+                upsample: metadata.latent_upsample,
+                resample: metadata.frame_resample,
+            },
+            width: metadata.width,
+            frame_samples: metadata.frame_samples,
+            context_frames: metadata.vocoder_context_frames,
+        }
+    }
+}
+
 impl Waveform {
-    /// The samples so far.
+    pub(super) fn new(windowing: Windowing) -> Self {
+        Self {
+            windowing,
+            latents: Vec::new(),
+            is_complete: false,
+            handed_out: 0,
+            samples: Vec::new(),
+            accepted: 0,
+        }
+    }
+
+    /// Adds the latents of one or more codes, [codes, width].
+    pub(super) fn push(&mut self, latents: &[f32]) {
+        self.latents.extend_from_slice(latents);
+    }
+
+    /// Says that no more latents will come.
+    pub(super) fn complete(&mut self) {
+        self.is_complete = true;
+    }
+
+    /// Codes whose latents are known.
+    pub(super) fn codes(&self) -> usize {
+        self.latents.len() / self.windowing.width
+    }
+
+    /// Frames of the unit if no more latents come.
+    fn frames(&self) -> usize {
+        self.windowing.interpolation.frames(self.codes())
+    }
+
+    /// The next window that nothing can change any more; it is then regarded as handed out.
+    pub(super) fn next_window(&mut self) -> Option<Window> {
+        let Windowing {
+            interpolation,
+            context_frames,
+            width,
+            ..
+        } = self.windowing;
+        let start = self.handed_out;
+        let mut end = start + WINDOW_FRAMES;
+        let mut run_end = end + context_frames;
+        if self.is_complete {
+            // At the true ends there is no context: the padding there is the real one.
+            end = end.min(self.frames());
+            run_end = run_end.min(self.frames());
+            if start == end {
+                return None;
+            }
+        } else if interpolation.latents(run_end - 1).end > self.codes() {
+            return None;
+        }
+        let run = start.saturating_sub(context_frames)..run_end;
+        let first_latent = interpolation.latents(run.start).start;
+        let last_latent = interpolation.latents(run_end - 1).end.min(self.codes());
+        self.handed_out = end;
+        Some(Window {
+            latents: self.latents[first_latent * width..last_latent * width].to_vec(),
+            first_latent,
+            known_latents: self.codes(),
+            run,
+            emit: start..end,
+        })
+    }
+
+    /// Takes the samples of the window that begins with `frame`; windows may come in any order.
+    pub(super) fn accept(&mut self, frame: usize, samples: &[f32]) {
+        let start = frame * self.windowing.frame_samples;
+        let end = start + samples.len();
+        self.samples.resize(self.samples.len().max(end), 0.0);
+        self.samples[start..end].copy_from_slice(samples);
+        self.accepted += samples.len();
+    }
+
+    /// True when the samples of all windows are there.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_complete && self.accepted == self.frames() * self.windowing.frame_samples
+    }
+
+    /// The samples.
     pub(super) fn into_samples(self) -> Vec<f32> {
         self.samples
     }
-}
-
-/// Two linear interpolations in time, one after the other, with half-pixel centres, clamped at both
-/// ends, in double precision.
-#[derive(Debug, Clone, Copy)]
-struct Interpolation {
-    upsample: usize,
-    resample: Ratio,
-}
-
-impl Interpolation {
-    /// Frames for `latents` latents.
-    fn frames(self, latents: usize) -> usize {
-        self.upsample * latents * self.resample.numerator / self.resample.denominator
-    }
-
-    /// The frames in `range` as [width, range], from `latents` [codes, width].
-    fn interpolate(self, latents: &[f32], width: usize, range: Range<usize>) -> Vec<f32> {
-        let codes = latents.len() / width;
-        let steps = self.upsample * codes;
-        let resample_step = self.resample.denominator as f64 / self.resample.numerator as f64;
-        let columns = range.len();
-        let mut frames = vec![0.0; width * columns];
-        for (column, frame) in range.enumerate() {
-            let (first, second, fraction) = neighbours(frame, resample_step, steps);
-            let weighted = [(first, 1.0 - fraction), (second, fraction)].map(|(step, weight)| {
-                let (left, right, inner) = neighbours(step, 1.0 / self.upsample as f64, codes);
-                [(left, weight * (1.0 - inner)), (right, weight * inner)]
-            });
-            for channel in 0..width {
-                let value: f64 = weighted
-                    .iter()
-                    .flatten()
-                    .map(|(latent, weight)| weight * f64::from(latents[latent * width + channel]))
-                    .sum();
-                frames[channel * columns + column] = value as f32;
-            }
-        }
-        frames
-    }
-}
-
-/// The two inputs, of `inputs`, between which the output `index` lies, and how far along.
-fn neighbours(index: usize, step: f64, inputs: usize) -> (usize, usize, f64) {
-    let centre = ((index as f64 + 0.5) * step - 0.5).max(0.0);
-    let last = inputs.saturating_sub(1);
-    let first = (centre as usize).min(last);
-    let fraction = (centre - first as f64).min(1.0);
-    (first, (first + 1).min(last), fraction)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Speech to text: whisper.cpp.
 //!
 //! A recording is cut to what somebody says in it ([`activity`], found by [`vad`] or, without that
-//! model, [`energy`]), passes the model ([`recognizer`], with the language rules of [`language`]) and
-//! filters for invented text ([`guards`]), and is cut into timed segments ([`words`], [`phrases`]).
+//! model, [`energy`]), passes the model ([`recognizer`], with the language rules of [`language`] and as
+//! much of the encoder's window as [`window`] says) and filters for invented text ([`guards`]), and is
+//! cut into timed segments ([`words`], [`phrases`]).
 
 mod activity;
 mod energy;
@@ -17,6 +18,7 @@ mod scripted;
 #[cfg(test)]
 mod tests;
 mod vad;
+mod window;
 mod words;
 
 use std::path::Path;
@@ -49,6 +51,9 @@ pub struct WhisperOptions {
     pub beam_size: usize,
     /// Run on the GPU; needs the cargo feature `cuda`.
     pub use_gpu: bool,
+    /// Encode a window of 30 s for every recording, as Whisper was trained; else short ones get a shorter
+    /// one first.
+    pub full_window: bool,
 }
 
 impl Default for WhisperOptions {
@@ -57,6 +62,7 @@ impl Default for WhisperOptions {
             threads: 1,
             beam_size: 1,
             use_gpu: false,
+            full_window: false,
         }
     }
 }

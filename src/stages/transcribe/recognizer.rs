@@ -11,6 +11,7 @@ use whisper_rs::{
 
 use super::error::TranscribeError;
 use super::language::{Detection, SpokenLanguage, hint_suffices, overrules};
+use super::window::{self, Doubt, Token};
 use super::words::{Utterance, assemble};
 use super::{TranscribeRequest, WhisperOptions};
 use crate::domain::{Deadline, Stop};
@@ -27,6 +28,15 @@ pub(super) struct Recognition {
     /// Probability of the language, 0..1; 1 where the sender's word or the model decides it.
     pub(super) language_probability: f32,
     pub(super) utterances: Vec<Utterance>,
+}
+
+/// What it took to transcribe a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Heard {
+    /// Windows that the run which gave the result has encoded.
+    encoder_passes: u32,
+    /// Why a part of the window was not enough.
+    doubt: Option<Doubt>,
 }
 
 /// A loaded model with its decoding parameters.
@@ -75,11 +85,11 @@ impl Recognizer {
                 (SpokenLanguage::ENGLISH, 1.0)
             }
             Some(hint) => {
-                let passes = self.transcribe(&mut state, &samples, hint, deadline)?;
+                let heard = self.transcribe(&mut state, &samples, hint, deadline)?;
                 let detection = if hint_suffices(request.declared_duration_ms) {
                     None
                 } else {
-                    let first_window_is_encoded = passes == 1;
+                    let first_window_is_encoded = heard.encoder_passes == 1;
                     self.detect(&mut state, first_window_is_encoded, deadline)?
                 };
                 match detection.filter(|detection| overrules(detection, hint)) {
@@ -91,9 +101,7 @@ impl Recognizer {
                 }
             }
             None => {
-                state
-                    .pcm_to_mel(&samples, self.options.threads())
-                    .map_err(TranscribeError::Inference)?;
+                self.prepare_detection(&mut state, &samples)?;
                 let detection = self.detect(&mut state, false, deadline)?;
                 let fallback = SpokenLanguage::from_language(request.default_language)
                     .unwrap_or(SpokenLanguage::ENGLISH);
@@ -111,21 +119,96 @@ impl Recognizer {
         })
     }
 
-    /// Transcribes into `state` and returns how many windows were encoded.
+    /// Transcribes into `state`: a recording that fits into a part of a window with that part, unless the
+    /// result looks wrong.
     fn transcribe(
         &mut self,
         state: &mut WhisperState,
         samples: &[f32],
         spoken: SpokenLanguage,
         deadline: &Deadline,
-    ) -> Result<u32, TranscribeError> {
+    ) -> Result<Heard, TranscribeError> {
+        let mut doubt = None;
+        if let Some(positions) = self.trimmed_positions(samples) {
+            let mut params = self.params(spoken);
+            params.set_audio_ctx(positions as i32);
+            // What fails here is tried again with the whole window, not with more chance.
+            params.set_temperature_inc(0.0);
+            let encoder_passes = run(state, params, samples, deadline)?;
+            doubt = self.doubt(state, positions);
+            match doubt {
+                Some(doubt) => {
+                    tracing::info!(?doubt, "a recording is heard again in a full window")
+                }
+                None => {
+                    return Ok(Heard {
+                        encoder_passes,
+                        doubt,
+                    });
+                }
+            }
+        }
+        let encoder_passes = run(state, self.params(spoken), samples, deadline)?;
+        Ok(Heard {
+            encoder_passes,
+            doubt,
+        })
+    }
+
+    fn params(&mut self, spoken: SpokenLanguage) -> FullParams<'static, 'static> {
         let options = self.options;
-        let params = self
-            .params
+        self.params
             .entry(spoken.whisper_code)
             .or_insert_with(|| full_params(options, spoken))
-            .clone();
-        run(state, params, samples, deadline)
+            .clone()
+    }
+
+    /// The encoder positions that are enough for a recording, when they are not all.
+    fn trimmed_positions(&self, samples: &[f32]) -> Option<usize> {
+        if self.options.full_window {
+            return None;
+        }
+        let window = usize::try_from(self.context.n_audio_ctx()).ok()?;
+        window::positions(samples.len(), window)
+    }
+
+    /// Looks at what `state` holds after a run over `positions` positions.
+    fn doubt(&self, state: &WhisperState, positions: usize) -> Option<Doubt> {
+        let mut tokens = Vec::new();
+        for segment in state.as_iter() {
+            for index in 0..segment.n_tokens() {
+                if let Some(token) = segment.get_token(index) {
+                    tokens.push(Token {
+                        id: token.token_id(),
+                        log_probability: token.token_data().plog,
+                    });
+                }
+            }
+        }
+        let (end_of_text, first_timestamp) = (self.context.token_eot(), self.context.token_beg());
+        window::doubt(&tokens, positions, end_of_text, first_timestamp)
+    }
+
+    /// Computes the spectrogram of a recording, and lets the encoder see as little of it as
+    /// [`transcribe`](Self::transcribe) does.
+    fn prepare_detection(
+        &mut self,
+        state: &mut WhisperState,
+        samples: &[f32],
+    ) -> Result<(), TranscribeError> {
+        let Some(positions) = self.trimmed_positions(samples) else {
+            return state
+                .pcm_to_mel(samples, self.options.threads())
+                .map_err(TranscribeError::Inference);
+        };
+        // Only a transcription sets the positions for later calls of the encoder. One of 100 ms computes
+        // the spectrogram of the whole, and ends before it encodes anything.
+        let mut params = self.params(SpokenLanguage::ENGLISH);
+        params.set_audio_ctx(positions as i32);
+        params.set_duration_ms(100);
+        state
+            .full(params, samples)
+            .map_err(TranscribeError::Inference)
     }
 
     /// Asks the model for the language of the recording whose spectrogram `state` holds.
@@ -282,4 +365,58 @@ fn utterances(
 /// whisper.cpp counts time in hundredths of a second.
 fn milliseconds(centiseconds: i64) -> u64 {
     u64::try_from(centiseconds).unwrap_or(0).saturating_mul(10)
+}
+
+#[cfg(test)]
+mod tests {
+    use whisper_rs::WhisperContextParameters;
+
+    use super::super::scripted::scripted_model;
+    use super::*;
+
+    /// Transcribes two seconds of sound with a model that says `words` from 0 to `end_ms`.
+    fn heard(words: &[&str], end_ms: usize, full_window: bool) -> (Heard, String) {
+        let model = scripted_model(words, end_ms, None);
+        let parameters = WhisperContextParameters::new();
+        let context = WhisperContext::new_with_params(model.path(), parameters).unwrap();
+        let options = WhisperOptions {
+            full_window,
+            ..WhisperOptions::default()
+        };
+        let mut recognizer = Recognizer::new(context, options);
+        let mut state = recognizer.context.create_state().unwrap();
+        let samples: Vec<f32> = (0..32_000).map(|i| (i as f32 * 0.4).sin()).collect();
+        let deadline = Deadline::none();
+        let heard = recognizer
+            .transcribe(&mut state, &samples, SpokenLanguage::ENGLISH, &deadline)
+            .unwrap();
+        let said = utterances(&state, recognizer.context.token_eot()).unwrap();
+        let words = said.iter().flat_map(|utterance| &utterance.words);
+        (heard, super::super::words::join(words))
+    }
+
+    #[test]
+    fn a_part_of_the_window_is_enough_where_the_result_is_sound() {
+        let expected = Heard {
+            encoder_passes: 1,
+            doubt: None,
+        };
+        let said = [" hello", " world", "."];
+        let trimmed = heard(&said, 1000, false);
+        assert_eq!(trimmed, (expected, "hello world.".to_owned()));
+        assert_eq!(heard(&said, 1000, true), trimmed);
+    }
+
+    #[test]
+    fn a_doubtful_result_is_replaced_by_that_of_the_full_window() {
+        // Two seconds have 228 positions, and second 8 is position 400.
+        let (outside, text) = heard(&[" hello"], 8000, false);
+        assert_eq!(outside.doubt, Some(Doubt::TimeOutside));
+        assert_eq!(text, "hello");
+        // Without words to say the model stammers.
+        let (stammered, text) = heard(&[], 1000, false);
+        assert_eq!(stammered.doubt, Some(Doubt::Improbable));
+        assert_eq!(text, heard(&[], 1000, true).1);
+        assert_eq!(heard(&[" hello"], 8000, true).0.doubt, None);
+    }
 }

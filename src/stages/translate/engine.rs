@@ -37,6 +37,8 @@ pub struct TranslateEngine {
     turns: usize,
     /// Requests that were answered while they joined.
     answers: Vec<Answer>,
+    /// Decoder rows of the last step.
+    decoded_rows: usize,
 }
 
 /// A sentence that waits for a cohort.
@@ -76,6 +78,7 @@ impl TranslateEngine {
             cohorts: Vec::new(),
             turns: 0,
             answers: Vec::new(),
+            decoded_rows: 0,
         }
     }
 
@@ -266,10 +269,12 @@ impl TranslateEngine {
         self.cohorts.retain(|running| !running.cohort.is_done());
         let busy = busy_pairs(&self.cohorts);
         let Some(index) = self.next_turn() else {
+            self.decoded_rows = 0;
             return;
         };
         // Those behind keep their order.
         let mut running = self.cohorts.remove(index);
+        self.decoded_rows = running.cohort.rows();
         let pair = Arc::clone(&running.kind.pair);
         let stepped = self.models.get(&pair, &busy).and_then(|model| {
             let done = model.step(&mut running.cohort)?;
@@ -375,6 +380,10 @@ impl Engine for TranslateEngine {
         self.start_cohort(&mut answers);
         self.step_cohort(&mut answers);
         answers
+    }
+
+    fn decoded_rows(&self) -> Option<usize> {
+        Some(self.decoded_rows)
     }
 }
 

@@ -45,7 +45,7 @@ fn finish(engine: &mut XttsEngine) -> BTreeMap<Ticket, Result<Speech, Synthesize
     while !engine.is_idle() {
         results.extend(engine.step());
     }
-    assert!(engine.rows.is_empty() && engine.vocoding.is_empty() && engine.turns.is_empty());
+    assert!(engine.rows.is_empty() && engine.complete.is_empty() && engine.turns.is_empty());
     assert_eq!(engine.gpt.rows(), 0);
     results
 }
@@ -159,14 +159,12 @@ fn requests_take_turns() {
     let short = request(&engine, "Yes.", "en", 2);
     engine.join(Ticket(1), short);
     engine.step();
-    let tickets: Vec<_> = engine.rows.iter().map(|row| row.ticket).collect();
-    let vocoding = engine.vocoding.iter().map(|vocoding| vocoding.ticket);
-    assert!(
-        tickets
-            .into_iter()
-            .chain(vocoding)
-            .any(|ticket| ticket == Ticket(1))
-    );
+    let mut admitted = engine
+        .rows
+        .iter()
+        .map(|row| &row.sounding)
+        .chain(&engine.complete);
+    assert!(admitted.any(|sounding| sounding.ticket == Ticket(1)));
     assert!(finish(&mut engine).values().all(Result::is_ok));
 }
 

@@ -246,3 +246,50 @@ fn old_voices_are_forgotten() {
     let kept: Vec<u8> = gpt.prefixes.iter().map(|(key, _)| key[0]).collect();
     assert_eq!(kept, (3..KEPT_VOICES as u8 + 3).collect::<Vec<_>>());
 }
+
+/// Logits and latents of a long and a short row, of which one joins after the other has outgrown a slot.
+fn long_and_short(gpt: &mut GptBatch) -> Vec<f32> {
+    let metadata = gpt.metadata.clone();
+    let mut seen = Vec::new();
+    let join = |gpt: &mut GptBatch, voice: u8, text_len: usize| {
+        let ids = text(&metadata, 0, text_len);
+        let latents = latents(&metadata, voice);
+        let prediction = gpt.join([voice; 32], &latents, &ids).unwrap();
+        prediction.logits.to_vec()
+    };
+    seen.extend(join(gpt, 0, 10));
+    seen.extend(join(gpt, 1, 200));
+    for position in 1..80 {
+        if position == 60 {
+            seen.extend(join(gpt, 0, 25));
+        }
+        let codes: Vec<_> = (0..gpt.rows())
+            .map(|row| NextCode {
+                code: (position * (row + 3) % 100) as u32,
+                position: if row == 2 { position - 59 } else { position },
+            })
+            .collect();
+        for prediction in gpt.step(&codes).unwrap().iter() {
+            seen.extend_from_slice(prediction.logits);
+            seen.extend_from_slice(prediction.latent);
+        }
+    }
+    seen
+}
+
+#[test]
+fn rows_that_outgrow_their_slots_go_on_to_the_bit() {
+    for precision in [Precision::Int8r, Precision::Fp32] {
+        let mut growing = load(precision, 3);
+        assert_eq!(growing.capacity, GROWTH_POSITIONS);
+        let grown = long_and_short(&mut growing);
+        // 32 + 203 positions before the first of 79 steps.
+        assert_eq!(growing.capacity, 2 * GROWTH_POSITIONS);
+
+        let mut large = load(precision, 3);
+        large.make_room(large.metadata.max_positions()).unwrap();
+        assert_eq!(large.capacity, large.metadata.max_positions());
+        assert!(grown.iter().all(|value| value.is_finite()));
+        assert_eq!(long_and_short(&mut large), grown, "{precision:?}");
+    }
+}

@@ -1,5 +1,6 @@
 use super::*;
 use crate::onnx::testing::{fixture, onnx};
+use crate::stages::synthesize::metadata::Ratio;
 
 fn wave(length: usize, step: f32) -> Vec<f32> {
     (0..length).map(|i| (i as f32 * step).sin()).collect()
@@ -18,6 +19,26 @@ fn vocoder() -> (Vocoder, XttsMetadata) {
     (vocoder, metadata)
 }
 
+/// Runs the windows that can be had.
+fn run_windows(vocoder: &mut Vocoder, waveform: &mut Waveform, speaker: &[f32]) -> usize {
+    let mut windows = 0;
+    while let Some(window) = waveform.next_window() {
+        let frame = window.first_frame();
+        waveform.accept(frame, &vocoder.run(&window, speaker).unwrap());
+        windows += 1;
+    }
+    windows
+}
+
+fn vocode(vocoder: &mut Vocoder, latents: &[f32], speaker: &[f32]) -> Vec<f32> {
+    let mut waveform = Waveform::new(vocoder.windowing);
+    waveform.push(latents);
+    waveform.complete();
+    run_windows(vocoder, &mut waveform, speaker);
+    assert!(waveform.is_whole());
+    waveform.into_samples()
+}
+
 #[test]
 fn windows_join_to_what_the_whole_gives() {
     let (mut vocoder, metadata) = vocoder();
@@ -25,13 +46,16 @@ fn windows_join_to_what_the_whole_gives() {
     // Windows of every kind: alone, first and last, a last one shorter than its context.
     for codes in [1, 2, 40, 41, 100, 187] {
         let latents = wave(codes * metadata.width, 0.31);
-        let mut waveform = vocoder.begin(latents.clone());
-        let frames = waveform.frames;
-        while !vocoder.advance(&mut waveform, &speaker).unwrap() {}
-        let stitched = waveform.into_samples();
-        let whole = vocoder
-            .window(&latents, 0..frames, frames, &speaker)
-            .unwrap();
+        let stitched = vocode(&mut vocoder, &latents, &speaker);
+        let frames = vocoder.windowing.interpolation.frames(codes);
+        let whole = Window {
+            latents,
+            first_latent: 0,
+            known_latents: codes,
+            run: 0..frames,
+            emit: 0..frames,
+        };
+        let whole = vocoder.run(&whole, &speaker).unwrap();
 
         assert_eq!(stitched.len(), frames * metadata.frame_samples);
         assert!(
@@ -49,6 +73,69 @@ fn windows_join_to_what_the_whole_gives() {
 }
 
 #[test]
+fn windows_of_a_running_unit_are_those_of_the_complete_one() {
+    let (mut vocoder, metadata) = vocoder();
+    let speaker = wave(metadata.speaker_dim, 0.7);
+    // Ends right before, at and after the code that makes a window certain, and far from it.
+    for codes in [39, 40, 41, 42, 43, 44, 45, 46, 84, 100, 187] {
+        let latents = wave(codes * metadata.width, 0.31);
+        let mut waveform = Waveform::new(vocoder.windowing);
+        let mut early = 0;
+        for latent in latents.chunks_exact(metadata.width) {
+            waveform.push(latent);
+            early += run_windows(&mut vocoder, &mut waveform, &speaker);
+            assert!(!waveform.is_whole());
+        }
+        waveform.complete();
+        let late = run_windows(&mut vocoder, &mut waveform, &speaker);
+        assert!(waveform.is_whole());
+        assert!(late >= 1);
+        // 44 latents make the first 174 + 13 frames certain.
+        assert_eq!(early, (codes - 4) / 40, "{codes} codes");
+        let expected = vocode(&mut vocoder, &latents, &speaker);
+        assert_eq!(waveform.into_samples(), expected, "{codes} codes");
+    }
+}
+
+#[test]
+fn windows_may_come_back_in_any_order() {
+    let (mut vocoder, metadata) = vocoder();
+    let speaker = wave(metadata.speaker_dim, 0.7);
+    let latents = wave(187 * metadata.width, 0.31);
+    let mut waveform = Waveform::new(vocoder.windowing);
+    waveform.push(&latents);
+    waveform.complete();
+    let windows: Vec<Window> = std::iter::from_fn(|| waveform.next_window()).collect();
+    assert!(windows.len() > 3);
+    for window in windows.iter().rev() {
+        assert!(!waveform.is_whole());
+        waveform.accept(
+            window.first_frame(),
+            &vocoder.run(window, &speaker).unwrap(),
+        );
+    }
+    assert!(waveform.is_whole());
+    let expected = vocode(&mut vocoder, &latents, &speaker);
+    assert_eq!(waveform.into_samples(), expected);
+}
+
+#[test]
+fn a_panic_on_a_thread_is_passed_on() {
+    let caught = std::panic::catch_unwind(|| VocoderPool::spawn(2, || panic!("in the vocoder")));
+    let panic = caught.err().unwrap();
+    assert_eq!(panic.downcast_ref(), Some(&"in the vocoder"));
+}
+
+#[test]
+fn a_vocoder_that_cannot_be_loaded_is_told() {
+    let loaded = VocoderPool::spawn(2, || {
+        let name = "wav".to_owned();
+        Err(OnnxError::MissingTensor { name })
+    });
+    assert!(matches!(loaded.err().unwrap(), SynthesizeError::Load(_)));
+}
+
+#[test]
 fn interpolation_is_two_linear_ones() {
     let interpolation = Interpolation {
         upsample: 4,
@@ -61,7 +148,7 @@ fn interpolation_is_two_linear_ones() {
     let latents = wave(codes * width, 0.9);
     let frames = interpolation.frames(codes);
     assert_eq!(frames, 4 * 23 * 160 / 147);
-    let all = interpolation.interpolate(&latents, width, 0..frames);
+    let all = interpolation.interpolate(&latents, 0, codes, width, 0..frames);
     for channel in 0..width {
         let line: Vec<f64> = (0..codes)
             .map(|c| f64::from(latents[c * width + channel]))
@@ -73,7 +160,11 @@ fn interpolation_is_two_linear_ones() {
             assert!(difference.abs() < 1e-6, "frame {frame}");
         }
     }
-    let part = interpolation.interpolate(&latents, width, 30..55);
+    let part = {
+        let reads = interpolation.latents(30).start..interpolation.latents(54).end;
+        let latents = &latents[reads.start * width..reads.end * width];
+        interpolation.interpolate(latents, reads.start, codes, width, 30..55)
+    };
     for channel in 0..width {
         let expected = &all[channel * frames + 30..channel * frames + 55];
         assert_eq!(&part[channel * 25..(channel + 1) * 25], expected);
@@ -95,11 +186,5 @@ fn linear(line: &[f64], step: f64, length: usize) -> Vec<f64> {
 #[test]
 fn an_empty_unit_has_an_empty_waveform() {
     let (mut vocoder, metadata) = vocoder();
-    let mut waveform = vocoder.begin(Vec::new());
-    assert!(
-        vocoder
-            .advance(&mut waveform, &wave(metadata.speaker_dim, 0.7))
-            .unwrap()
-    );
-    assert!(waveform.into_samples().is_empty());
+    assert!(vocode(&mut vocoder, &[], &wave(metadata.speaker_dim, 0.7)).is_empty());
 }

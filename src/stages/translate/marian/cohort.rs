@@ -57,6 +57,11 @@ impl Cohort {
         self.running() == 0
     }
 
+    /// Decoder rows of the sentences that are running.
+    pub fn rows(&self) -> usize {
+        self.running() * self.rules.beams
+    }
+
     /// Gives a sentence up.
     pub fn remove(&mut self, key: usize) {
         for member in self.members.iter_mut().filter(|member| member.key == key) {

@@ -1,11 +1,11 @@
-//! Graphs of our own export: `encoder.onnx` and `decoder.onnx`.
+//! Graphs of our own export: `encoder.onnx` and `decoder.onnx`, or the same with `.int8r` before `.onnx`.
 //!
 //! The encoder also projects every decoder layer's cross-attention keys and values and expands them to
 //! the decoder's rows. One decoder graph serves the first step (past length 0) and all others; it
 //! gathers the past of the beams, suppresses the padding token and sorts out the best tokens, so that
 //! only those leave it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue};
 use ort::value::DynValue;
@@ -14,6 +14,7 @@ use super::graph::{DecoderState, SourceBatch, empty_past, ids_tensor};
 use super::metadata::Checkpoint;
 use super::search::Continuations;
 use crate::onnx::Onnx;
+use crate::stages::translate::Precision;
 use crate::stages::translate::error::ModelError;
 
 /// The two sessions and the names of their tensors.
@@ -30,7 +31,8 @@ pub struct ExportedGraphs {
 }
 
 impl ExportedGraphs {
-    /// Loads both graphs of a model directory.
+    /// Loads both graphs of a model directory, quantized ones if `precision` prefers them and they
+    /// are there.
     ///
     /// # Errors
     /// A file is missing or no graph of this kind.
@@ -38,8 +40,10 @@ impl ExportedGraphs {
         onnx: &Onnx,
         directory: &Path,
         checkpoint: &Checkpoint,
+        precision: Precision,
         threads: usize,
     ) -> Result<Self, ModelError> {
+        let [encoder, decoder] = graph_files(directory, precision);
         let names = |prefix: &str| -> Vec<String> {
             (0..checkpoint.layers)
                 .flat_map(|layer| ["key", "value"].map(|kind| format!("{prefix}_{kind}_{layer}")))
@@ -51,8 +55,8 @@ impl ExportedGraphs {
             .chain(present_names.iter().map(String::as_str))
             .fold(OutputSelector::no_default(), OutputSelector::with);
         Ok(Self {
-            encoder: onnx.session(&directory.join("encoder.onnx"), threads)?,
-            decoder: onnx.session(&directory.join("decoder.onnx"), threads)?,
+            encoder: onnx.session(&encoder, threads)?,
+            decoder: onnx.session(&decoder, threads)?,
             decoder_outputs: RunOptions::new()?.with_outputs(wanted),
             cross_names: names("cross"),
             past_names: names("past"),
@@ -152,5 +156,58 @@ impl ExportedGraphs {
         drop(outputs);
         state.past = present;
         Ok(step)
+    }
+}
+
+/// The graph files of a model directory: those of the preferred precision, else the other ones. The two
+/// belong together.
+fn graph_files(directory: &Path, precision: Precision) -> [PathBuf; 2] {
+    let suffixes = match precision {
+        Precision::Int8 => [".int8r", ""],
+        Precision::Fp32 => ["", ".int8r"],
+    };
+    let [preferred, other] = suffixes.map(|suffix| {
+        ["encoder", "decoder"].map(|name| directory.join(format!("{name}{suffix}.onnx")))
+    });
+    if preferred.iter().all(|file| file.is_file()) {
+        return preferred;
+    }
+    // Where neither is whole, the file that is missed is the ordinary one.
+    if other.iter().all(|file| file.is_file()) || precision == Precision::Int8 {
+        return other;
+    }
+    preferred
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantized_graphs_are_taken_together_where_they_are_preferred() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = |precision| {
+            graph_files(folder.path(), precision).map(|file| {
+                let name = file.file_name().unwrap_or_default();
+                name.to_string_lossy().into_owned()
+            })
+        };
+        let make = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
+        let (float, int8) = (
+            ["encoder.onnx", "decoder.onnx"],
+            ["encoder.int8r.onnx", "decoder.int8r.onnx"],
+        );
+        assert_eq!(
+            (names(Precision::Int8), names(Precision::Fp32)),
+            (float.map(String::from), float.map(String::from))
+        );
+        make("encoder.int8r.onnx");
+        assert_eq!(names(Precision::Int8), float);
+        make("decoder.int8r.onnx");
+        assert_eq!(names(Precision::Int8), int8);
+        assert_eq!(names(Precision::Fp32), int8, "there is nothing else");
+        float.iter().for_each(|name| make(name));
+        assert_eq!(names(Precision::Int8), int8);
+        assert_eq!(names(Precision::Fp32), float);
     }
 }

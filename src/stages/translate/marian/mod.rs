@@ -21,7 +21,7 @@ pub use search::{Hypothesis, SearchRules};
 use super::Precision;
 use super::error::ModelError;
 use super::tokenizer::Tokenizer;
-use crate::onnx::Onnx;
+use crate::onnx::{Device, Onnx};
 
 /// A loaded checkpoint.
 pub struct Marian {
@@ -41,6 +41,11 @@ impl Marian {
         precision: Precision,
         threads: usize,
     ) -> Result<Self, ModelError> {
+        // Quantized products have no CUDA kernels.
+        let precision = match onnx.device() {
+            Device::Cpu => precision,
+            Device::Cuda => Precision::Fp32,
+        };
         let tokenizer = Tokenizer::load(directory)?;
         let (checkpoint, graphs) = if MergedGraphs::are_in(directory) {
             let checkpoint = Checkpoint::read_transformers(directory)?;
@@ -48,7 +53,7 @@ impl Marian {
             (checkpoint, Graphs::Merged(graphs))
         } else {
             let checkpoint = Checkpoint::read_exported(directory)?;
-            let graphs = ExportedGraphs::load(onnx, directory, &checkpoint, threads)?;
+            let graphs = ExportedGraphs::load(onnx, directory, &checkpoint, precision, threads)?;
             (checkpoint, Graphs::Exported(graphs))
         };
         let same_ids =

@@ -1,0 +1,91 @@
+"""Model folders of which every run has the same number of steps.
+
+With random weights a sentence ends by chance. Here it never ends by itself: the end of sentence and the
+stop code are suppressed in the graphs, and the limits of metadata.json say how long everything is.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnx
+import soundfile
+from onnx import numpy_helper
+
+NEVER = -1e9
+FIXTURES = Path(__file__).resolve().parents[2] / "models" / "fixtures"
+
+
+def link(source, target):
+    """Gives a large file a second name, or copies it where that is not possible."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def linked_folder(source, target, without=()):
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and path.name not in without:
+            link(path, target / path.relative_to(source))
+
+
+def marian(models, out):
+    """The one MarianMT model, whose answers are as long as they may be."""
+    (source,) = [path for path in sorted((models / "marian").iterdir()) if (path / "metadata.json").exists()]
+    decoders = sorted(source.glob("decoder*.onnx"))
+    linked_folder(source, out, {path.name for path in decoders})
+    metadata = json.loads((source / "metadata.json").read_text())
+    eos, pad = metadata["eos_token_id"], metadata["pad_token_id"]
+    for path in decoders:
+        graph = onnx.load(path)
+        # The one table of the graph that suppresses the padding; the end of sentence joins it.
+        (table,) = [part for part in graph.graph.initializer
+                    if list(part.dims) == [metadata["vocab_size"]] and numpy_helper.to_array(part)[pad] == NEVER]  # fmt: skip
+        values = numpy_helper.to_array(table).copy()
+        values[eos] = NEVER
+        table.CopyFrom(numpy_helper.from_array(values, table.name))
+        onnx.save(graph, out / path.name)
+
+
+def xtts(models, out, codes):
+    """XTTS, whose every sentence has `codes` codes."""
+    source = models / "xtts"
+    decoders = [path for path in sorted(source.glob("gpt_batched*.onnx")) if ".q4" not in path.name]
+    linked_folder(source, out, {path.name for path in source.glob("gpt_batched*.onnx")} | {"metadata.json"})
+    metadata = json.loads((source / "metadata.json").read_text())
+    stop, metadata["max_codes"] = metadata["stop_audio_id"], codes
+    (out / "metadata.json").write_text(json.dumps(metadata))
+    for path in decoders:
+        graph = onnx.load(path)
+        head = next(node for node in graph.graph.node if "logits" in node.output)
+        tables = {part.name: part for part in graph.graph.initializer}
+        (bias,) = [tables[name] for name in head.input if name in tables]
+        values = numpy_helper.to_array(bias).copy()
+        values[..., stop] = NEVER
+        bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+        onnx.save(graph, out / path.name)
+
+
+def message(models, out, codes, seconds, translator, recording):
+    """A folder for whole messages, and the recording of one.
+
+    Whisper, the voices and the speech have their real sizes. Translations are the toys of the fixtures: those
+    of random weights are no translations, and are refused.
+    """
+    for engine in ("whisper", "openvoice"):
+        linked_folder(models / engine, out / engine)
+    linked_folder(FIXTURES / "vad", out / "vad")
+    linked_folder(FIXTURES / "marian", out / "marian")
+    xtts(models, out / "xtts", codes)
+    lock = [translator, "models", "lock", str(out), "--force"]
+    for engine in ("whisper", "marian", "openvoice", "xtts", "vad"):
+        lock += ["--licence", f"{engine}=MIT OR Apache-2.0"]
+    subprocess.run(lock, check=True, stdout=subprocess.DEVNULL)
+    samples, rate = soundfile.read(FIXTURES / "audio" / "voice_message.ogg", dtype="float32")
+    samples = np.resize(samples if samples.ndim == 1 else samples.mean(axis=1), int(seconds * rate))
+    soundfile.write(recording, samples, rate)

@@ -1,0 +1,62 @@
+"""The rows of a comparison as a line, as docs/performance.json and as docs/performance.md."""
+
+import json
+
+HEAD = """\
+# Performance
+
+What the engines cost beside the Python programs that run the same models. Ratios, since seconds are of one
+machine only: ours over theirs, the median of {repeats} pairs of neighbouring runs. `make bench-peer` measures
+them anew and writes this page and [performance.json](performance.json).
+
+{machine}; {threads} thread(s) inside an operator, on both sides. Load average {before} before and {after}
+after: the runs themselves are part of the latter. Measured on {date} at {translator} with {versions}.
+
+Weights are random, of the real models' sizes: time does not depend on their values. Both sides have the same
+weights, inputs and numbers of steps; sentences are kept from ending by themselves. CPU-s is the processor
+time of all threads.
+
+"""
+
+NOTES = """
+- *Whole messages*: `translator bench`, from the accepted request to the last event, with a new voice. The
+  Python cascade is given a head start: it translates nothing, encodes no MP3 and keeps nothing.
+- *Whisper* hears a part of its window where a recording is short ([why](../src/stages/transcribe/window.rs)).
+  Whether words are lost by that has to be measured with trained weights; `transcribe.full_window` turns it off.
+- *Ours* as the peer: one workload of ours over another, in the same process.
+"""
+
+
+def line(row):
+    sign = "≥" if row["at_least"] else "≤"
+    mark = "" if row["met"] else "  MISSED"
+    return f"{row['case']:<48} {row['figure']:<22} {row['peer']:<26} {row['ratio']:7.3f}  {sign} {row['target']}{mark}"
+
+
+def write(folder, result):
+    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+    (folder / "performance.json").write_text(text, encoding="utf-8")
+    (folder / "performance.md").write_text(page(result), encoding="utf-8")
+
+
+def page(result):
+    machine, versions = result["machine"], dict(result["versions"])
+    about = f"{machine['processor']}, {machine['cores']} cores, {' '.join(machine['instructions'])}, {machine['system']}"
+    head = HEAD.format(
+        repeats=result["repeats"], machine=about, threads=result["threads"], date=result["date"],
+        translator=versions.pop("translator"), versions=", ".join(f"{name} {number}" for name, number in versions.items()),
+        **result["load_average"],
+    )  # fmt: skip
+    table = ["| what | beside | figure | ours | theirs | ratio | from, to | wanted | |", "|" + " --- |" * 9]
+    for row in result["rows"]:
+        sign = "≥" if row["at_least"] else "≤"
+        low, high = row["spread"]
+        table.append(
+            f"| {row['case']} | {row['peer']} | {row['figure']} | {number(row['ours'])} | {number(row['theirs'])} "
+            f"| **{row['ratio']:.2f}** | {low:.2f}, {high:.2f} | {sign} {row['target']} | {'' if row['met'] else 'missed'} |"
+        )
+    return head + "\n".join(table) + "\n" + NOTES
+
+
+def number(value):
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,0 +1,303 @@
+"""Compares the engines with the Python references: same weights, inputs, numbers of steps and threads.
+
+  make bench-peer                       everything, with random weights of the real sizes
+  make bench-peer CASES=marian,whisper  some cases
+  python benches/peer/run.py --help
+
+Ours and the reference take turns, so that whatever else the machine does hits both. What counts is the
+median of the ratios of neighbouring runs. Writes docs/performance.json and docs/performance.md.
+"""
+
+import argparse
+import contextlib
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import prepare
+import report
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+
+SENTENCE = "A sentence of ordinary length, as people say it to each other all day long."
+# Words for the sentences of a batch; a few more ids each way do not matter, both sides get the same.
+WORDS = "le la un petit grand chat chien maison jardin rue ville demain hier toujours peut venir manger voir partir".split()
+LANGUAGES = ["en", "fr", "de", "es", "it", "pt", "nl", "pl"]
+MESSAGE_LANGUAGES = ["fr", "es", "de"]
+MESSAGE_SECONDS, MESSAGE_CODES = 12, 250
+CODES, TOKENS, BATCH = 100, 40, 16
+WHISPER_TOKENS = 12
+
+
+class Worker:
+    """A program that answers a line of JSON with a line of JSON."""
+
+    def __init__(self, command, environment):
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
+        )
+        self.answer()
+
+    def run(self, **request):
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        return self.answer()
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{' '.join(self.process.args[:3])} ended with {self.process.wait()}")
+        return json.loads(line)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Bench:
+    def __init__(self, args, scratch):
+        self.args, self.scratch = args, scratch
+        self.rows, self.raw = [], {}
+
+    @contextlib.contextmanager
+    def workers(self, *commands):
+        workers = []
+        try:
+            for command in commands:
+                workers.append(Worker(command, self.environment(command)))
+            yield workers
+        finally:
+            for worker in workers:
+                worker.close()
+
+    def environment(self, command):
+        environment = dict(os.environ)
+        if command[0] == sys.executable:
+            environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "models" / "export"), *sys.path])
+            environment["CUDA_VISIBLE_DEVICES"] = ""
+        return environment
+
+    def engine(self, name, path, precision="int8"):
+        return [str(self.args.engine), name, str(path), str(self.args.threads), precision]
+
+    def reference(self, kind, threads=None):
+        threads = str(threads or self.args.threads)
+        return [sys.executable, str(HERE / "references.py"), kind, str(self.args.checkpoints), threads]
+
+    def alternate(self, case, *turns, repeats=None):
+        """Calls each of the turns once without counting, then all of them again and again, one after the other."""
+        for turn in turns:
+            turn()
+        runs = [[turn() for turn in turns] for _ in range(repeats or self.args.repeats)]
+        self.raw[case] = runs
+        return runs
+
+    def compare(self, case, runs, figure, target, at_least=False, sides=(0, 1), what="CPU-s", peer=""):
+        """Adds a row: the median over the runs of one side's figure over the other's."""
+        ours, theirs = ([figure(run[side]) for run in runs] for side in sides)
+        ratio = statistics.median(a / b for a, b in zip(ours, theirs))
+        row = {
+            "case": case, "peer": peer, "figure": what,
+            "ours": statistics.median(ours), "theirs": statistics.median(theirs), "ratio": ratio,
+            "spread": [min(a / b for a, b in zip(ours, theirs)), max(a / b for a, b in zip(ours, theirs))],
+            "target": target, "at_least": at_least, "met": ratio >= target if at_least else ratio <= target,
+        }  # fmt: skip
+        self.rows.append(row)
+        print(report.line(row), flush=True)
+
+
+def cpu(run):
+    return run["cpu_s"]
+
+
+def wall(run):
+    return run["wall_s"]
+
+
+def xtts(bench):
+    folder = bench.scratch / "xtts"
+    prepare.xtts(bench.args.models, folder, CODES)
+    one = dict(languages=["en"], text=SENTENCE)
+    with bench.workers(bench.engine("xtts", folder), bench.reference("xtts")) as (ours, theirs):
+        runs = bench.alternate("xtts", lambda: ours.run(**one), lambda: theirs.run(**one, codes=CODES))
+        name = f"XTTS, 1 language of {CODES} codes"
+        peer = "coqui-tts fp32"
+        bench.compare(name, runs, cpu, 0.25, peer=peer)
+        vocoder = lambda run: (run.get("cpu_by_thread_s") or run["told"]).get("vocoder") or run["told"]["vocoder_cpu_s"]
+        is_int8 = (folder / "vocoder_frames.int8.onnx").exists()
+        precision, target = ("8 bits", 0.4) if is_int8 else ("fp32", 0.7)
+        bench.compare(f"its vocoder in {precision}", runs, vocoder, target, peer=peer)
+    # Ours has a thread for the decoder and one for the vocoder; theirs gets as many for each operator.
+    both = 2 * bench.args.threads
+    with bench.workers(bench.engine("xtts", folder), bench.reference("xtts", both)) as (ours, theirs):
+        runs = bench.alternate("xtts wall", lambda: ours.run(**one), lambda: theirs.run(**one, codes=CODES))
+    bench.compare(name, runs, wall, 0.25, what=f"seconds on {both} cores", peer=peer)
+    with bench.workers(bench.engine("xtts", folder)) as (ours,):
+        eight = dict(languages=LANGUAGES, text=SENTENCE)
+        runs = bench.alternate("xtts languages", lambda: ours.run(**eight), lambda: ours.run(**one))
+    gpt = lambda run: run["cpu_by_thread_s"]["xtts"]
+    bench.compare("XTTS decoder, 8 languages over 1", runs, gpt, 3.0, peer="ours")
+    bench.compare("whole XTTS, 8 languages over 1", runs, cpu, 8.0, peer="ours")
+    if is_int8:
+        exact_vocoder(bench, folder, one)
+
+
+def exact_vocoder(bench, folder, one):
+    """The fp32 vocoder, which is used where there is no other."""
+    exact = bench.scratch / "xtts-exact-vocoder"
+    prepare.linked_folder(folder, exact, {"vocoder_frames.int8.onnx"})
+    with bench.workers(bench.engine("xtts", exact), bench.reference("xtts")) as (ours, theirs):
+        runs = bench.alternate("xtts fp32 vocoder", lambda: ours.run(**one), lambda: theirs.run(**one, codes=CODES))
+    vocoder = lambda run: (run.get("cpu_by_thread_s") or run["told"]).get("vocoder") or run["told"]["vocoder_cpu_s"]
+    bench.compare("its vocoder in fp32", runs, vocoder, 0.7, peer="coqui-tts fp32")
+    bench.compare(f"XTTS, 1 language of {CODES} codes, fp32 vocoder", runs, cpu, 0.25, peer="coqui-tts fp32")
+
+
+def marian(bench):
+    folder = bench.scratch / "marian"
+    prepare.marian(bench.args.models, folder)
+    sentences = [" ".join(WORDS[(start + 3 * i) % len(WORDS)] for i in range(24)) for start in range(BATCH)]
+    batch = dict(sentences=sentences, tokens=TOKENS, beams=1)
+    speed = lambda run: run["told"]["generated_ids"] / run["cpu_s"]
+    name = f"Marian, {BATCH} sentences of {TOKENS} tokens"
+    commands = bench.engine("marian", folder), bench.reference("marian"), bench.reference("ctranslate2")
+    with bench.workers(*commands) as (ours, theirs, ctranslate2):
+        runs = bench.alternate("marian", *(lambda w=w: w.run(**batch) for w in (ours, theirs, ctranslate2)))
+        assert len({run["told"]["generated_ids"] for turn in runs for run in turn}) == 1, "unequal numbers of tokens"
+        what = "tokens for each CPU-s"
+        bench.compare(name, runs, speed, 4.0, at_least=True, what=what, peer="transformers fp32")
+        bench.compare(name, runs, speed, 1.1, at_least=True, sides=(0, 2), what=what, peer="CTranslate2 int8")
+
+
+def openvoice(bench):
+    model = bench.args.models / "openvoice" / "tone_embedding.onnx"
+    with bench.workers(bench.engine("openvoice", model), bench.reference("openvoice")) as (ours, theirs):
+        ten = dict(seconds=10)
+        runs = bench.alternate("openvoice", lambda: ours.run(**ten), lambda: theirs.run(**ten), repeats=20)
+    bench.compare("OpenVoice embedding of 10 s", runs, cpu, 0.6, peer="OpenVoice on PyTorch")
+
+
+def whisper(bench):
+    (model,) = sorted((bench.args.models / "whisper").glob("*.bin"))
+    with bench.workers(bench.engine("whisper", model), bench.reference("whisper")) as (ours, theirs):
+        runs = bench.alternate("whisper", lambda: ours.run(seconds=5), lambda: ours.run(seconds=29.5), repeats=7)
+        bench.compare("Whisper tiny, 5 s over 30 s", runs, cpu, 0.35, peer="ours")
+        five = lambda: theirs.run(seconds=5, tokens=WHISPER_TOKENS)
+        runs = bench.alternate("whisper peer", lambda: ours.run(seconds=5), five, repeats=7)
+    bench.compare("Whisper tiny, 5 s", runs, cpu, 1.0, peer="transformers fp32")
+
+
+def message(bench):
+    folder, recording = bench.scratch / "message", bench.scratch / "message.wav"
+    translator = str(bench.args.translator)
+    prepare.message(bench.args.models, folder, MESSAGE_CODES, MESSAGE_SECONDS, translator, recording)
+    once = workload(bench, recording, "message", MESSAGE_LANGUAGES, messages=1, concurrency=1, new_voices=True)
+    ask = dict(seconds=MESSAGE_SECONDS, tokens=WHISPER_TOKENS, languages=MESSAGE_LANGUAGES, codes=MESSAGE_CODES,
+               text=SENTENCE)  # fmt: skip
+    with bench.workers(bench.reference("cascade")) as (theirs,):
+        ours = lambda: whole(bench, folder, once)
+        runs = bench.alternate("message", ours, lambda: theirs.run(**ask), repeats=min(3, bench.args.repeats))
+    name = f"message of {MESSAGE_SECONDS} s in {len(MESSAGE_LANGUAGES)} languages"
+    bench.compare(name, runs, cpu, 0.18, peer="Python cascade, without its translations")
+
+
+def many(bench):
+    folder, recording = bench.scratch / "many", bench.scratch / "many.wav"
+    prepare.message(bench.args.models, folder, CODES, MESSAGE_SECONDS, str(bench.args.translator), recording)
+    together = workload(bench, recording, "together", ["fr"], messages=16, concurrency=16)
+    alone = workload(bench, recording, "alone", ["fr"], messages=16, concurrency=1)
+    runs = bench.alternate(
+        "many", lambda: whole(bench, folder, together), lambda: whole(bench, folder, alone), repeats=2
+    )
+    speed = lambda run: 16 * 3600 / run["wall_s"]
+    bench.compare("16 messages at once over one by one", runs, speed, 2.5, at_least=True, what="messages/h", peer="ours")
+
+
+def workload(bench, recording, name, languages, messages, concurrency, new_voices=False):
+    path = bench.scratch / f"{name}.toml"
+    path.write_text(
+        f"messages = {messages}\nthreads = {bench.args.threads}\n[[workload]]\nname = {json.dumps(name)}\n"
+        f"audio = {json.dumps(str(recording))}\nto = {json.dumps(languages)}\nconcurrency = {concurrency}\n"
+        f"new_voices = {json.dumps(new_voices)}\n"
+    )
+    return path
+
+
+def whole(bench, folder, workload):
+    """One run of `translator bench`; it has loaded and warmed up before it measures."""
+    figures = bench.scratch / "figures.json"
+    environment = {**os.environ, "MODELS_PATH": str(folder), "TTS_SYNTH_TIMEOUT_S": "3600"}
+    subprocess.run([bench.args.translator, "bench", workload, "--json", figures], check=True, env=environment,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)  # fmt: skip
+    measured = json.loads(figures.read_text())["workloads"][0]
+    return {**measured, "cpu_s": measured["cpu_secs"], "wall_s": measured["wall_secs"]}
+
+
+CASES = dict(openvoice=openvoice, whisper=whisper, marian=marian, xtts=xtts, message=message, many=many)
+
+
+def arguments():
+    top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--models", type=Path, required=True, help="folder of `python -m export random --size real`")
+    top.add_argument("--checkpoints", type=Path, required=True, help="its --checkpoints")
+    top.add_argument("--engine", type=Path, required=True, help="the bench target `peer`")
+    top.add_argument("--translator", type=lambda path: Path(path).resolve(), required=True, help="the program, optimised")
+    top.add_argument("--threads", type=int, default=1, help="inside an operator, for both sides (default: 1)")
+    top.add_argument("--repeats", type=int, default=5, help="counted runs of each side (default: 5)")
+    top.add_argument("--cases", type=lambda text: text.split(",") if text else list(CASES), default=list(CASES),
+                     help=f"some of {','.join(CASES)}")  # fmt: skip
+    top.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of performance.json and performance.md")
+    args = top.parse_args()
+    unknown = [case for case in args.cases if case not in CASES]
+    if unknown:
+        top.error(f"there is no case {', '.join(unknown)}")
+    return args
+
+
+def machine():
+    facts = Path("/proc/cpuinfo").read_text()
+    field = lambda name: next(line.split(":", 1)[1].strip() for line in facts.splitlines() if line.startswith(name))
+    known = set(field("flags").split())
+    flags = [flag for flag in ("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8") if flag in known]
+    return {"processor": field("model name"), "instructions": flags, "cores": os.cpu_count(),
+            "system": f"Linux {platform.release()}"}  # fmt: skip
+
+
+def versions():
+    packages = ["torch", "transformers", "coqui-tts", "ctranslate2"]
+    found = {name: importlib.metadata.version(name) for name in packages}
+    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    library = Path(os.environ["ORT_DYLIB_PATH"]).resolve().name
+    return {"translator": revision.stdout.strip(), "onnxruntime": library.removeprefix("libonnxruntime.so."), **found}
+
+
+def main():
+    args = arguments()
+    load = os.getloadavg()[0]
+    if load > 0.2 * os.cpu_count():
+        print(f"warning: load average {load:.2f}: others use the machine, ratios will vary", file=sys.stderr)
+    # Beside the models, so that their files need no second copy.
+    with tempfile.TemporaryDirectory(prefix=".bench-peer-", dir=args.models.resolve().parent) as scratch:
+        bench = Bench(args, Path(scratch))
+        for case in args.cases:
+            CASES[case](bench)
+            for path in bench.scratch.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    report.write(args.out, {
+        "date": datetime.date.today().isoformat(), "machine": machine(), "versions": versions(),
+        "threads": args.threads, "repeats": args.repeats,
+        "load_average": {"before": round(load, 2), "after": round(os.getloadavg()[0], 2)},
+        "rows": bench.rows,
+    })  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
