@@ -72,11 +72,21 @@ fn main() {
         for place in 0..64_u16 {
             let [low, high] = (place * 67).to_le_bytes();
             let change = [has_log, low, high, in_log, 0xff];
-            put(corpus, "ledger", &format!("changed {name} {place}"), &change);
+            put(
+                corpus,
+                "ledger",
+                &format!("changed {name} {place}"),
+                &change,
+            );
         }
     }
     put(corpus, "ledger", "cut database", &[0, 0xff, 0x7f]);
-    put(corpus, "ledger", "cut database beside log", &[1, 0xff, 0x7f]);
+    put(
+        corpus,
+        "ledger",
+        "cut database beside log",
+        &[1, 0xff, 0x7f],
+    );
     put(corpus, "ledger", "cut log", &[1, 0xff, 0x7f, 0]);
 
     let recording = repository.join("models/fixtures/audio/voice_message.ogg");

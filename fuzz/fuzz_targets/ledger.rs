@@ -105,9 +105,7 @@ async fn fill(ledger: &Ledger, from: i64) -> Result<(), LedgerError> {
             payload: payload.as_bytes().to_vec().into(),
             blob: None,
         };
-        ledger
-            .checkpoint(JobId(from + number), checkpoint)
-            .await?;
+        ledger.checkpoint(JobId(from + number), checkpoint).await?;
     }
     let event = OutgoingEvent {
         key: "completed".to_owned(),

@@ -25,6 +25,9 @@ use crate::storage::StorageFault;
 /// What comes behind the name of a database that was set aside, before the time.
 const SET_ASIDE: &str = ".damaged-";
 
+/// Disk that the making of the new database's tables takes for a moment, at most.
+const TABLES_BYTES: u64 = 1 << 20;
+
 /// Databases that may be set aside within one second.
 const MAX_NAMES: u32 = 100;
 
@@ -131,7 +134,7 @@ fn read_wal(database: &Path) -> Result<Option<Wal>, LedgerError> {
 fn salvage_bytes(database: &Path) -> u64 {
     let files = [database.to_owned(), beside(database, "-wal")];
     let lengths = files.map(|file| fs::metadata(file).map_or(0, |facts| facts.len()));
-    2 * lengths.iter().sum::<u64>()
+    2 * lengths.iter().sum::<u64>() + TABLES_BYTES
 }
 
 /// Replaces a damaged database by one with what can be read of it.

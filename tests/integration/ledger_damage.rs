@@ -197,7 +197,7 @@ async fn a_salvage_keeps_everything_or_has_no_room_and_changes_nothing() {
     // No database any more, and every row of it can be read.
     damaged[0] ^= 1;
 
-    let enough = 2 * damaged.len() as u64 + (128 << 10);
+    let enough = 2 * damaged.len() as u64 + (1 << 20);
     let (mut kept, mut refused) = (0, 0);
     for left in (0..=enough).rev().step_by(16 << 10) {
         for file in database_files(&data_dir) {
