@@ -66,12 +66,28 @@ fn main() {
         b"\x80\x04\x95\x0a\0\0\0\0\0\0\0\x8c\x01a\x94.",
     );
 
-    put(corpus, "ledger", "intact", b"");
-    put(corpus, "ledger", "cut", &[0xff, 0x7f]);
-    for place in 0..64_u16 {
-        let change = [place as u8 * 3, (place * 64 / 256) as u8, 0, 0xff];
-        put(corpus, "ledger", &format!("changed {place}"), &change);
+    // As fuzz_targets/ledger.rs reads it: whether there is a log, changes, an end.
+    for (name, has_log, in_log) in [("closed", 0, 0), ("killed", 1, 0), ("log", 1, 0x08)] {
+        put(corpus, "ledger", &format!("intact {name}"), &[has_log]);
+        for place in 0..64_u16 {
+            let [low, high] = (place * 67).to_le_bytes();
+            let change = [has_log, low, high, in_log, 0xff];
+            put(
+                corpus,
+                "ledger",
+                &format!("changed {name} {place}"),
+                &change,
+            );
+        }
     }
+    put(corpus, "ledger", "cut database", &[0, 0xff, 0x7f]);
+    put(
+        corpus,
+        "ledger",
+        "cut database beside log",
+        &[1, 0xff, 0x7f],
+    );
+    put(corpus, "ledger", "cut log", &[1, 0xff, 0x7f, 0]);
 
     let recording = repository.join("models/fixtures/audio/voice_message.ogg");
     let intact =

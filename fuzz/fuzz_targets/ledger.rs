@@ -1,7 +1,9 @@
-//! A ledger whose database was damaged: it is refused or read, and what is read ends in records or errors.
-//! The input is what was done to the file: places and bytes to combine them with, and where it ends.
+//! A ledger whose database or write-ahead log was damaged: it is refused or read, and what is read ends in
+//! records or errors. The input is whether there is a log, and what was done to the two files: places and
+//! bytes to combine them with, and where one of them ends.
 #![no_main]
 
+use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -9,45 +11,78 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use meeshy_translator_fuzz::domain::{Segment, Transcript};
 use meeshy_translator_fuzz::ledger::{
-    Emission, JobId, Ledger, NewCheckpoint, NewJob, OutgoingEvent,
+    Emission, JobId, Ledger, LedgerError, NewCheckpoint, NewJob, OutgoingEvent,
 };
 use meeshy_translator_fuzz::protocol::parse;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 const DATABASE: &str = "ledger.sqlite3";
+const LOG: &str = "ledger.sqlite3-wal";
 /// Bytes of the input for one change: a place, and what is combined with the byte there.
 const CHANGE: usize = 4;
+/// Bit of a place that means one in the log.
+const IN_LOG: usize = 1 << 19;
+/// Bit of the first byte of the input that means that there is a log.
+const HAS_LOG: u8 = 1;
 
 struct Setup {
     runtime: Runtime,
-    folder: TempDir,
-    intact: Vec<u8>,
+    /// A ledger that was closed: one file.
+    closed: Files,
+    /// One that was killed: what was done last is in the log.
+    killed: Files,
+}
+
+struct Files {
+    database: Vec<u8>,
+    log: Vec<u8>,
+}
+
+impl Files {
+    fn read(folder: &Path) -> Self {
+        Self {
+            database: fs::read(folder.join(DATABASE)).expect("the database"),
+            log: fs::read(folder.join(LOG)).unwrap_or_default(),
+        }
+    }
+}
+
+/// A folder in memory, where there is such a place: every input is written to one.
+fn folder() -> TempDir {
+    let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new());
+    folder.expect("a folder")
 }
 
 static SETUP: LazyLock<Setup> = LazyLock::new(|| {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
-    // In memory where there is such a folder: every input is written to it.
-    let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new());
-    let folder = folder.expect("a folder");
-    runtime
-        .block_on(fill(folder.path()))
-        .expect("the ledger takes jobs");
-    let intact = std::fs::read(folder.path().join(DATABASE)).expect("the database");
+    let folder = folder();
+    let path = folder.path();
+    let open_filled = |from| {
+        let ledger = Ledger::open(path).expect("a ledger");
+        let filled = runtime.block_on(fill(&ledger, from));
+        filled.expect("the ledger takes jobs");
+        ledger
+    };
+    drop(open_filled(0));
+    let closed = Files::read(path);
+    let ledger = open_filled(4);
+    let killed = Files::read(path);
+    drop(ledger);
+    assert!(!killed.log.is_empty());
     Setup {
         runtime,
-        folder,
-        intact,
+        closed,
+        killed,
     }
 });
 
-/// Leaves a ledger with a few of everything; closing it moves all of it into one file.
-async fn fill(folder: &Path) -> Result<(), meeshy_translator_fuzz::ledger::LedgerError> {
-    let ledger = Ledger::open(folder)?;
+/// Stores a few of everything, in four jobs; `from` have been stored before.
+async fn fill(ledger: &Ledger, from: i64) -> Result<(), LedgerError> {
     let request = r#"{"type":"translation","taskId":"t","messageId":"m","text":"hello","targetLanguages":["fr"]}"#;
-    for number in 0..4 {
+    for number in from..from + 4 {
         let job = NewJob {
             key: format!("translation:{number}"),
             items: vec!["translation:fr".to_owned()],
@@ -70,7 +105,7 @@ async fn fill(folder: &Path) -> Result<(), meeshy_translator_fuzz::ledger::Ledge
             payload: payload.as_bytes().to_vec().into(),
             blob: None,
         };
-        ledger.checkpoint(JobId(number), checkpoint).await?;
+        ledger.checkpoint(JobId(from + number), checkpoint).await?;
     }
     let event = OutgoingEvent {
         key: "completed".to_owned(),
@@ -82,7 +117,7 @@ async fn fill(folder: &Path) -> Result<(), meeshy_translator_fuzz::ledger::Ledge
         events: vec![event],
         ..Emission::default()
     };
-    ledger.emit(JobId(1), emission).await
+    ledger.emit(JobId(from + 1), emission).await
 }
 
 /// Reads everything that a start of the daemon reads.
@@ -110,27 +145,51 @@ fn decode_record(payload: &[u8]) {
     parse(&[Bytes::copy_from_slice(payload)]).ok();
 }
 
+/// Changes bytes of the two files, and lets one end early: two bytes at the end of the input are for the
+/// database, three for the log.
+fn damage(files: &Files, changes: &[u8]) -> Files {
+    let (mut database, mut log) = (files.database.clone(), files.log.clone());
+    let mut changes = changes.chunks_exact(CHANGE);
+    for change in changes.by_ref().take(64) {
+        let place = usize::from(u16::from_le_bytes([change[0], change[1]]))
+            | usize::from(change[2] & 0x0f) << 16;
+        let file = if place & IN_LOG != 0 && !log.is_empty() {
+            &mut log
+        } else {
+            &mut database
+        };
+        let place = (place & !IN_LOG) % file.len();
+        file[place] ^= change[3];
+    }
+    let end = |file: &mut Vec<u8>, first, second| {
+        let kept = usize::from(u16::from_le_bytes([first, second]));
+        file.truncate(kept * file.len() / usize::from(u16::MAX));
+    };
+    match changes.remainder() {
+        [first, second] => end(&mut database, *first, *second),
+        [first, second, _] => end(&mut log, *first, *second),
+        _ => {}
+    }
+    Files { database, log }
+}
+
 fuzz_target!(|data: &[u8]| {
     decode_record(data);
     let setup = &*SETUP;
-    let mut damaged = setup.intact.clone();
-    let mut changes = data.chunks_exact(CHANGE);
-    for change in changes.by_ref().take(64) {
-        let place = usize::from(u16::from_le_bytes([change[0], change[1]]))
-            | usize::from(change[2] & 0x07) << 16;
-        let place = place % damaged.len();
-        damaged[place] ^= change[3];
+    let (first, changes) = data.split_first().unwrap_or((&0, &[]));
+    let files = if first & HAS_LOG == 0 {
+        &setup.closed
+    } else {
+        &setup.killed
+    };
+    let damaged = damage(files, changes);
+    // Deleted with everything that the ledger leaves: what it sets aside, too.
+    let folder = folder();
+    fs::write(folder.path().join(DATABASE), damaged.database).expect("the folder has space");
+    if !damaged.log.is_empty() {
+        fs::write(folder.path().join(LOG), damaged.log).expect("the folder has space");
     }
-    if let [first, second] = changes.remainder() {
-        let kept = usize::from(u16::from_le_bytes([*first, *second]));
-        damaged.truncate(kept * damaged.len() / usize::from(u16::MAX));
-    }
-    for leftover in ["-wal", "-shm"] {
-        // It is only there when the ledger before it was not closed.
-        std::fs::remove_file(setup.folder.path().join(format!("{DATABASE}{leftover}"))).ok();
-    }
-    std::fs::write(setup.folder.path().join(DATABASE), damaged).expect("the folder has space");
-    if let Ok(ledger) = Ledger::open(setup.folder.path()) {
+    if let Ok(ledger) = Ledger::open(folder.path()) {
         setup.runtime.block_on(read_all(&ledger));
     }
 });

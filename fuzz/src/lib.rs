@@ -1,5 +1,6 @@
 //! The daemon's modules that read hostile bytes, and nothing else of it: no engine, no whisper.cpp, no
 //! ZeroMQ. That builds in a minute, reaches what is private to the daemon, and instruments what matters.
+#![forbid(unsafe_code)]
 #![allow(
     dead_code,
     unused_imports,

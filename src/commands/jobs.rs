@@ -110,7 +110,7 @@ pub(super) struct PurgeArgs {
     /// Only those that ended as long ago
     #[arg(long, value_name = "HOURS", requires = "state")]
     older_than_hours: Option<u32>,
-    /// Also jobs with events that are not published yet
+    /// Also jobs with events that are not published or documents that are not written yet
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -120,6 +120,7 @@ pub(super) struct PurgeArgs {
 #[derive(Deserialize)]
 struct PurgedJobs {
     purged: PurgedCounts,
+    kept: u64,
 }
 
 #[derive(Deserialize)]
@@ -367,11 +368,17 @@ fn purge(settings: &Settings, args: &PurgeArgs) -> Result<(), CommandError> {
     if args.output.json {
         return say_json(&answer);
     }
-    let PurgedJobs { purged } = daemon.read(answer)?;
+    let PurgedJobs { purged, kept } = daemon.read(answer)?;
     say(format_args!(
         "purged: {} jobs, {} payloads",
         purged.jobs, purged.payloads
     ));
+    if kept > 0 {
+        say(format_args!(
+            "kept: {kept} jobs with events that are not published or documents that are not written; --force \
+             deletes them too"
+        ));
+    }
     Ok(())
 }
 

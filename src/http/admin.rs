@@ -191,6 +191,7 @@ async fn purge_many(
     tracing::info!(
         state = wanted.as_str(),
         jobs = purged.jobs,
+        kept = purged.kept,
         force,
         "an operator has purged jobs"
     );
@@ -198,7 +199,10 @@ async fn purge_many(
 }
 
 fn report(purged: Purged) -> Value {
-    json!({ "purged": { "jobs": purged.jobs, "payloads": purged.blobs } })
+    json!({
+        "purged": { "jobs": purged.jobs, "payloads": purged.blobs },
+        "kept": purged.kept,
+    })
 }
 
 fn understood<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {

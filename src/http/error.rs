@@ -72,6 +72,10 @@ impl From<LedgerError> for ApiError {
                 StatusCode::CONFLICT,
                 "An event of the job is not published yet; force=true deletes it all the same",
             ),
+            LedgerError::Unwritten(_) => Self::new(
+                StatusCode::CONFLICT,
+                "A document of the job is not written to MongoDB yet; force=true deletes it all the same",
+            ),
             _ => Self::internal(&error),
         }
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blobs::optional_blob_ref;
 use super::records::{JobId, JobState, Purged};
-use super::retention::{self, IS_UNPUBLISHED, JOBS_PER_STEP};
+use super::retention::{self, IS_UNPUBLISHED, IS_UNWRITTEN, JOBS_PER_STEP};
 use super::{BlobRef, DATABASE, Ledger, LedgerError, Store, schema};
 
 /// Where events stand.
@@ -169,10 +169,11 @@ impl Ledger {
     }
 
     /// Deletes a job that has ended, with its payloads, checkpoints, events and documents. `force` takes
-    /// one, too, whose events are not published.
+    /// one, too, whose events are not published or whose documents are not written.
     ///
     /// # Errors
-    /// There is no such job, it has not ended, or an event waits; the disk or the database fails.
+    /// There is no such job, it has not ended, or an event or a document waits; the disk or the database
+    /// fails.
     pub async fn purge_job(&self, job_id: JobId, force: bool) -> Result<Purged, LedgerError> {
         self.off_thread(move |store| {
             let payloads = store.write(move |connection| {
@@ -180,21 +181,22 @@ impl Ledger {
                 if !state.is_finished() {
                     return Err(LedgerError::WrongState { job_id, state });
                 }
-                if !force && is_unpublished(connection, job_id)? {
-                    return Err(LedgerError::Unpublished(job_id));
+                if !force {
+                    require_handed_over(connection, job_id)?;
                 }
                 delete(connection, job_id)
             })?;
             Ok(Purged {
                 jobs: 1,
                 blobs: delete_payloads(store, &payloads)?,
+                kept: 0,
             })
         })
         .await
     }
 
     /// Deletes all jobs that ended in that state before a time, as [`purge_job`](Self::purge_job) does;
-    /// those that `force` would be needed for stay.
+    /// those that `force` would be needed for stay and are counted.
     ///
     /// # Errors
     /// The disk or the database fails; what was deleted before stays deleted.
@@ -224,6 +226,7 @@ impl Ledger {
                 }
             }
             retention::shrink(store)?;
+            purged.kept = store.read(|connection| count_ended(connection, state, before_ms))?;
             Ok(purged)
         })
         .await
@@ -410,11 +413,19 @@ fn retry(
     Ok(())
 }
 
-fn is_unpublished(connection: &Connection, job_id: JobId) -> Result<bool, LedgerError> {
-    let query = format!("SELECT {IS_UNPUBLISHED} FROM jobs WHERE id = ?1");
-    Ok(connection
+/// Refuses a job of which something waits to be published or written.
+fn require_handed_over(connection: &Connection, job_id: JobId) -> Result<(), LedgerError> {
+    let query = format!("SELECT {IS_UNPUBLISHED}, {IS_UNWRITTEN} FROM jobs WHERE id = ?1");
+    let (is_unpublished, is_unwritten) = connection
         .prepare_cached(&query)?
-        .query_row([job_id], |row| row.get(0))?)
+        .query_row([job_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if is_unpublished {
+        return Err(LedgerError::Unpublished(job_id));
+    }
+    if is_unwritten {
+        return Err(LedgerError::Unwritten(job_id));
+    }
+    Ok(())
 }
 
 /// The next jobs that ended in that state before a time.
@@ -427,13 +438,25 @@ fn ended(
 ) -> Result<Vec<JobId>, LedgerError> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT id FROM jobs
-         WHERE state = ?1 AND id > ?2 AND finished_at_ms <= ?3 AND (?4 OR NOT {IS_UNPUBLISHED})
+         WHERE state = ?1 AND id > ?2 AND finished_at_ms <= ?3
+           AND (?4 OR NOT ({IS_UNPUBLISHED} OR {IS_UNWRITTEN}))
          ORDER BY id LIMIT {JOBS_PER_STEP}"
     ))?;
     let jobs = statement.query_map(params![state.as_str(), after, before_ms, force], |row| {
         row.get(0)
     })?;
     Ok(jobs.collect::<Result<_, _>>()?)
+}
+
+fn count_ended(
+    connection: &Connection,
+    state: JobState,
+    before_ms: i64,
+) -> Result<u64, LedgerError> {
+    let count: i64 = connection
+        .prepare_cached("SELECT count(*) FROM jobs WHERE state = ?1 AND finished_at_ms <= ?2")?
+        .query_row(params![state.as_str(), before_ms], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
 }
 
 /// Deletes a job with all that belongs to it; returns its payloads, which are files.

@@ -87,6 +87,9 @@ pub enum LedgerError {
     /// Somebody still waits for an event of the job.
     #[error("an event of job {0} is not published yet")]
     Unpublished(JobId),
+    /// The database still lacks a document of the job.
+    #[error("a document of job {0} is not written yet")]
+    Unwritten(JobId),
     /// The ledger stopped before it answered.
     #[error("the ledger stopped before it answered")]
     Stopped,

@@ -400,6 +400,9 @@ pub struct Purged {
     pub jobs: u64,
     /// Payload files.
     pub blobs: u64,
+    /// Jobs that an operator wanted deleted and that stay, since something of them waits to be published or
+    /// written.
+    pub kept: u64,
 }
 
 /// How much is in the ledger.

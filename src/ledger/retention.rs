@@ -17,6 +17,10 @@ pub(super) const JOBS_PER_STEP: u32 = 200;
 pub(super) const IS_UNPUBLISHED: &str =
     "EXISTS (SELECT 1 FROM events WHERE job_id = jobs.id AND events.state = 'pending')";
 
+/// True of a job with a document that waits to be written.
+pub(super) const IS_UNWRITTEN: &str =
+    "EXISTS (SELECT 1 FROM documents WHERE job_id = jobs.id AND documents.state = 'pending')";
+
 /// Empty pages (4 KiB) that are handed back in one transaction.
 const PAGES_PER_STEP: u32 = 2_000;
 
@@ -25,7 +29,7 @@ impl Ledger {
     /// entries, history and feedback. Payloads that nothing refers to any more go with the next purge.
     ///
     /// `keep_unpublished` leaves the jobs with events that wait to be published: somebody waits for
-    /// them.
+    /// them. Documents that wait to be written are deleted, too: nothing of the user is to be kept.
     ///
     /// # Errors
     /// The database fails; then nothing was deleted.
@@ -143,9 +147,7 @@ fn delete_finished(
             "DELETE FROM jobs WHERE id IN (
                  SELECT id FROM jobs
                  WHERE finished_at_ms < iif(state = 'quarantined', ?1, ?2)
-                   AND NOT {IS_UNPUBLISHED}
-                   AND NOT EXISTS (SELECT 1 FROM documents
-                                   WHERE job_id = jobs.id AND documents.state = 'pending')
+                   AND NOT {IS_UNPUBLISHED} AND NOT {IS_UNWRITTEN}
                  LIMIT {JOBS_PER_STEP})"
         ))?
         .execute(params![

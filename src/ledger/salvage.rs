@@ -20,9 +20,13 @@ use time::OffsetDateTime;
 use super::wal::{PAGE_BYTES, Wal};
 use super::{LedgerError, blobs, io_error, schema};
 use crate::observe::metrics::LEDGER_LOST_JOBS;
+use crate::storage::StorageFault;
 
 /// What comes behind the name of a database that was set aside, before the time.
 const SET_ASIDE: &str = ".damaged-";
+
+/// Disk that the making of the new database's tables takes for a moment, at most.
+const TABLES_BYTES: u64 = 1 << 20;
 
 /// Databases that may be set aside within one second.
 const MAX_NAMES: u32 = 100;
@@ -65,7 +69,15 @@ pub(super) fn open(
     };
     let why = error.source().map(ToString::to_string);
     tracing::error!(why, "the ledger is damaged; what can be read of it is kept");
-    let salvage = replace(database)?;
+    let salvage = replace(database).inspect_err(|error| {
+        if error.storage_fault() == Some(StorageFault::Full) {
+            tracing::error!(
+                free_bytes = salvage_bytes(database),
+                "there is no room for what can be read of the damaged ledger, and nothing was changed: \
+                 free as many bytes on its disk and start again"
+            );
+        }
+    })?;
     tracing::error!(
         set_aside = salvage.set_aside,
         kept_jobs = salvage.kept_jobs,
@@ -118,6 +130,13 @@ fn read_wal(database: &Path) -> Result<Option<Wal>, LedgerError> {
     Wal::read(&path).map_err(|source| io_error(&path, source))
 }
 
+/// Free disk that a salvage takes: a copy of the database with the pages of its log, and the new one.
+fn salvage_bytes(database: &Path) -> u64 {
+    let files = [database.to_owned(), beside(database, "-wal")];
+    let lengths = files.map(|file| fs::metadata(file).map_or(0, |facts| facts.len()));
+    2 * lengths.iter().sum::<u64>() + TABLES_BYTES
+}
+
 /// Replaces a damaged database by one with what can be read of it.
 fn replace(database: &Path) -> Result<Salvage, LedgerError> {
     let (readable, fresh) = (beside(database, ".salvage"), beside(database, ".new"));
@@ -125,9 +144,14 @@ fn replace(database: &Path) -> Result<Salvage, LedgerError> {
     remove(&readable).map_err(failed)?;
     remove(&fresh).map_err(failed)?;
     let wal = read_wal(database)?;
-    copy::make_readable(database, wal.as_ref(), &readable).map_err(failed)?;
-    let mut salvage = rows::carry_over(&readable, &fresh)?;
+    let made = copy::make_readable(database, wal.as_ref(), &readable)
+        .and_then(|()| rows::carry_over(&readable, &fresh));
     remove(&readable).map_err(failed)?;
+    if made.is_err() {
+        // Half of it would only take room.
+        remove(&fresh).map_err(failed)?;
+    }
+    let mut salvage = made?;
     let aside = free_name(database);
     salvage.set_aside = aside
         .file_name()

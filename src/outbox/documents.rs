@@ -130,14 +130,21 @@ async fn write(
     }
 }
 
-/// Tries that a document gets whose refusal is final as far as is known.
-const MAX_REFUSALS: u32 = 8;
+/// Tries that a document gets whose refusal is final.
+const MAX_FINAL_REFUSALS: u32 = 8;
+/// Tries that one gets whose refusal is not known to be final: those of a day, see [`LONGEST_RETRY`].
+const MAX_REFUSALS: u32 = 24 * 60;
 
 /// A refused document waits by itself; those of other keys go on.
 fn after_refusal(document: &PendingDocument, error: &StoreError) -> DocumentOutcome {
     let collection = &document.write.collection;
     let error_text = error_chain(error);
-    if !error.is_transient() && document.attempts + 1 >= MAX_REFUSALS {
+    let most = if error.is_transient() {
+        MAX_REFUSALS
+    } else {
+        MAX_FINAL_REFUSALS
+    };
+    if document.attempts >= most - 1 {
         tracing::error!(collection, error = %error_text, "document given up");
         return DocumentOutcome::Skipped;
     }

@@ -76,8 +76,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// True when the same call may succeed later. Refusals that are not known to be final count as
-    /// such, so bound the number of tries.
+    /// True when the same call may succeed later. Refusals that are not known to be final are among
+    /// them: callers bound the number of tries.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Address(_) | Self::Document(_) | Self::Driver => false,

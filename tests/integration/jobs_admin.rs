@@ -481,6 +481,17 @@ fn an_event_that_nobody_has_seen_keeps_its_job() {
         "/admin/jobs?state=done&older_than_hours=0",
     );
     assert_eq!(purged.1["purged"]["jobs"], 0);
+    assert_eq!(purged.1["kept"], 1);
+    ledger
+        .execute_batch(
+            "UPDATE events SET state = 'settled';
+             INSERT INTO documents (job_id, order_key, collection, filter, document)
+             VALUES (1, 'k', 'message_audio_transcriptions', '{}', '{}');",
+        )
+        .unwrap();
+    let refused = admin(&daemon, "DELETE", "/admin/jobs/1");
+    assert_eq!(refused.0, 409);
+    assert!(detail(&refused).contains("MongoDB"), "{refused:?}");
     let purged = admin(&daemon, "DELETE", "/admin/jobs/1?force=true");
     assert_eq!((purged.0, &purged.1["purged"]["jobs"]), (200, &json!(1)));
 }

@@ -1,10 +1,15 @@
 //! A ledger that is damaged, and requests that it refuses.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use meeshy_translator::ledger::{CacheLimits, Ledger, NewJob, Retention};
 use serde_json::Value;
 
 use crate::support::daemon::Daemon;
 use crate::support::gateway::Gateway;
 use crate::support::requests::translation;
+use crate::support::small_disk::SmallDisk;
 use crate::support::voice_message::VoiceMessage;
 
 const ERROR: &str = "audio_process_error";
@@ -136,4 +141,88 @@ fn a_request_that_the_ledger_refuses_does_not_keep_others_out() {
         &["reason=\"internal\""],
     );
     assert_eq!(refused, 2.0);
+}
+
+const JOBS: usize = 40;
+
+/// The files of the database, whole or half.
+fn database_files(data_dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(data_dir).unwrap();
+    entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().contains("ledger.sqlite3"))
+        .collect()
+}
+
+/// Purges, and checks that every job is there with its recording.
+async fn assert_holds_all(ledger: &Ledger, what: &str) {
+    let retention = Retention {
+        finished_ms: 0,
+        quarantined_ms: i64::MAX,
+        history_ms: 0,
+        speech_ms: None,
+        cache: CacheLimits {
+            max_age_ms: 0,
+            max_entries: 0,
+        },
+    };
+    ledger.purge(retention).await.unwrap();
+    let jobs = ledger.unfinished().await.unwrap();
+    assert_eq!(jobs.len(), JOBS, "{what}");
+    for job in jobs {
+        let frames = ledger.frames(job.id).await.unwrap();
+        assert!(frames[0].starts_with(b"recording "), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_salvage_keeps_everything_or_has_no_room_and_changes_nothing() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let data_dir = disk.data_dir();
+    let jobs = (0..JOBS).map(|number| NewJob {
+        key: number.to_string(),
+        lane: "audio".into(),
+        request: format!("{number:04000}").into(),
+        frames: vec![format!("recording {number}").into()].into(),
+        ..NewJob::default()
+    });
+    Ledger::open(&data_dir)
+        .unwrap()
+        .accept_blocking(jobs.collect())
+        .unwrap();
+    let database = data_dir.join("ledger.sqlite3");
+    let mut damaged = fs::read(&database).unwrap();
+    // No database any more, and every row of it can be read.
+    damaged[0] ^= 1;
+
+    let enough = 2 * damaged.len() as u64 + (1 << 20);
+    let (mut kept, mut refused) = (0, 0);
+    for left in (0..=enough).rev().step_by(16 << 10) {
+        for file in database_files(&data_dir) {
+            fs::remove_file(file).unwrap();
+        }
+        fs::write(&database, &damaged).unwrap();
+        disk.fill(left);
+        let opened = Ledger::open(&data_dir);
+        disk.free();
+        let what = format!("{left} bytes free for {}", damaged.len());
+        match opened {
+            Ok(ledger) => {
+                let salvage = ledger.salvaged().unwrap();
+                assert_eq!(salvage.kept_jobs, JOBS as u64, "{what}");
+                assert_holds_all(&ledger, &what).await;
+                kept += 1;
+            }
+            Err(error) => {
+                assert!(kept > 0, "{what} are enough: {error:?}");
+                assert!(error.storage_fault().is_some(), "{what}: {error:?}");
+                assert_eq!(database_files(&data_dir), [&*database], "{what}");
+                assert!(fs::read(&database).unwrap() == damaged, "{what}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "{kept} kept");
 }

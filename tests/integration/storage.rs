@@ -1,17 +1,16 @@
 //! A disk that is full, read-only or slow: nothing more is taken in, nothing is lost, and it goes on by
 //! itself.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
 use crate::support::gateway::Gateway;
+use crate::support::small_disk::SmallDisk;
 use crate::support::voice_message::VoiceMessage;
-use crate::support::{settings_file, skip, wait_for};
+use crate::support::{settings_file, wait_for};
 
 const COMPLETED: &str = "audio_process_completed";
 
@@ -154,66 +153,6 @@ fn a_slow_disk_slows_texts_down_and_stops_nothing() {
     faults.set("disk.commit:slow\n");
     gateway.events_of_task("slow-19", 1);
     assert_eq!(daemon.get_json("/health")["components"]["storage"], "ok");
-}
-
-/// A file system in memory that a test may fill up.
-struct SmallDisk {
-    folder: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    /// `None` after saying that the test is skipped.
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=32m", "tmpfs"])
-            .arg(folder.path())
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self { folder }),
-            other => {
-                let why = format!("no file system can be mounted: {other:?}");
-                skip("REQUIRE_MOUNT", &why);
-                None
-            }
-        }
-    }
-
-    fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    /// Writes until nothing fits any more, or until so many bytes are left.
-    fn fill(&self, left: u64) {
-        let mut filler = std::fs::File::create(self.filler()).unwrap();
-        let disk = rustix::fs::statvfs(self.folder.path()).unwrap();
-        let room = (disk.f_bavail * disk.f_frsize).saturating_sub(left);
-        let chunk = vec![0; 1 << 12];
-        for _ in 0..room.div_ceil(chunk.len() as u64) {
-            if filler.write_all(&chunk).is_err() {
-                return;
-            }
-        }
-    }
-
-    fn free(&self) {
-        std::fs::remove_file(self.filler()).unwrap();
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.folder.path().join("filler")
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: the daemon may still be ending.
-        let unmounted = Command::new("umount")
-            .arg("-l")
-            .arg(self.folder.path())
-            .status();
-        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
-    }
 }
 
 fn start_on(disk: &SmallDisk, config: &Path) -> Daemon {

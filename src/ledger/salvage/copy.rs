@@ -13,19 +13,34 @@ use super::super::{LedgerError, io_error, schema};
 const HEADER_BYTES: usize = 100;
 
 /// Copies a damaged database with the pages of its write-ahead log and mends the copy.
-pub(super) fn make_readable(database: &Path, wal: Option<&Wal>, copy: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// The disk fails.
+pub(super) fn make_readable(
+    database: &Path,
+    wal: Option<&Wal>,
+    copy: &Path,
+) -> Result<(), LedgerError> {
+    copy_pages(database, wal, copy).map_err(|source| io_error(copy, source))?;
+    match mend_definitions(copy) {
+        // Without definitions no row could be read.
+        Err(error) if error.storage_fault().is_some() => Err(error),
+        // What cannot be mended is found when rows are read.
+        Err(error) => {
+            tracing::warn!(%error, "the tables' definitions could not be mended");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+fn copy_pages(database: &Path, wal: Option<&Wal>, copy: &Path) -> io::Result<()> {
     std::fs::copy(database, copy)?;
     let mut file = OpenOptions::new().read(true).write(true).open(copy)?;
     if let Some(wal) = wal {
         wal.apply(&mut file)?;
     }
-    mend_header(&mut file)?;
-    drop(file);
-    // What cannot be mended is found when rows are read.
-    if let Err(error) = mend_definitions(copy) {
-        tracing::warn!(%error, "the tables' definitions could not be mended");
-    }
-    Ok(())
+    mend_header(&mut file)
 }
 
 /// Writes the header as our databases have it (<https://www.sqlite.org/fileformat2.html#the_database_header>).

@@ -1,12 +1,13 @@
 //! The rows of a damaged database, one by one.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 
 use rusqlite::types::{ToSql, Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params_from_iter};
 
-use super::super::{LedgerError, digest, schema};
+use super::super::{LedgerError, digest, io_error, schema};
 use super::Salvage;
 use crate::domain::timestamp::now_unix_ms;
 
@@ -45,21 +46,38 @@ struct Outcome {
 }
 
 /// Makes a database and puts every row into it that can be read from the mended copy of a damaged one.
+/// It is one file and durable when this returns.
 pub(super) fn carry_over(copy: &Path, fresh: &Path) -> Result<Salvage, LedgerError> {
     let to = schema::open_writer(fresh)?;
+    // The file alone is put in place. From a write-ahead log the rows would get into it after COMMIT only, and
+    // SQLite does not tell when the disk has no room for that.
+    to.pragma_update(None, "journal_mode", "DELETE")?;
     // Orphans are dealt with at the end.
     to.pragma_update(None, "foreign_keys", false)?;
+    // Nothing of it is read here: an error is not that of a damaged file.
     let from = Connection::open_with_flags(
         copy,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    );
+    )?;
     to.execute_batch("BEGIN IMMEDIATE")?;
-    let salvage = match from {
-        Ok(from) => carry_tables(&from, &to)?,
-        Err(_) => Salvage::nothing(),
-    };
+    let salvage = carry_tables(&from, &to)?;
     to.execute_batch("COMMIT")?;
+    to.close().map_err(|(_, error)| error)?;
+    require_one_file(fresh)?;
     Ok(salvage)
+}
+
+/// Refuses a database that is not whole without a log or a journal beside it.
+fn require_one_file(database: &Path) -> Result<(), LedgerError> {
+    for suffix in ["-wal", "-journal"] {
+        let path = super::beside(database, suffix);
+        let is_there = path.try_exists();
+        if is_there.map_err(|source| io_error(&path, source))? {
+            let source = io::Error::other("it holds a part of the new database");
+            return Err(io_error(&path, source));
+        }
+    }
+    Ok(())
 }
 
 impl Salvage {

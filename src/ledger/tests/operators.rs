@@ -155,7 +155,7 @@ async fn only_what_has_ended_and_is_published_is_purged() {
     publish_all(&ledger);
     assert_eq!(payloads(), 4);
     let purged = ledger.purge_job(job_id, false).await.unwrap();
-    assert_eq!(purged, Purged { jobs: 1, blobs: 2 });
+    assert_eq!((purged.jobs, purged.blobs), (1, 2));
     assert_eq!(payloads(), 2);
     assert!(ledger.load(job_id).await.unwrap().is_none());
     assert_eq!(
@@ -164,6 +164,37 @@ async fn only_what_has_ended_and_is_published_is_purged() {
     );
     let gone = ledger.purge_job(job_id, true).await.unwrap_err();
     assert!(matches!(gone, LedgerError::UnknownJob(_)));
+}
+
+#[tokio::test]
+async fn a_document_that_is_not_written_keeps_its_job() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let [waiting, written] = [accept(&ledger, "a").await, accept(&ledger, "b").await];
+    for job_id in [waiting, written] {
+        let emission = Emission {
+            documents: vec![write(&job_id.to_string(), "{}")],
+            finish: Some(Finish::Done),
+            ..Emission::default()
+        };
+        ledger.emit(job_id, emission).await.unwrap();
+    }
+    let documents = ledger.pending_documents(10, i64::MAX).await.unwrap();
+    let of_written = documents.iter().find(|document| document.job_id == written);
+    ledger
+        .mark_document(of_written.unwrap().id, DocumentOutcome::Done)
+        .await
+        .unwrap();
+    let unwritten = ledger.purge_job(waiting, false).await.unwrap_err();
+    assert!(matches!(unwritten, LedgerError::Unwritten(id) if id == waiting));
+    let purged = ledger.purge_jobs(JobState::Done, i64::MAX, false).await;
+    let purged = purged.unwrap();
+    assert_eq!((purged.jobs, purged.kept), (1, 1));
+    assert_eq!(ledger.counts().await.unwrap().pending_documents, 1);
+    let purged = ledger.purge_jobs(JobState::Done, i64::MAX, true).await;
+    let purged = purged.unwrap();
+    assert_eq!((purged.jobs, purged.kept), (1, 0));
+    assert_eq!(ledger.counts().await.unwrap().pending_documents, 0);
 }
 
 #[tokio::test]
@@ -185,7 +216,7 @@ async fn many_are_purged_by_state_and_age() {
     let purged = ledger.purge_jobs(state, 0, false).await.unwrap();
     assert_eq!(purged.jobs, 0);
     let purged = ledger.purge_jobs(state, i64::MAX, false).await.unwrap();
-    assert_eq!(purged.jobs, 300);
+    assert_eq!((purged.jobs, purged.kept), (300, 1));
     assert_eq!(ledger.counts().await.unwrap().quarantined, 1);
     let purged = ledger.purge_jobs(state, i64::MAX, true).await.unwrap();
     assert_eq!(purged.jobs, 1);

@@ -42,7 +42,7 @@ struct Writing {
     health: Arc<Health>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 async fn start_writing(url: &str) -> Writing {
@@ -68,7 +68,7 @@ async fn start_writing(url: &str) -> Writing {
         health,
         stop,
         task: tokio::spawn(writing),
-        _folder: folder,
+        folder,
     }
 }
 
@@ -124,6 +124,41 @@ async fn a_document_that_is_refused_for_good_holds_up_only_itself() {
         "not given up at once"
     );
     assert_eq!(writing.health.database(), DatabaseStatus::Connected);
+    writing.stop.send_replace(true);
+    writing.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_document_that_is_refused_for_a_day_makes_way() {
+    let server = FakeMongo::start().unwrap();
+    // A code that tells nothing of another try.
+    let refused =
+        doc! { "ok": 1, "n": 0, "writeErrors": [{ "index": 0, "code": 96, "errmsg": "" }] };
+    server.answer("update", refused);
+    let writing = start_writing(&server.url("")).await;
+    let database = rusqlite::Connection::open(writing.folder.path().join("ledger.sqlite3"));
+    let database = database.unwrap();
+    let tried = async |attempts: u32| -> i32 {
+        let query = "SELECT count(*) FROM documents WHERE attempts >= ?1";
+        let count = database.query_row(query, [attempts], |row| row.get(0));
+        count.unwrap()
+    };
+    let set_attempts = |attempts: u32| {
+        let statement =
+            "UPDATE documents SET attempts = ?1, next_attempt_at_ms = 0 WHERE attempts > 0";
+        database.execute(statement, [attempts]).unwrap();
+    };
+    let pending = async || writing.ledger.counts().await.unwrap().pending_documents;
+    let all = u64::from((USERS * VERSIONS) as u32);
+    until(async || tried(1).await == USERS).await;
+    // As after nearly a day: the last try but one makes it wait once more.
+    set_attempts(24 * 60 - 2);
+    until(async || tried(24 * 60 - 1).await == USERS).await;
+    assert_eq!(pending().await, all);
+    set_attempts(24 * 60 - 1);
+    until(async || pending().await == all - USERS as u64).await;
+    // The versions behind it are tried.
+    until(async || tried(1).await == 2 * USERS).await;
     writing.stop.send_replace(true);
     writing.task.await.unwrap();
 }

@@ -17,6 +17,7 @@ pub mod processes;
 pub mod proxy;
 pub mod recordings;
 pub mod requests;
+pub mod small_disk;
 pub mod voice_api;
 pub mod voice_job;
 pub mod voice_message;
