@@ -112,7 +112,7 @@ fn describe() {
         (REQUESTS_REJECTED, "requests that became no job"),
         (
             CONNECTIONS_CLOSED,
-            "connections closed because of what they sent",
+            "connections closed because of what they sent, or of their number",
         ),
         (
             EVENTS_PUBLISHED,
