@@ -101,18 +101,24 @@ fn messages_without_end_are_ended_when_no_descriptor_is_left() {
     let daemon = Daemon::start_with(&[("TRANSLATOR_CONFIG", settings.path().to_str().unwrap())]);
     daemon.wait_loaded();
     let mut peer = push(daemon.ports.pull);
-    // As if idle peers had taken the rest: nothing can be opened or accepted from now on. Fewer than are
-    // polled at once would be another fault.
-    let pid = Pid::from_raw(daemon.pid().try_into().unwrap());
+    // Idle peers take the rest of few descriptors: nothing can be opened or accepted from now on.
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
+    let numbers = open.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let limit = numbers
+        .map(|number| number.parse::<u64>().unwrap() + 1)
+        .max();
     let few = Rlimit {
-        current: Some(16),
-        maximum: Some(16),
+        current: limit,
+        maximum: limit,
     };
+    let pid = Pid::from_raw(daemon.pid().try_into().unwrap());
     let before = prlimit(pid, Resource::Nofile, few).unwrap();
     assert_eq!(
         before.current, before.maximum,
         "the daemon has raised its limit"
     );
+    let connect = |_| TcpStream::connect(("127.0.0.1", daemon.ports.pull)).unwrap();
+    let _idle: Vec<_> = (0..100).map(connect).collect();
     let parts = [&[3][..], &60_000_u64.to_be_bytes(), &[b'x'; 60_000]].concat();
     let mut sent = 0;
     while peer.write_all(&parts).is_ok() {

@@ -91,7 +91,11 @@ impl Spare {
         expected: Identity,
     ) -> io::Result<HeldConnection<'_>> {
         let socket = borrow(descriptor)?;
-        dup3(socket, &mut self.slot, DupFlags::CLOEXEC)?;
+        if let Err(error) = dup3(socket, &mut self.slot, DupFlags::CLOEXEC) {
+            check(socket, expected)?;
+            // It is there: what is refused is the duplicate, as when the limit was lowered below the slot.
+            return Err(io::Error::other(error));
+        }
         let held = HeldConnection(self);
         check(held.0.slot.as_fd(), expected)?;
         Ok(held)
