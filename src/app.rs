@@ -1,5 +1,6 @@
 //! The composition root: builds everything from the settings, runs it, stops it in order.
 
+mod descriptors;
 mod housekeeping;
 mod models;
 mod recalibration;
@@ -240,17 +241,20 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), AppError> {
     let ledger = Ledger::open(&settings.data_dir)?;
+    let max_connections = descriptors::max_connections(settings.zmq.max_connections);
     let publish = PublishSocket::bind(&PublishOptions {
         endpoint: endpoint(&settings.zmq.bind_address, settings.zmq.pub_port),
         send_queue_length: i32::try_from(settings.zmq.publish_high_water_mark).unwrap_or(i32::MAX),
         buffer_bytes: usize::try_from(settings.zmq.publish_buffer_bytes).unwrap_or(usize::MAX),
         stall_limit: Duration::from_secs(settings.zmq.subscriber_stall_secs),
+        max_connections,
         ..PublishOptions::default()
     })?;
     let pub_endpoint = publish.endpoint().to_owned();
     let intake = IntakeSocket::bind(&IntakeOptions {
         endpoint: endpoint(&settings.zmq.bind_address, settings.zmq.pull_port),
         max_message_bytes: usize::try_from(settings.zmq.max_message_bytes).unwrap_or(usize::MAX),
+        max_connections,
         receive_buffer_bytes: i32::try_from(settings.zmq.receive_buffer_bytes).unwrap_or(i32::MAX),
         ..IntakeOptions::default()
     })?;

@@ -14,6 +14,8 @@ pub struct ZmqSettings {
     pub pub_port: u16,
     /// Largest message that is read.
     pub max_message_bytes: u64,
+    /// Connections to each of the two sockets at once.
+    pub max_connections: u32,
     /// Bytes that the kernel takes from a peer before they are read.
     pub receive_buffer_bytes: u32,
     /// Events that wait in memory for one subscriber.
@@ -40,6 +42,7 @@ impl ZmqSettings {
             self.max_message_bytes,
             1 << 20..=1 << 30,
         );
+        problems.within("zmq.max_connections", self.max_connections, 8..=100_000);
         problems.within(
             "zmq.receive_buffer_bytes",
             self.receive_buffer_bytes,

@@ -91,8 +91,9 @@ impl Ledger {
         self.store.mark_event_damaged(event_id)
     }
 
-    /// Events that were published first at `since_ms` or later and last at `until_ms` or before, in
-    /// order. Times are milliseconds since 1970.
+    /// Events that were published first at `since_ms` or later and last at `until_ms` or before, `limit` at
+    /// most: job by job in the order of their acceptance, first those after `after`. Times are milliseconds
+    /// since 1970.
     ///
     /// # Errors
     /// The database fails.
@@ -100,9 +101,11 @@ impl Ledger {
         &self,
         since_ms: i64,
         until_ms: i64,
+        after: JobId,
+        limit: u32,
     ) -> Result<Vec<EventRef>, LedgerError> {
         self.store
-            .read(|connection| unsettled(connection, since_ms, until_ms))
+            .read(|connection| unsettled(connection, since_ms, until_ms, after, limit))
     }
 }
 
@@ -229,13 +232,15 @@ fn unsettled(
     connection: &Connection,
     since_ms: i64,
     until_ms: i64,
+    after: JobId,
+    limit: u32,
 ) -> Result<Vec<EventRef>, LedgerError> {
     let mut statement = connection.prepare_cached(
         "SELECT id, job_id, reissues FROM events
          WHERE state = 'published' AND first_published_at_ms >= ?1 AND last_published_at_ms <= ?2
-         ORDER BY id",
+         ORDER BY job_id <= ?3, job_id, id LIMIT ?4",
     )?;
-    let events = statement.query_map([since_ms, until_ms], event_ref)?;
+    let events = statement.query_map(params![since_ms, until_ms, after, limit], event_ref)?;
     Ok(events.collect::<Result<_, _>>()?)
 }
 

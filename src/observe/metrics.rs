@@ -122,7 +122,7 @@ fn describe() {
         ),
         (
             CONNECTIONS_CLOSED,
-            "connections closed because of what they sent",
+            "connections closed because of what they sent, or of their number",
         ),
         (
             EVENTS_PUBLISHED,

@@ -44,7 +44,7 @@ pub(super) struct Publisher {
     replay: Replay,
     repeats: Repeats,
     has_subscriber: bool,
-    /// When a subscriber came whose replay has not begun.
+    /// When the last subscriber came of those whose replay is not listed to its end.
     unserved_since_ms: Option<i64>,
     /// Events that are sent and not yet marked, with their times.
     sent: Vec<(EventRef, i64)>,
@@ -175,22 +175,31 @@ impl Publisher {
             self.shared.note_sent();
             self.repeats.note_sent();
         }
-        if let Some(subscribed_at_ms) = self.unserved_since_ms {
+        if let Some(subscribed_at_ms) = self.unserved_since_ms
+            && self.replay.may_be_filled(Instant::now())
+        {
             self.begin_replay(subscribed_at_ms)?;
-            self.unserved_since_ms = None;
         }
         Ok(())
     }
 
-    /// Lists the events that a subscriber who came at `subscribed_at_ms` may have missed.
+    /// Lists the events that a subscriber who came at `subscribed_at_ms` may have missed. If there are more
+    /// than a list may have, the rest is listed later.
     fn begin_replay(&mut self, subscribed_at_ms: i64) -> Result<(), PublishError> {
         self.mark_sent()?;
-        let since_ms = now_unix_ms() - REPLAY_WINDOW.as_millis() as i64;
-        let events = self.ledger.unsettled_blocking(since_ms, subscribed_at_ms)?;
+        let since_ms = subscribed_at_ms - REPLAY_WINDOW.as_millis() as i64;
+        let after = self.replay.last_job();
+        let limit = Replay::MAX_EVENTS;
+        let events = self
+            .ledger
+            .unsettled_blocking(since_ms, subscribed_at_ms, after, limit)?;
         if !events.is_empty() {
             tracing::info!(events = events.len(), "replaying to a new subscriber");
         }
-        self.replay.fill(events);
+        if events.len() < limit as usize {
+            self.unserved_since_ms = None;
+        }
+        self.replay.fill(events, Instant::now());
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 mod documents;
 
+use std::collections::{HashMap, HashSet};
+
 use tempfile::TempDir;
 
 use super::*;
@@ -247,7 +249,10 @@ async fn what_a_gateway_drops_is_repeated_by_the_clock_until_it_has_settled() {
     let (subscriber, events) = receive(subscriber, 2).await;
     assert_eq!(events, ["b:translation_completed", "b:translation_error"]);
     until(async || daemon.ledger.counts().await.unwrap().pending_events == 0).await;
-    let all = daemon.ledger.unsettled_blocking(0, i64::MAX).unwrap();
+    let all = daemon
+        .ledger
+        .unsettled_blocking(0, i64::MAX, JobId(0), 99)
+        .unwrap();
     daemon.ledger.settle(all).await.unwrap();
     tokio::time::sleep(3 * second).await;
     emit_text(&daemon, "c").await;
@@ -267,4 +272,48 @@ async fn nothing_is_repeated_to_nobody() {
     // A new subscriber gets the replay, and with it the repeat that was due.
     let (_subscriber, events) = receive(subscribe(&daemon), 2).await;
     assert_eq!(events, ["a:translation_completed", "a:translation_error"]);
+}
+
+#[tokio::test]
+async fn who_subscribes_again_and_again_keeps_no_event_from_others() {
+    const JOBS: usize = 40;
+    let daemon = start();
+    let mut ids = HashSet::new();
+    for number in 0..JOBS {
+        let job_id = daemon.accept(&number.to_string()).await;
+        daemon.emit(job_id, 0..3, Some(Finish::Done)).await;
+        ids.extend((0..3).map(|number| format!("{job_id}:{number}")));
+    }
+    let (gateway, _) = receive(subscribe(&daemon), ids.len()).await;
+    until(async || daemon.ledger.counts().await.unwrap().pending_events == 0).await;
+
+    let is_over = Arc::new(AtomicBool::new(false));
+    let restless = subscribe(&daemon);
+    let stop = Arc::clone(&is_over);
+    let attacker = std::thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            restless.set_unsubscribe(b"").unwrap();
+            restless.set_subscribe(b"").unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    // 50 at once, and ten a second: 7 s.
+    let gathered = tokio::task::spawn_blocking(move || {
+        let until = Instant::now() + Duration::from_secs(60);
+        let mut times: HashMap<String, usize> = HashMap::new();
+        while times.len() < ids.len() && Instant::now() < until {
+            let frames = gateway.recv_multipart(0).unwrap();
+            let event = String::from_utf8(frames[0].clone()).unwrap();
+            *times.entry(event).or_default() += 1;
+        }
+        times
+    });
+    let times = gathered.await.unwrap();
+    is_over.store(true, Ordering::Relaxed);
+    attacker.join().unwrap();
+    assert_eq!(times.len(), 3 * JOBS, "events that came again");
+    // Only a job that was cut short begins anew.
+    let twice = times.values().filter(|times| **times > 1).count();
+    assert!(twice <= 3, "{twice} events came again before others had");
+    assert!(times.values().all(|times| *times <= 2));
 }

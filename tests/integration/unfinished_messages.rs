@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::Duration;
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
 use crate::support::daemon::Daemon;
 use crate::support::gateway::Gateway;
 use crate::support::{PATIENCE, settings_file, zmtp};
@@ -68,6 +70,62 @@ fn parts_without_end_cost_the_connection_and_bounded_memory() {
     let line = "a connection was closed: it sends more than a message may have";
     assert_eq!(daemon.log().matches(line).count(), attacks.len());
     assert!(daemon.log().contains("peer=127.0.0.1:"));
+}
+
+#[test]
+fn idle_peers_take_no_descriptors_from_others() {
+    let settings = settings_file("[zmq]\nmax_message_bytes = 4194304\nmax_connections = 50\n");
+    let daemon = Daemon::start_with(&[("TRANSLATOR_CONFIG", settings.path().to_str().unwrap())]);
+    daemon.wait_loaded();
+    let mut gateway = Gateway::connect(daemon.ports);
+    gateway.ping();
+    let idle: Vec<_> = (0..400).map(|_| push(daemon.ports.pull)).collect();
+    let closed = |reason: &str| {
+        let labels = [r#"socket="intake""#, reason];
+        daemon.metric("translator_connections_closed_total", &labels)
+    };
+    crate::support::wait_for("room for others", || {
+        (closed("too_many") >= 351.0).then_some(())
+    });
+    gateway.ping();
+    // One line, not one for each.
+    assert_eq!(daemon.log().matches("too many connections").count(), 1);
+    attack(&daemon, &b"\x01\x01x".repeat(100_000));
+    gateway.ping();
+    drop(idle);
+}
+
+#[test]
+fn messages_without_end_are_ended_when_no_descriptor_is_left() {
+    let settings = settings_file("[zmq]\nmax_message_bytes = 1048576\n");
+    let daemon = Daemon::start_with(&[("TRANSLATOR_CONFIG", settings.path().to_str().unwrap())]);
+    daemon.wait_loaded();
+    let mut peer = push(daemon.ports.pull);
+    // Idle peers take the rest of few descriptors: nothing can be opened or accepted from now on.
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
+    let numbers = open.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let limit = numbers
+        .map(|number| number.parse::<u64>().unwrap() + 1)
+        .max();
+    let few = Rlimit {
+        current: limit,
+        maximum: limit,
+    };
+    let pid = Pid::from_raw(daemon.pid().try_into().unwrap());
+    let before = prlimit(pid, Resource::Nofile, few).unwrap();
+    assert_eq!(
+        before.current, before.maximum,
+        "the daemon has raised its limit"
+    );
+    let connect = |_| TcpStream::connect(("127.0.0.1", daemon.ports.pull)).unwrap();
+    let _idle: Vec<_> = (0..100).map(connect).collect();
+    let parts = [&[3][..], &60_000_u64.to_be_bytes(), &[b'x'; 60_000]].concat();
+    let mut sent = 0;
+    while peer.write_all(&parts).is_ok() {
+        sent += parts.len();
+        assert!(sent < 1 << 30, "1 GiB was taken");
+    }
+    daemon.wait_logged("a connection was closed: it sends more than a message may have");
 }
 
 #[test]

@@ -131,7 +131,7 @@ async fn settled_events_leave_the_replay_and_unconfirmed_ones_are_listed() {
     ledger
         .mark_published_blocking(&[(events[0], 101_000)])
         .unwrap();
-    let unsettled = ledger.unsettled_blocking(0, 200_000).unwrap();
+    let unsettled = ledger.unsettled_blocking(0, 200_000, JobId(0), 9).unwrap();
     assert_eq!(unsettled, events[1..]);
 
     assert_eq!(ledger.give_up_unsettled(99_999, 9).await.unwrap(), 0);
@@ -252,4 +252,31 @@ fn events_of_an_earlier_version_keep_their_frames_and_ids() {
         )
         .unwrap();
     assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn unsettled_events_are_listed_job_by_job_from_anywhere() {
+    let directory = TempDir::new().unwrap();
+    let ledger = Ledger::open(directory.path()).unwrap();
+    let (a, b) = (accept(&ledger, "a").await, accept(&ledger, "b").await);
+    let c = accept(&ledger, "c").await;
+    for number in ["1", "2"] {
+        for job_id in [a, b, c] {
+            let emission = Emission {
+                events: vec![event(number)],
+                ..Emission::default()
+            };
+            ledger.emit(job_id, emission).await.unwrap();
+        }
+    }
+    let published = ledger.pending_events_blocking(10).unwrap();
+    let published: Vec<_> = published.into_iter().map(|event| (event, 1_000)).collect();
+    ledger.mark_published_blocking(&published).unwrap();
+    let listed = |after, limit| {
+        let events = ledger.unsettled_blocking(0, 9_000, after, limit).unwrap();
+        events.iter().map(|event| event.job_id).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(JobId(0), 9), [a, a, b, b, c, c]);
+    assert_eq!(listed(a, 9), [b, b, c, c, a, a]);
+    assert_eq!(listed(c, 3), [a, a, b]);
 }

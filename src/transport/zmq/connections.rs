@@ -6,49 +6,41 @@
 //! connection; see `docs/adr/0019-unfinished-messages.md`.
 
 mod kernel;
+mod monitor;
+mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub(super) use self::kernel::limit_segments;
-use self::kernel::{Identity, Traffic};
-use super::context::Context;
+pub(super) use self::monitor::Monitor;
+use self::table::{Connection, Table};
 use super::{TransportError, WakeReceiver, Waker, uninterrupted};
-use crate::observe::metrics::CONNECTIONS_CLOSED;
 
 /// Time between two looks at the connections while bytes arrive: 150 MB at the speed of loopback.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// The same while none seem to: what libzmq reads at once wakes nobody else.
 const IDLE_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What all connections together may have sent, in limits of one.
-const LIMITS_OF_ALL: u64 = 2;
-
-/// What a connection may have sent without counting among those that wait for long: libzmq's read buffer.
-const NEGLIGIBLE_BYTES: u64 = 8192;
-
-/// What a peer may have sent beside a message: heartbeats, and longer frame headers than needed.
-const OVERHEAD_BYTES: u64 = 4096;
-
 /// Bytes of a frame's header: flags and a length of one byte or, from 256 bytes on, of eight.
 pub(super) const MAX_HEADER_BYTES: u64 = 9;
 
-/// What a connection may have sent that has not come out of libzmq, in bytes as on the wire. All
-/// connections together may have sent twice as much.
+/// What connections may have sent that has not come out of libzmq, in bytes as on the wire, and how many there
+/// may be. All connections together may have sent twice as much as one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// When the socket's owner has taken all messages that were complete.
     pub unfinished_bytes: u64,
     /// When complete messages may wait for the owner too.
     pub waiting_bytes: u64,
+    /// Connections at once.
+    pub max_connections: usize,
 }
 
 /// The connections of one socket. A thread of their own looks at them: whatever keeps the socket's owner
@@ -62,66 +54,10 @@ pub(super) struct Connections {
 struct Shared {
     socket: &'static str,
     limits: Limits,
-    open: Mutex<HashMap<RawFd, Connection>>,
+    table: Mutex<Table>,
     /// Some connection is over the limit unless the owner has yet to take complete messages of it.
     is_doubtful: AtomicBool,
-    /// Connections that were closed so far.
-    closed: AtomicU64,
     stopping: AtomicBool,
-}
-
-/// Bytes are counted from the first of the connection on.
-struct Connection {
-    identity: Identity,
-    peer: SocketAddr,
-    /// What libzmq had read at the last look, if not more.
-    read: u64,
-    /// `read` when the doubt arose.
-    doubted: u64,
-    /// What the messages took that have come out of libzmq, if not less.
-    delivered: u64,
-    /// Since when it has sent, and no message has come out.
-    waiting_since: Option<Instant>,
-    is_closed: bool,
-}
-
-impl Connection {
-    fn new(identity: Identity, peer: SocketAddr) -> Self {
-        Self {
-            identity,
-            peer,
-            read: 0,
-            doubted: 0,
-            delivered: 0,
-            waiting_since: None,
-            is_closed: false,
-        }
-    }
-
-    /// What it has sent that has not come out of libzmq.
-    fn pending(&self) -> u64 {
-        self.read.saturating_sub(self.delivered)
-    }
-
-    /// What of it had been read when the doubt arose.
-    fn doubtful(&self) -> u64 {
-        self.doubted.saturating_sub(self.delivered)
-    }
-
-    /// True when bytes have come since the last look.
-    fn update(&mut self, traffic: Traffic, now: Instant) -> bool {
-        let read = traffic.received.saturating_sub(traffic.unread);
-        let has_moved = read > self.read || traffic.unread > 0;
-        self.read = self.read.max(read);
-        // Overhead that was granted and not used is no credit for what comes later.
-        self.delivered = self.delivered.min(traffic.received);
-        if self.pending() <= NEGLIGIBLE_BYTES {
-            self.waiting_since = None;
-        } else if self.waiting_since.is_none() {
-            self.waiting_since = Some(now);
-        }
-        has_moved
-    }
 }
 
 impl Connections {
@@ -129,7 +65,7 @@ impl Connections {
     /// [`Connections::settle`]; without it nothing that is sent is ever taken off.
     ///
     /// # Errors
-    /// The system refuses the thread.
+    /// The system refuses the thread or a descriptor.
     pub(super) fn watch(
         monitor: Monitor,
         name: &'static str,
@@ -144,9 +80,8 @@ impl Connections {
         let shared = Arc::new(Shared {
             socket: name,
             limits,
-            open: Mutex::default(),
+            table: Mutex::new(Table::new(name, limits).map_err(start_failed)?),
             is_doubtful: AtomicBool::new(false),
-            closed: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
         });
         let watcher = Watcher {
@@ -156,7 +91,6 @@ impl Connections {
             settle,
             next_look: Instant::now(),
             is_busy: false,
-            has_warned: false,
         };
         let thread = std::thread::Builder::new()
             .name(format!("{name}-watch"))
@@ -171,12 +105,12 @@ impl Connections {
 
     /// Notes that a whole message has come out of libzmq; `bytes` as on the wire.
     pub(super) fn deliver(&self, descriptor: RawFd, bytes: u64) {
-        // A connection that is gone owes nothing, and one that took over its descriptor gains no more
-        // than it has sent.
-        if let Some(connection) = self.shared.open().get_mut(&descriptor) {
-            connection.delivered += bytes + OVERHEAD_BYTES;
-            connection.waiting_since = None;
-        }
+        self.shared.table().deliver(descriptor, bytes);
+    }
+
+    /// Notes that a peer has sent a whole message on a socket where nothing is taken off.
+    pub(super) fn note_spoken(&self, descriptor: RawFd) {
+        self.shared.table().note_spoken(descriptor);
     }
 
     /// True when the owner is to take all messages that are complete from now on, and to call
@@ -188,10 +122,9 @@ impl Connections {
     /// Ends a doubt: what had been read when it arose, and has not come out, belongs to messages that
     /// are not finished.
     pub(super) fn settle(&self) {
-        let mut open = self.shared.open();
         let limit = self.shared.limits.unfinished_bytes;
-        self.shared
-            .close_excess(&mut open, Connection::doubtful, limit, "message_too_large");
+        let mut table = self.shared.table();
+        table.close_excess(Connection::doubtful, limit, "message_too_large");
         self.shared.is_doubtful.store(false, Ordering::Release);
     }
 }
@@ -209,66 +142,9 @@ impl Drop for Connections {
 }
 
 impl Shared {
-    fn open(&self) -> MutexGuard<'_, HashMap<RawFd, Connection>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Closes whoever has sent more than the limit, then, while all together have, whoever has waited
-    /// longest.
-    fn close_excess(
-        &self,
-        open: &mut HashMap<RawFd, Connection>,
-        sent: fn(&Connection) -> u64,
-        limit: u64,
-        reason: &'static str,
-    ) {
-        for (&descriptor, connection) in open.iter_mut() {
-            if !connection.is_closed && sent(connection) > limit {
-                self.close(descriptor, connection, reason);
-            }
-        }
-        while total(open, sent) > limit.saturating_mul(LIMITS_OF_ALL) {
-            let longest = open
-                .iter_mut()
-                .filter(|(_, connection)| !connection.is_closed)
-                .max_by_key(|(_, connection)| {
-                    let waiting = connection.waiting_since.map(|since| since.elapsed());
-                    (waiting, sent(connection))
-                });
-            let Some((&descriptor, connection)) = longest else {
-                return;
-            };
-            self.close(descriptor, connection, "too_much_in_all");
-        }
-    }
-
-    /// Ends a connection, so that libzmq drops what is not finished; messages that are complete stay.
-    fn close(&self, descriptor: RawFd, connection: &mut Connection, reason: &'static str) {
-        connection.is_closed = true;
-        let Ok(stream) = kernel::open(descriptor, connection.identity) else {
-            // It ended by itself, and its event is on the way.
-            return;
-        };
-        // Counted and told first: who sees the connection closed finds both.
-        self.closed.fetch_add(1, Ordering::AcqRel);
-        metrics::counter!(CONNECTIONS_CLOSED, "socket" => self.socket, "reason" => reason)
-            .increment(1);
-        tracing::warn!(
-            socket = self.socket,
-            peer = %connection.peer,
-            pending_bytes = connection.pending(),
-            reason,
-            "a connection was closed: it sends more than a message may have"
-        );
-        if let Err(error) = kernel::reset(&stream) {
-            tracing::debug!(socket = self.socket, %error, "the connection had ended by itself");
-        }
-    }
-}
-
-fn total(open: &HashMap<RawFd, Connection>, sent: fn(&Connection) -> u64) -> u64 {
-    let open = open.values().filter(|connection| !connection.is_closed);
-    open.map(sent).sum()
 }
 
 struct Watcher {
@@ -279,7 +155,6 @@ struct Watcher {
     next_look: Instant,
     /// Bytes arrive: the connections are looked at again by the clock, and else when one has bytes.
     is_busy: bool,
-    has_warned: bool,
 }
 
 impl Watcher {
@@ -290,26 +165,22 @@ impl Watcher {
                 tracing::error!(socket = shared.socket, %error, "connections cannot be watched");
                 std::thread::sleep(LOOK_INTERVAL);
             }
-            let mut open = shared.open();
-            self.take_events(&mut open);
+            let mut table = shared.table();
+            self.take_events(&mut table);
             if Instant::now() >= self.next_look {
-                self.look(&mut open);
+                self.look(&mut table);
             }
         }
     }
 
     /// Waits until connections come, go or have bytes, or until the next look.
     fn wait(&mut self) -> Result<(), zmq::Error> {
-        let mut items = vec![
-            self.monitor.0.as_poll_item(zmq::POLLIN),
-            self.calls.as_poll_item(),
-        ];
+        let mut items = vec![self.monitor.as_poll_item(), self.calls.as_poll_item()];
         let fixed = items.len();
         let mut timeout_ms = -1;
         {
-            let open = self.shared.open();
-            let open = open.iter().filter(|(_, connection)| !connection.is_closed);
-            for (&descriptor, _) in open {
+            let table = self.shared.table();
+            for (descriptor, _) in table.open() {
                 let timeout = self.next_look.saturating_duration_since(Instant::now());
                 timeout_ms = i64::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(0);
                 if self.is_busy {
@@ -330,106 +201,35 @@ impl Watcher {
 
     /// Learns of connections that came and went. libzmq tells the end of one before it closes the
     /// descriptor, so that a descriptor belongs to the connection that was told last.
-    fn take_events(&self, open: &mut HashMap<RawFd, Connection>) {
+    fn take_events(&self, table: &mut Table) {
         while let Some((kind, descriptor)) = self.monitor.next() {
-            open.remove(&descriptor);
-            if kind == zmq_sys::ZMQ_EVENT_ACCEPTED
-                // A failure: it is gone already, and the event that says so is on the way.
-                && let Ok((identity, peer)) = kernel::identify(descriptor)
-            {
-                open.insert(descriptor, Connection::new(identity, peer));
+            if kind == zmq_sys::ZMQ_EVENT_ACCEPTED {
+                table.add(descriptor);
+            } else {
+                table.remove(descriptor);
             }
         }
+        table.close_surplus();
     }
 
-    fn look(&mut self, open: &mut HashMap<RawFd, Connection>) {
+    fn look(&mut self, table: &mut Table) {
         let now = Instant::now();
-        self.is_busy = false;
-        for (&descriptor, connection) in open.iter_mut().filter(|(_, one)| !one.is_closed) {
-            let Ok(stream) = kernel::open(descriptor, connection.identity) else {
-                // It is gone, and the event that says so is on the way.
-                continue;
-            };
-            match kernel::traffic(&stream) {
-                Ok(traffic) => self.is_busy |= connection.update(traffic, now),
-                Err(error) if !self.has_warned => {
-                    self.has_warned = true;
-                    tracing::error!(%error, "the system does not tell what a connection has received: unfinished messages are not bounded");
-                }
-                Err(_) => {}
-            }
-        }
+        self.is_busy = table.look(now);
         self.next_look = now
             + if self.is_busy {
                 LOOK_INTERVAL
             } else {
                 IDLE_LOOK_INTERVAL
             };
-        let limits = self.shared.limits;
-        self.shared.close_excess(
-            open,
-            Connection::pending,
-            limits.waiting_bytes,
-            "too_much_waits",
-        );
+        let limit = self.shared.limits.waiting_bytes;
+        table.close_excess(Connection::pending, limit, "too_much_waits");
         if let Some(settle) = &self.settle
             && !self.shared.is_doubtful.load(Ordering::Acquire)
-            && is_exceeded(open, limits.unfinished_bytes)
+            && table.has_doubt()
         {
-            for connection in open.values_mut() {
-                connection.doubted = connection.read;
-            }
+            table.begin_doubt();
             self.shared.is_doubtful.store(true, Ordering::Release);
             settle.wake();
-        }
-    }
-}
-
-fn is_exceeded(open: &HashMap<RawFd, Connection>, limit: u64) -> bool {
-    let is_over = |connection: &Connection| !connection.is_closed && connection.pending() > limit;
-    open.values().any(is_over)
-        || total(open, Connection::pending) > limit.saturating_mul(LIMITS_OF_ALL)
-}
-
-/// The socket on which libzmq tells of another's listener and connections.
-pub(super) struct Monitor(zmq::Socket);
-
-impl Monitor {
-    /// The monitor of a socket that is not bound yet.
-    ///
-    /// # Errors
-    /// libzmq refuses it.
-    pub(super) fn new(context: &Context, socket: &zmq::Socket) -> Result<Self, zmq::Error> {
-        const ENDPOINT: &str = "inproc://connections";
-        let kinds = zmq_sys::ZMQ_EVENT_LISTENING
-            | zmq_sys::ZMQ_EVENT_ACCEPTED
-            | zmq_sys::ZMQ_EVENT_DISCONNECTED;
-        socket.monitor(ENDPOINT, kinds as i32)?;
-        let events = context.socket(zmq::PAIR)?;
-        // Without a bound: libzmq's I/O thread waits for room otherwise, with a lock that closing needs.
-        events.set_rcvhwm(0)?;
-        events.set_linger(0)?;
-        events.connect(ENDPOINT)?;
-        Ok(Self(events))
-    }
-
-    /// The descriptor on which the socket listens, once it is bound; `None` when that was asked before.
-    pub(super) fn listener(&self) -> Option<RawFd> {
-        let (kind, descriptor) = self.next()?;
-        (kind == zmq_sys::ZMQ_EVENT_LISTENING).then_some(descriptor)
-    }
-
-    /// The next event that is there, and the descriptor it is about: the kind in two bytes, the
-    /// descriptor in four; see zmq_socket_monitor(3).
-    fn next(&self) -> Option<(u32, RawFd)> {
-        let (mut event, mut address) = (zmq::Message::new(), zmq::Message::new());
-        loop {
-            uninterrupted(|| self.0.recv(&mut event, zmq::DONTWAIT)).ok()?;
-            uninterrupted(|| self.0.recv(&mut address, 0)).ok()?;
-            if let Ok([a, b, descriptor @ ..]) = <[u8; 6]>::try_from(&*event) {
-                let kind = u16::from_ne_bytes([a, b]);
-                return Some((kind.into(), RawFd::from_ne_bytes(descriptor)));
-            }
         }
     }
 }

@@ -13,6 +13,7 @@ mod waker;
 mod xpub;
 
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,6 +152,12 @@ fn bind(socket: &zmq::Socket, endpoint: &str) -> Result<String, TransportError> 
     socket.bind(endpoint).map_err(failed)?;
     let bound = socket.get_last_endpoint().map_err(failed)?;
     bound.map_err(|_| failed(zmq::Error::EINVAL))
+}
+
+/// The descriptor of the connection that a message came on, as ZMQ_SRCFD tells it too; peers from before
+/// ZMTP 3 have none.
+fn connection_of(message: &mut zmq::Message) -> Option<RawFd> {
+    message.gets("__fd")?.parse().ok()
 }
 
 /// Repeats what a signal has interrupted.

@@ -12,7 +12,9 @@ use bytes::Bytes;
 #[cfg(test)]
 use super::connections::Connections;
 use super::connections::{Limits, MAX_HEADER_BYTES};
-use super::{TransportError, WakeReceiver, Waker, WatchedSocket, harden, uninterrupted, wait};
+use super::{
+    TransportError, WakeReceiver, Waker, WatchedSocket, connection_of, harden, uninterrupted, wait,
+};
 
 const SOCKET: &str = "intake";
 
@@ -26,6 +28,8 @@ pub struct IntakeOptions {
     pub max_message_bytes: usize,
     /// Most frames of a message.
     pub max_frames: usize,
+    /// Connections at once; beyond it the oldest is closed that has never completed a message.
+    pub max_connections: usize,
     /// Messages that libzmq holds for each peer. Few: what it holds is lost with the process.
     pub receive_queue_length: i32,
     /// What the kernel takes from a peer before libzmq has read it, bytes; it sets the pace of a distant
@@ -39,6 +43,7 @@ impl Default for IntakeOptions {
             endpoint: "tcp://127.0.0.1:5555".into(),
             max_message_bytes: 64 << 20,
             max_frames: 16,
+            max_connections: 1024,
             receive_queue_length: 4,
             receive_buffer_bytes: 32 << 10,
         }
@@ -163,6 +168,7 @@ fn limits(options: &IntakeOptions) -> Limits {
     Limits {
         unfinished_bytes,
         waiting_bytes: unfinished_bytes.saturating_mul(messages),
+        max_connections: options.max_connections,
     }
 }
 
@@ -318,42 +324,65 @@ impl Receiver {
     /// so only the first can be missing.
     fn receive(&mut self) -> Result<(Incoming, usize), zmq::Error> {
         let mut frames = Vec::new();
-        let mut frame_count = 0;
-        let mut bytes = 0_usize;
-        let mut wire_bytes = 0;
+        let mut size = Size::default();
         let mut message = zmq::Message::new();
         loop {
             uninterrupted(|| self.socket.socket.recv(&mut message, zmq::DONTWAIT))?;
-            frame_count += 1;
-            bytes = bytes.saturating_add(message.len());
-            let header_bytes = if message.len() < 256 {
-                2
-            } else {
-                MAX_HEADER_BYTES
-            };
-            wire_bytes += header_bytes + message.len() as u64;
-            if frame_count <= self.max_frames && bytes <= self.max_message_bytes {
-                frames.push(Bytes::copy_from_slice(&message));
-            } else {
-                // The rest is read to its end, and not kept.
+            size.add(message.len());
+            if size.frames > self.max_frames || size.bytes > self.max_message_bytes {
                 frames.truncate(1);
+                self.skip_rest(&mut message, &mut size)?;
+                break;
             }
+            frames.push(Bytes::copy_from_slice(&message));
             if !message.get_more() {
                 break;
             }
         }
-        // The number of the descriptor, which ZMQ_SRCFD tells too; peers from before ZMTP 3 have none.
-        if let Some(descriptor) = message.gets("__fd").and_then(|fd| fd.parse().ok()) {
-            self.socket.connections.deliver(descriptor, wire_bytes);
+        if let Some(descriptor) = connection_of(&mut message) {
+            self.socket.connections.deliver(descriptor, size.wire_bytes);
         }
-        if frames.len() == frame_count {
-            return Ok((Incoming::Message(frames), bytes));
-        }
-        let too_large = Incoming::TooLarge {
-            head: frames.pop(),
-            frames: frame_count,
-            bytes,
+        let incoming = if frames.len() == size.frames {
+            Incoming::Message(frames)
+        } else {
+            Incoming::TooLarge {
+                head: frames.pop(),
+                frames: size.frames,
+                bytes: size.bytes,
+            }
         };
-        Ok((too_large, bytes))
+        Ok((incoming, size.bytes))
+    }
+
+    /// Reads a message to its end and keeps nothing of it. Nobody else is heard meanwhile, and it may have
+    /// millions of frames.
+    fn skip_rest(&self, message: &mut zmq::Message, size: &mut Size) -> Result<(), zmq::Error> {
+        let socket = &self.socket.socket;
+        while message.get_more() {
+            uninterrupted(|| socket.recv(message, zmq::DONTWAIT))?;
+            size.add(message.len());
+        }
+        Ok(())
+    }
+}
+
+/// How large a message is.
+#[derive(Default)]
+struct Size {
+    frames: usize,
+    bytes: usize,
+    wire_bytes: u64,
+}
+
+impl Size {
+    fn add(&mut self, frame_bytes: usize) {
+        let header_bytes = if frame_bytes < 256 {
+            2
+        } else {
+            MAX_HEADER_BYTES
+        };
+        self.frames += 1;
+        self.bytes += frame_bytes;
+        self.wire_bytes += header_bytes + frame_bytes as u64;
     }
 }

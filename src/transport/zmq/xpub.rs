@@ -7,7 +7,9 @@ use bytes::Bytes;
 
 use super::connections::Limits;
 use super::held::HeldBytes;
-use super::{TransportError, WakeReceiver, WatchedSocket, harden, uninterrupted, wait};
+use super::{
+    TransportError, WakeReceiver, WatchedSocket, connection_of, harden, uninterrupted, wait,
+};
 
 const SOCKET: &str = "publish";
 
@@ -35,6 +37,8 @@ pub struct PublishOptions {
     /// A gateway with a full queue reads nothing until it has worked off half of it: 500 events at
     /// 10 per second.
     pub stall_limit: Duration,
+    /// Connections at once; beyond it the oldest is closed that has never subscribed.
+    pub max_connections: usize,
     /// Time that closing the socket allows for what libzmq still holds.
     pub linger: Duration,
 }
@@ -46,6 +50,7 @@ impl Default for PublishOptions {
             send_queue_length: 256,
             buffer_bytes: 64 << 20,
             stall_limit: Duration::from_secs(120),
+            max_connections: 1024,
             linger: Duration::from_secs(3),
         }
     }
@@ -86,6 +91,7 @@ impl PublishSocket {
         let limits = Limits {
             unfinished_bytes: MAX_SUBSCRIBER_BYTES,
             waiting_bytes: MAX_SUBSCRIBER_BYTES,
+            max_connections: options.max_connections,
         };
         let configure = |socket: &mut zmq::Socket| configure(socket, options);
         let endpoint = &options.endpoint;
@@ -149,6 +155,11 @@ impl PublishSocket {
                 Ok(()) => {}
                 Err(zmq::Error::EAGAIN) => return Ok(None),
                 Err(source) => return Err(failed(source)),
+            }
+            if message.first() == Some(&1)
+                && let Some(descriptor) = connection_of(&mut message)
+            {
+                self.socket.connections.note_spoken(descriptor);
             }
             // ZMTP: 1 or 0, then the prefix. With XPUB_VERBOSE every subscription is seen, and the
             // loss of the last subscriber of a prefix, also of one that died.

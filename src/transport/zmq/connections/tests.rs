@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use super::super::{
     Incoming, Intake, IntakeOptions, IntakeSocket, PublishOptions, PublishSocket, Subscription,
 };
+use super::kernel::Traffic;
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -77,11 +78,14 @@ struct Bench {
 
 impl Bench {
     fn new(max_message_bytes: usize) -> Self {
-        let options = IntakeOptions {
-            endpoint: "tcp://127.0.0.1:*".into(),
+        Self::with(IntakeOptions {
             max_message_bytes,
             ..IntakeOptions::default()
-        };
+        })
+    }
+
+    fn with(mut options: IntakeOptions) -> Self {
+        options.endpoint = "tcp://127.0.0.1:*".into();
         let socket = IntakeSocket::bind(&options).unwrap();
         let shared = Arc::clone(&socket.connections().shared);
         let is_paused = Arc::new(AtomicBool::new(false));
@@ -112,13 +116,25 @@ impl Bench {
     }
 
     fn closed(&self) -> u64 {
-        self.shared.closed.load(Ordering::Acquire)
+        self.shared.table().closed
+    }
+
+    fn await_closed(&self, count: u64) {
+        let started = Instant::now();
+        while self.closed() < count {
+            assert!(
+                started.elapsed() < PATIENCE,
+                "{} were closed",
+                self.closed()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Waits until the watcher knows that `bytes` of unfinished or unread messages are there.
     fn await_pending(&self, bytes: u64) {
         let started = Instant::now();
-        while total(&self.shared.open(), Connection::pending) < bytes {
+        while self.shared.table().total(Connection::pending) < bytes {
             assert!(started.elapsed() < PATIENCE);
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -334,7 +350,7 @@ fn a_connection_owes_what_was_read_and_not_delivered() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (identity, peer) = kernel::identify(client.as_raw_fd()).unwrap();
-    let mut connection = Connection::new(identity, peer);
+    let mut connection = Connection::new(1, identity, peer);
     let now = Instant::now();
     let update = |connection: &mut Connection, received, unread| {
         connection.update(Traffic { received, unread }, now)
@@ -353,8 +369,88 @@ fn a_connection_owes_what_was_read_and_not_delivered() {
 
     // Another connection with the same descriptor is not the same.
     let descriptor = client.as_raw_fd();
-    kernel::open(descriptor, identity).unwrap();
+    let mut spare = kernel::Spare::new().unwrap();
+    kernel::traffic(descriptor, identity).unwrap();
+    spare.hold(descriptor, identity).unwrap();
     let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    kernel::open(other.as_raw_fd(), identity).unwrap_err();
-    kernel::open(-1, identity).unwrap_err();
+    let file = tempfile::tempfile().unwrap();
+    for wrong in [other.as_raw_fd(), file.as_raw_fd()] {
+        assert!(kernel::is_gone(
+            &kernel::traffic(wrong, identity).unwrap_err()
+        ));
+        assert!(kernel::is_gone(&spare.hold(wrong, identity).err().unwrap()));
+    }
+    kernel::traffic(-1, identity).unwrap_err();
+    // The other end sees it at once: the spare descriptor holds nothing back.
+    let (mut accepted, _) = listener.accept().unwrap();
+    spare.hold(descriptor, identity).unwrap().reset().unwrap();
+    drop(client);
+    assert!(accepted.write_all(&[0]).is_err());
+}
+
+#[test]
+fn silent_peers_make_room_for_others_and_those_who_have_sent_stay() {
+    const MAX_CONNECTIONS: usize = 20;
+    let bench = Bench::with(IntakeOptions {
+        max_message_bytes: MAX_MESSAGE_BYTES,
+        max_connections: MAX_CONNECTIONS,
+        ..IntakeOptions::default()
+    });
+    let endpoint = bench.intake.endpoint().to_owned();
+    let message = frame(&[7; 2_000], false);
+    let mut honest = connect(&endpoint, "PUSH");
+    honest.write_all(&message).unwrap();
+    assert_eq!(bench.next_size(), 2_000);
+
+    let mut silent: Vec<_> = (0..300).map(|_| connect(&endpoint, "PUSH")).collect();
+    bench.await_closed(300 + 1 - MAX_CONNECTIONS as u64);
+    assert_eq!(bench.shared.table().open().count(), MAX_CONNECTIONS);
+    let mut oldest = silent.iter_mut().take(300 + 1 - MAX_CONNECTIONS);
+    assert!(oldest.all(is_closed));
+    let mut newest = silent.iter_mut().rev().take(MAX_CONNECTIONS - 1);
+    assert!(newest.all(|peer| !is_closed(peer)));
+
+    // Who comes then is heard, and who sends without end is closed as ever.
+    let mut late = connect(&endpoint, "PUSH");
+    for peer in [&mut honest, &mut late] {
+        peer.write_all(&message).unwrap();
+        assert_eq!(bench.next_size(), 2_000);
+    }
+    let closed = bench.closed();
+    send_until_closed(&mut connect(&endpoint, "PUSH"), &frame(&[0; 60_000], true));
+    // The newcomer took a place, and lost it again.
+    bench.await_closed(closed + 2);
+}
+
+#[test]
+fn subscribers_stay_when_silent_peers_are_too_many() {
+    const MAX_CONNECTIONS: usize = 20;
+    let mut socket = PublishSocket::bind(&PublishOptions {
+        endpoint: "tcp://127.0.0.1:*".into(),
+        max_connections: MAX_CONNECTIONS,
+        ..PublishOptions::default()
+    })
+    .unwrap();
+    let (_waker, calls) = Waker::pair().unwrap();
+    let subscriber = zmq::Context::new().socket(zmq::SUB).unwrap();
+    subscriber.set_rcvtimeo(20_000).unwrap();
+    subscriber.set_subscribe(b"").unwrap();
+    subscriber.connect(socket.endpoint()).unwrap();
+    let started = Instant::now();
+    while socket.next_subscription().unwrap().is_none() {
+        assert!(started.elapsed() < PATIENCE);
+        socket.wait(&calls, Duration::from_millis(10)).unwrap();
+    }
+    let mut silent: Vec<_> = (0..100)
+        .map(|_| connect(socket.endpoint(), "SUB"))
+        .collect();
+    let started = Instant::now();
+    while !silent.iter_mut().take(81).all(is_closed) {
+        assert!(started.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // It would tell if nobody were left.
+    assert_eq!(socket.next_subscription().unwrap(), None);
+    socket.send(&[bytes::Bytes::from("event")]).unwrap();
+    assert_eq!(subscriber.recv_msg(0).unwrap().as_str(), Some("event"));
 }
