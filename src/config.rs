@@ -8,6 +8,7 @@ mod audio;
 mod cache;
 mod environment;
 mod http;
+mod hub;
 mod jobs;
 mod keys;
 mod ledger;
@@ -37,6 +38,7 @@ pub use audio::AudioSettings;
 pub use cache::CacheSettings;
 pub use environment::Warning;
 pub use http::HttpSettings;
+pub use hub::HubSettings;
 pub use jobs::JobSettings;
 pub use keys::UnknownKey;
 pub use ledger::LedgerSettings;
@@ -83,6 +85,8 @@ pub struct Settings {
     pub output: OutputSettings,
     /// Where models are, and what runs them.
     pub models: ModelSettings,
+    /// Where `models pull` fetches them.
+    pub hub: HubSettings,
     /// Speech to text.
     pub transcribe: TranscribeSettings,
     /// Text to text.
@@ -282,6 +286,7 @@ impl Settings {
         self.cache.validate(&mut problems);
         self.jobs.validate(&mut problems);
         self.audio.validate(&mut problems);
+        self.hub.validate(&mut problems);
         self.transcribe.validate(&mut problems);
         self.translate.validate(&mut problems);
         self.synthesize.validate(&mut problems);

@@ -12,7 +12,8 @@
 //!
 //! `TRANSLATOR_FAULT_FILE` names a file that is read at every write to a disk, so that a disk can become
 //! full and free again: lines `disk.<site>:<action>`, with the sites `blob`, `checkpoint`, `commit`,
-//! `speech`, `voice`, `clone_log`, `probe`, and `*` for all. Actions: `enospc`, `erofs`, `eio`, `slow` (the
+//! `speech`, `voice`, `clone_log`, `probe`, of `models pull` `model` (what comes), `model_install` and
+//! `model_manifest`, and `*` for all. Actions: `enospc`, `erofs`, `eio`, `slow` (the
 //! write takes two seconds).
 //!
 //! Release builds contain none of it.

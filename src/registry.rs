@@ -2,6 +2,17 @@
 //!
 //! A model directory holds `manifest.toml` beside the files. A file that is not in the manifest, or
 //! differs from it, is not used.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`catalogue`] | which models can be pulled |
+//! | [`pull`] | fetch them, check them, install them |
+//! | [`prune`] | what no longer belongs to a model |
+
+pub mod catalogue;
+mod manifest;
+pub mod prune;
+pub mod pull;
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
@@ -21,7 +32,7 @@ pub const MANIFEST_FILE: &str = "manifest.toml";
 pub enum RegistryError {
     /// There is no model directory, or no manifest in it.
     #[error(
-        "no models at {path}; set MODELS_PATH to a folder with a manifest.toml, or run `translator models lock` on a folder of your own"
+        "no models at {path}; `translator models pull small` fetches some, `translator models lock` registers a folder of your own, MODELS_PATH names another one"
     )]
     Missing {
         /// Where the manifest was looked for.
@@ -39,6 +50,15 @@ pub enum RegistryError {
         #[source]
         source: toml::de::Error,
     },
+    /// The manifest cannot be written.
+    #[error("{path} could not be written")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A path in the manifest leaves the model directory.
     #[error("manifest: {path} lies outside the model directory")]
     Outside {
@@ -46,7 +66,9 @@ pub enum RegistryError {
         path: PathBuf,
     },
     /// No model of this kind is installed.
-    #[error("no {0} model is installed")]
+    #[error(
+        "no {0} model is installed; `translator models list --available` shows which can be pulled"
+    )]
     NotInstalled(Engine),
     /// The model's licence has to be accepted first.
     #[error(
@@ -86,7 +108,9 @@ pub enum Problem {
     #[error("has another SHA-256 than the manifest says")]
     Hash,
     /// An engine may take it for a part of a model, and nothing says what it should hold.
-    #[error("is not in the manifest; `translator models lock` writes a new one")]
+    #[error(
+        "is not in the manifest; an interrupted `translator models pull` goes on when it is run again, `models prune` removes what is not listed, `models lock` lists it"
+    )]
     Unlisted,
 }
 
@@ -139,7 +163,7 @@ impl std::fmt::Display for Engine {
 }
 
 /// One file of a model.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelFile {
     /// Path below the model directory.
@@ -148,10 +172,27 @@ pub struct ModelFile {
     pub sha256: String,
     /// Length.
     pub size_bytes: u64,
+    /// What it was compared with when it was pulled; absent for files that came another way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Evidence>,
+}
+
+/// What told, before a file was pulled, what it would hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// The SHA-256 in the catalogue.
+    Catalogue,
+    /// The SHA-256 in the manifest that its publisher made of the exported model.
+    PublishedManifest,
+    /// The SHA-256 that the hub told at the first use.
+    HubSha256,
+    /// The SHA-1 of the file as a git object that the hub told at the first use.
+    HubGitSha1,
 }
 
 /// One model: the files of one graph set.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Model {
     /// Name, unique in the manifest.
     pub id: String,
@@ -168,6 +209,9 @@ pub struct Model {
     /// Languages translated to, for translation models.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<String>,
+    /// Where it was pulled from, `<hub>/<owner>/<name>@<commit>`; absent for models that came another way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
     /// Its files.
     #[serde(default, rename = "file")]
     pub files: Vec<ModelFile>,
@@ -213,24 +257,7 @@ impl Registry {
     /// # Errors
     /// There is none, or it cannot be read.
     pub fn open(directory: &Path, accepted_licences: &[String]) -> Result<Self, RegistryError> {
-        let path = directory.join(MANIFEST_FILE);
-        let text = std::fs::read_to_string(&path).map_err(|source| RegistryError::Missing {
-            path: path.clone(),
-            source,
-        })?;
-        let manifest: Manifest =
-            toml::from_str(&text).map_err(|source| RegistryError::Manifest { path, source })?;
-        let leaves = |file: &&ModelFile| {
-            !file
-                .path
-                .components()
-                .all(|part| matches!(part, std::path::Component::Normal(_)))
-        };
-        if let Some(file) = manifest.models.iter().flat_map(|m| &m.files).find(leaves) {
-            return Err(RegistryError::Outside {
-                path: file.path.clone(),
-            });
-        }
+        let manifest = Manifest::read(directory)?;
         Ok(Self {
             directory: directory.to_owned(),
             manifest,
@@ -399,6 +426,12 @@ fn fingerprint<'a>(files: impl IntoIterator<Item = &'a ModelFile>) -> String {
     let mut hashes: Vec<&str> = files.into_iter().map(|file| file.sha256.as_str()).collect();
     hashes.sort_unstable();
     sha256_hex(hashes.join("\n").as_bytes())
+}
+
+/// Tells whether a path can only lead to something below the folder that it is joined to.
+fn is_below(path: &Path) -> bool {
+    let is_name = |part| matches!(part, std::path::Component::Normal(_));
+    path.components().next().is_some() && path.components().all(is_name)
 }
 
 /// Remembers which files were found intact, so that a large file is read once, not at every start.

@@ -9,6 +9,8 @@ use crate::config::ConfigError;
 use crate::decoder::worker::WorkerError;
 use crate::ledger::LedgerError;
 use crate::registry::RegistryError;
+use crate::registry::catalogue::CatalogueError;
+use crate::registry::pull::PullError;
 
 /// Exit code for wrong settings, `EX_USAGE` of `sysexits.h`.
 const EXIT_CONFIG: u8 = 64;
@@ -25,6 +27,32 @@ pub enum CommandError {
     /// There is no usable model directory.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// Models could not be pulled, or another command has their folder.
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    /// The catalogue cannot be used, or has not what was asked for.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// A licence that limits use was not accepted.
+    #[error(
+        "{models} may be used only as the licence {licence} allows: read {url}, then add --accept-license {licence}"
+    )]
+    LicenceNotAccepted {
+        /// The models, with commas.
+        models: String,
+        /// The licence.
+        licence: String,
+        /// Where it can be read.
+        url: String,
+    },
+    /// Not everything that was asked for is here.
+    #[error("{missing} of {of} models were not pulled")]
+    PullIncomplete {
+        /// How many are missing.
+        missing: usize,
+        /// How many were asked for.
+        of: usize,
+    },
     /// The ledger refuses.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

@@ -7,7 +7,7 @@
 //! | `process` | one recording without a daemon |
 //! | `voices` | the voices that a running daemon keeps |
 //! | `jobs` | what a daemon has to do, has done and could not do |
-//! | `models` | what is installed, whether it is intact, a manifest for a folder of models |
+//! | `models` | what is installed, whether it is intact, what can be pulled, a manifest for a folder of models |
 //! | `doctor` | what would keep the daemon from working |
 //! | `check_config` | the settings in force |
 //! | `healthcheck` | the probe of a container |
@@ -89,7 +89,7 @@ enum Command {
     /// List, show, retry or purge the jobs of a daemon
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
-    /// List, check or register models
+    /// Pull, list, check or register models
     #[command(subcommand)]
     Models(models::ModelsCommand),
     /// Check everything that the daemon needs
@@ -124,7 +124,7 @@ pub fn run(cli: Cli) -> ExitCode {
             load(config).and_then(|loaded| jobs::run(&loaded.settings, command))
         }
         Command::Models(command) => {
-            load(config).and_then(|loaded| models::run(&loaded.settings, command))
+            load(config).and_then(|loaded| models::run(loaded.settings, command))
         }
         Command::Doctor(args) => load(config).and_then(|loaded| doctor::run(&loaded, &args)),
         Command::CheckConfig(args) => {

@@ -5,6 +5,7 @@ use std::fmt;
 use config::{Value, ValueKind};
 use ipnet::IpNet;
 
+use super::hub::{is_endpoint, is_exported_repository, is_token};
 use super::mongo::is_mongodb;
 
 /// How the text of a variable is read.
@@ -30,7 +31,8 @@ enum Kind {
     Language,
     /// True means the log level `debug`.
     Debug,
-    MongoUrl,
+    /// A text of this kind.
+    Checked(fn(&str) -> bool, &'static str),
 }
 
 const PORT: Kind = Kind::Number(0, 65_535);
@@ -96,6 +98,11 @@ const VARIABLES: &[(&str, &str, Kind)] = &[
     ("TRANSLATOR_DEVICE", "transcribe.device", DEVICE),
     ("TRANSLATOR_ACCEPT_LICENSES", "models.accept_licenses", Kind::List),
     ("TRANSLATOR_LAZY_MODELS", "models.lazy", ENGINES),
+    ("HF_ENDPOINT", "hub.endpoint", Kind::Checked(is_endpoint, "an address such as https://huggingface.co")),
+    ("HF_TOKEN", "hub.token", Kind::Checked(is_token, "visible ASCII characters")),
+    ("HF_HUB_OFFLINE", "hub.offline", Kind::Boolean),
+    ("TRANSLATOR_EXPORTED_REPOSITORY", "hub.exported_repository",
+        Kind::Checked(is_exported_repository, "owner/name, or owner/name@revision")),
     ("WHISPER_MODEL", "transcribe.model", Kind::Text),
     ("WHISPER_BEAM_SIZE", "transcribe.beam_size", Kind::Number(1, 8)),
     ("DEFAULT_LANGUAGE", "transcribe.default_language", Kind::Language),
@@ -123,7 +130,7 @@ const VARIABLES: &[(&str, &str, Kind)] = &[
     ("VOICE_MIN_DURATION_MS", "voices.min_duration_ms", Kind::Number(0, 600_000)),
     ("ENABLE_VOICE_API", "voice_api.enabled", Kind::Boolean),
     ("WEBHOOK_HOSTS", "voice_api.allowed_webhook_hosts", Kind::List),
-    ("DATABASE_URL", "mongo.url", Kind::MongoUrl),
+    ("DATABASE_URL", "mongo.url", Kind::Checked(is_mongodb, "a MongoDB address")),
     ("MONGO_WRITE", "mongo.write", Kind::Word(&[("seed", "seed"), ("none", "none")])),
     ("MONGO_STRING_IDS", "mongo.string_ids", Kind::Boolean),
     ("DEBUG", "log.level", Kind::Debug),
@@ -248,7 +255,7 @@ impl Kind {
                     ValueKind::Nil
                 }
             }),
-            Self::MongoUrl => is_mongodb(text).then(|| text.into()),
+            Self::Checked(is_valid, _) => is_valid(text).then(|| text.into()),
         }
     }
 }
@@ -269,7 +276,7 @@ impl fmt::Display for Kind {
             }
             Self::Words(words) => write!(f, "none, or some of {}", words.join(", ")),
             Self::Language => f.write_str("a language code"),
-            Self::MongoUrl => f.write_str("a MongoDB address"),
+            Self::Checked(_, expected) => f.write_str(expected),
         }
     }
 }

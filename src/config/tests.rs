@@ -107,6 +107,7 @@ fn all_problems_are_told_at_once() {
          [synthesize]\nbitrate_kbps = 63\n[mongo]\nurl = \"postgres://user:secret@host\"\n\
          [audio]\nallowed_url_hosts = [\"https://x\"]\ndecode_memory_bytes = 1\n\
          [ledger]\nhistory_retention_days = 0\n[cache]\nmax_age_secs = 31536001\n\
+         [hub]\nendpoint = \"hub\"\ntoken = \"a secret\"\nexported_repository = \"a/../b\"\n\
          [voices]\nmax_age_days = 0\nmin_duration_ms = 600001\n\
          [voice_api]\nallowed_webhook_hosts = [\"https://x\"]\nwebhook_timeout_secs = 0\n",
     )
@@ -132,6 +133,9 @@ fn all_problems_are_told_at_once() {
             "jobs.max_running_bytes",
             "audio.decode_memory_bytes",
             "audio.allowed_url_hosts",
+            "hub.endpoint",
+            "hub.token",
+            "hub.exported_repository",
             "synthesize.bitrate_kbps",
             "voices.max_age_days",
             "voices.min_duration_ms",

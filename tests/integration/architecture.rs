@@ -23,7 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("decoder", &["stages", "observe", "fault", "error", "domain"]),
     ("stages", &["onnx", "error", "domain"]),
     ("onnx", &[]),
-    ("registry", &["domain"]),
+    ("registry", &["fault", "error", "domain"]),
     ("store", &["observe", "domain"]),
     ("transport", &["observe"]),
     ("protocol", &["error", "domain"]),

@@ -1,86 +1,12 @@
 //! The command line as a person types it.
 
 use std::path::Path;
-use std::process::Output;
 
 use serde_json::Value;
 
-use crate::support::daemon::{Daemon, Ports, fixture_models};
+use crate::support::command_line::{CommandLine, text};
+use crate::support::daemon::{Daemon, Ports};
 use crate::support::models::copied_models;
-use crate::support::recordings;
-
-/// The binary in an empty folder, with nothing in its environment but what it needs and what is given.
-struct CommandLine {
-    folder: tempfile::TempDir,
-    environment: Vec<(String, String)>,
-}
-
-impl CommandLine {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let message = folder.path().join("message.ogg");
-        std::fs::write(message, recordings::bundled()).unwrap();
-        Self {
-            folder,
-            environment: Vec::new(),
-        }
-        .with("MODELS_PATH", fixture_models().to_str().unwrap())
-    }
-
-    fn with(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Settings of ports.
-    fn at(self, ports: Ports) -> Self {
-        self.with("TRANSLATOR_ZMQ_PULL_PORT", &ports.pull.to_string())
-            .with("TRANSLATOR_ZMQ_PUB_PORT", &ports.publish.to_string())
-            .with("HTTP_PORT", &ports.http.to_string())
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        assert_cmd::Command::new(env!("CARGO_BIN_EXE_translator"))
-            .args(arguments)
-            .current_dir(self.path())
-            .env_clear()
-            .envs(
-                std::env::vars_os()
-                    .filter(|(name, _)| ["PATH", "HOME"].iter().any(|kept| name == kept)),
-            )
-            .env("ORT_DYLIB_PATH", crate::support::onnxruntime_library())
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .timeout(crate::support::PATIENCE)
-            .output()
-            .unwrap()
-    }
-
-    /// Standard output of a command that must succeed.
-    fn succeed(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        text(&output.stdout)
-    }
-
-    /// Standard error of a command that must end with this code.
-    fn fail(&self, code: i32, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert_eq!(
-            output.status.code(),
-            Some(code),
-            "{arguments:?}: {output:?}"
-        );
-        text(&output.stderr)
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
 
 #[test]
 fn every_command_explains_itself() {
@@ -116,7 +42,7 @@ fn every_command_explains_itself() {
         );
         assert!(help.contains("--config"), "{help}");
     }
-    for command in ["list", "verify", "lock"] {
+    for command in ["pull", "list", "verify", "lock", "prune"] {
         commands.succeed(&["models", command, "--help"]);
     }
     for command in ["list", "show", "recalibrate", "delete"] {

@@ -37,6 +37,8 @@ mod isolation;
 mod jobs_admin;
 mod ledger_damage;
 mod lifecycle;
+mod model_pull;
+mod model_pull_faults;
 mod mongodb;
 mod mongodb_outages;
 mod overload;

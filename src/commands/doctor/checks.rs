@@ -16,8 +16,7 @@ use crate::stages::synthesize::XttsMetadata;
 use crate::stages::translate::Routes;
 
 /// What to do about a model that cannot be used.
-const UNUSABLE_MODEL: &str =
-    "put the model there and run `translator models lock`, or accept its licence";
+const UNUSABLE_MODEL: &str = "`translator models pull` fetches it, `translator models lock` registers one that you put there; or accept its licence";
 
 pub(super) fn settings(warnings: &[Warning]) -> Vec<Check> {
     if warnings.is_empty() {
@@ -145,7 +144,7 @@ pub(super) fn models(settings: &Settings) -> Vec<Check> {
     let registry = match Registry::open(&models.path, &models.accept_licenses) {
         Ok(registry) => registry,
         Err(error) => {
-            let hint = "set MODELS_PATH to a folder of models; `translator models lock` writes its manifest";
+            let hint = "`translator models pull small` fetches some; or set MODELS_PATH to a folder of models, `translator models lock` writes its manifest";
             return vec![Check::fail("models", error_chain(&error), hint)];
         }
     };
@@ -192,7 +191,7 @@ pub(super) fn models(settings: &Settings) -> Vec<Check> {
         Ok(None) => Check::warn(
             Engine::Vad.as_str(),
             "not installed: music and noise are taken for speech",
-            "put silero_vad.onnx into the folder vad and run `translator models lock`",
+            "`translator models pull vad-silero` fetches it",
         ),
         Err(error) => Check::fail(Engine::Vad.as_str(), error_chain(&error), UNUSABLE_MODEL),
     });

@@ -1,18 +1,32 @@
 //! `models list`: what is installed and what it covers.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::Args;
 use serde::Serialize;
 
 use super::{Output, say_json};
 use crate::commands::{CommandError, human_bytes, say};
 use crate::domain::Language;
+use crate::registry::catalogue::Catalogue;
 use crate::registry::{Engine, Model, Registry};
 use crate::stages::synthesize::XttsMetadata;
 use crate::stages::synthesize::base::PiperVoice;
 use crate::stages::translate::{Route, Routes};
+
+#[derive(Debug, Args)]
+pub(in crate::commands) struct ListArgs {
+    /// Show what can be pulled instead
+    #[arg(long)]
+    pub(super) available: bool,
+    /// A catalogue of your own, in the form of models/catalogue.toml
+    #[arg(long, value_name = "FILE")]
+    pub(super) catalogue: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
 
 #[derive(Serialize)]
 struct Listing {
@@ -30,7 +44,12 @@ struct Entry {
     id: String,
     languages: String,
     size_bytes: u64,
+    /// About how much memory it takes, in units of 10^6 bytes, where the catalogue knows.
+    memory_mb: Option<u64>,
     licence: String,
+    /// Where it was pulled from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
     /// False: the licence has to be accepted in the settings first.
     usable: bool,
 }
@@ -43,7 +62,8 @@ struct Translations {
     through_english: Vec<Language>,
 }
 
-pub(super) fn run(registry: &Registry, output: &Output) -> Result<ExitCode, CommandError> {
+pub(super) fn run(registry: &Registry, args: &ListArgs) -> Result<ExitCode, CommandError> {
+    let catalogue = Catalogue::load(args.catalogue.as_deref())?;
     let manifest = registry.manifest();
     let spoken = XttsMetadata::read(&registry.directory().join("xtts")).ok();
     let routes = Routes::scan(&registry.directory().join("marian")).unwrap_or_default();
@@ -52,7 +72,9 @@ pub(super) fn run(registry: &Registry, output: &Output) -> Result<ExitCode, Comm
         id: model.id.clone(),
         languages: languages(model, spoken.as_ref(), registry.directory()),
         size_bytes: model.size_bytes(),
+        memory_mb: catalogue.model(&model.id).map(|known| known.memory_mb),
         licence: model.licence.clone(),
+        origin: model.origin.clone(),
         usable: registry.may_use(model),
     };
     let listing = Listing {
@@ -65,7 +87,7 @@ pub(super) fn run(registry: &Registry, output: &Output) -> Result<ExitCode, Comm
             .collect(),
         translations: translations(&routes),
     };
-    if output.json {
+    if args.output.json {
         say_json(&listing)?;
     } else {
         print(&listing);
@@ -155,15 +177,16 @@ fn print(listing: &Listing) {
         width(|model| model.licence.len()),
     );
     say(format_args!(
-        "\n{:<10} {:<id_width$} {:>11}  {:<licence_width$}  LANGUAGES",
-        "ENGINE", "ID", "SIZE", "LICENCE"
+        "\n{:<10} {:<id_width$} {:>11} {:>9}  {:<licence_width$}  LANGUAGES",
+        "ENGINE", "ID", "SIZE", "MEMORY", "LICENCE"
     ));
     for model in &listing.models {
         say(format_args!(
-            "{:<10} {:<id_width$} {:>11}  {:<licence_width$}  {}{}",
+            "{:<10} {:<id_width$} {:>11} {:>9}  {:<licence_width$}  {}{}",
             model.engine,
             model.id,
             human_bytes(model.size_bytes).to_string(),
+            model.memory_mb.map_or_else(|| "?".to_owned(), megabytes),
             model.licence,
             model.languages,
             if model.usable {
@@ -190,6 +213,11 @@ fn print(listing: &Listing) {
             ways.join("; ")
         ));
     }
+}
+
+/// Units of 10^6 bytes as people read them.
+pub(super) fn megabytes(megabytes: u64) -> String {
+    human_bytes(megabytes.saturating_mul(1_000_000)).to_string()
 }
 
 fn join<'a>(languages: impl IntoIterator<Item = &'a Language>) -> String {

@@ -1,15 +1,15 @@
 //! `models lock`: the manifest of a folder of models.
 
+use std::collections::HashMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use tempfile::NamedTempFile;
 
 use crate::commands::{CommandError, complain, human_bytes, say};
 use crate::domain::Language;
+use crate::registry::pull::DirectoryLock;
 use crate::registry::{Engine, MANIFEST_FILE, Manifest, Model, ModelFile, sha256_of};
 use crate::stages::translate::Routes;
 
@@ -71,19 +71,17 @@ pub(super) fn run(default: &Path, args: &LockArgs) -> Result<ExitCode, CommandEr
     if path.exists() && !args.force {
         return Err(CommandError::ManifestExists(path));
     }
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         fixture: false,
         note: None,
         models: models(directory, &args.licence)?,
     };
+    keep_pulled(&mut manifest, directory, &args.licence);
     if manifest.models.is_empty() {
         return Err(CommandError::NoModels(directory.to_owned()));
     }
-    let text = toml::to_string(&manifest).map_err(|source| CommandError::Write {
-        what: "the manifest",
-        source: source.into(),
-    })?;
-    write_whole(&path, &text).map_err(|source| CommandError::path(&path, source))?;
+    let _lock = DirectoryLock::take(directory)?;
+    manifest.write(directory)?;
     for model in &manifest.models {
         let size = human_bytes(model.size_bytes());
         say(format_args!(
@@ -98,18 +96,25 @@ pub(super) fn run(default: &Path, args: &LockArgs) -> Result<ExitCode, CommandEr
     Ok(ExitCode::SUCCESS)
 }
 
-/// A reader never sees half a manifest.
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(directory)?;
-    file.write_all(text.as_bytes())?;
-    // The temporary file is private; others have to read the manifest.
-    fs::set_permissions(
-        file.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o644),
-    )?;
-    file.persist(path)?;
-    Ok(())
+/// What the manifest that is replaced knows about pulled models stays, as long as their files do.
+fn keep_pulled(manifest: &mut Manifest, directory: &Path, licences: &[(Engine, String)]) {
+    let Ok(replaced) = Manifest::read(directory) else {
+        return;
+    };
+    let found: HashMap<PathBuf, String> = manifest
+        .models
+        .iter()
+        .flat_map(|model| &model.files)
+        .map(|file| (file.path.clone(), file.sha256.clone()))
+        .collect();
+    for model in replaced.models {
+        let is_told_otherwise = licences.iter().any(|(engine, _)| *engine == model.engine);
+        let mut files = model.files.iter();
+        let is_there = files.all(|file| found.get(&file.path) == Some(&file.sha256));
+        if model.origin.is_some() && is_there && !is_told_otherwise {
+            manifest.put(model);
+        }
+    }
 }
 
 fn models(directory: &Path, licences: &[(Engine, String)]) -> Result<Vec<Model>, CommandError> {
@@ -155,6 +160,7 @@ impl Found {
             requires_acceptance: limits_use && licence == published,
             source: self.source,
             targets: self.targets,
+            origin: None,
             files: self.files,
         }
     }
@@ -224,6 +230,7 @@ fn files(root: &Path, path: &Path) -> Result<Vec<ModelFile>, CommandError> {
         path: path.strip_prefix(root).unwrap_or(path).to_owned(),
         sha256: sha256_of(path, |_| {}).map_err(unreadable)?,
         size_bytes: fs::metadata(path).map_err(unreadable)?.len(),
+        verified: None,
     }])
 }
 
@@ -329,6 +336,41 @@ mod tests {
             Err(CommandError::ManifestExists(_))
         ));
         lock(folder.path(), true).unwrap();
+    }
+
+    #[test]
+    fn what_is_known_about_pulled_models_is_kept_while_their_files_are() {
+        let folder = folder();
+        let lock_plainly = || {
+            let args = LockArgs {
+                directory: None,
+                licence: Vec::new(),
+                force: true,
+            };
+            run(folder.path(), &args).unwrap();
+            Manifest::read(folder.path()).unwrap()
+        };
+        let mut manifest = lock_plainly();
+        let mut whisper = manifest.models.pop().unwrap();
+        while whisper.engine != Engine::Whisper {
+            whisper = manifest.models.pop().unwrap();
+        }
+        whisper.id = "pulled".to_owned();
+        whisper.origin = Some("https://hub/a/b@0123".to_owned());
+        manifest.put(whisper);
+        manifest.write(folder.path()).unwrap();
+
+        let whisper = |manifest: Manifest| {
+            let mut models = manifest.models.into_iter();
+            models
+                .find(|model| model.engine == Engine::Whisper)
+                .unwrap()
+        };
+        let kept = whisper(lock_plainly());
+        assert_eq!((kept.id.as_str(), kept.origin.is_some()), ("pulled", true));
+        fs::write(folder.path().join("whisper/ggml-base.bin"), "abd").unwrap();
+        let own = whisper(lock_plainly());
+        assert_eq!((own.id.as_str(), own.origin), ("whisper-ggml-base", None));
     }
 
     #[test]

@@ -1,7 +1,11 @@
-//! `models`: what is installed, whether it is intact, a manifest for a folder of models.
+//! `models`: what is installed and whether it is intact, what can be had, a manifest for a folder of models.
 
+mod available;
 mod list;
 mod lock;
+mod progress;
+mod prune;
+mod pull;
 mod verify;
 
 use std::process::ExitCode;
@@ -15,6 +19,8 @@ use crate::registry::Registry;
 const EXAMPLES: &str = "\
 Examples:
   translator models list
+  translator models list --available
+  translator models pull small
   MODELS_PATH=/models translator models verify --json
   translator models lock /models --licence marian=CC-BY-4.0
 
@@ -24,12 +30,16 @@ The folder is that of the settings: path under [models], or MODELS_PATH.";
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(super) enum ModelsCommand {
-    /// Show the installed models and what they cover
-    List(Output),
+    /// Fetch models from a hub
+    Pull(pull::PullArgs),
+    /// Show the installed models and what they cover, or those that can be pulled
+    List(list::ListArgs),
     /// Read every file and compare it with the manifest
     Verify(Output),
     /// Write the manifest of a folder of your own models
     Lock(lock::LockArgs),
+    /// Show what belongs to no model: downloads that did not end, files that are not listed; delete it
+    Prune(prune::PruneArgs),
 }
 
 #[derive(Debug, Args)]
@@ -39,13 +49,16 @@ pub(super) struct Output {
     json: bool,
 }
 
-pub(super) fn run(settings: &Settings, command: ModelsCommand) -> Result<ExitCode, CommandError> {
+pub(super) fn run(settings: Settings, command: ModelsCommand) -> Result<ExitCode, CommandError> {
     let models = &settings.models;
     let open = || Registry::open(&models.path, &models.accept_licenses);
     match command {
-        ModelsCommand::List(output) => list::run(&open()?, &output),
+        ModelsCommand::Pull(args) => pull::run(settings, args),
+        ModelsCommand::List(args) if args.available => available::run(models, &args),
+        ModelsCommand::List(args) => list::run(&open()?, &args),
         ModelsCommand::Verify(output) => verify::run(&open()?, &output),
         ModelsCommand::Lock(args) => lock::run(&models.path, &args),
+        ModelsCommand::Prune(args) => prune::run(&models.path, &args),
     }
 }
 

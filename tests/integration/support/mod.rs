@@ -2,6 +2,7 @@
 
 #[path = "../../support/broken_audio.rs"]
 pub mod broken_audio;
+pub mod command_line;
 #[path = "../../support/contract.rs"]
 pub mod contract;
 pub mod daemon;
@@ -11,10 +12,12 @@ pub mod examples;
 pub mod fake_mongodb;
 pub mod ffmpeg;
 pub mod gateway;
+pub mod hub;
 pub mod models;
 pub mod processes;
 #[path = "../../support/proxy.rs"]
 pub mod proxy;
+pub mod pulling;
 pub mod recordings;
 pub mod requests;
 pub mod small_disk;
