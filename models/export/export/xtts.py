@@ -171,16 +171,14 @@ def check(folder, checkpoint, facts, int8_vocoder):
     references = [reference_speech(checkpoint, wanted_cond, wanted_speaker, ids) for ids in texts]
     figures["codes_compared"] = sum(len(codes) for codes, _, _ in references)
     vocoder = folder / "vocoder_frames.onnx"
-    rows = {}
+    wanted = np.concatenate([reference_logits(checkpoint, latents) for _, latents, _ in references])
     for precision in facts["precisions"]:
         gpt = session(folder / gpt_file(precision))
-        rows[precision] = [greedy(gpt, facts, wanted_cond, ids, forced=codes) for ids, (codes, _, _) in
-                           zip(texts, references)]  # fmt: skip
-    if "fp32" in rows:
-        figures |= check_float(rows["fp32"], references, facts, session(vocoder), wanted_speaker)
-    wanted = np.concatenate([row["logits"] for row in rows.get("fp32", [])]) if "fp32" in rows else None
-    for precision in [name for name in rows if name != "fp32" and wanted is not None]:
-        found = np.concatenate([row["logits"] for row in rows[precision]])
+        rows = [greedy(gpt, facts, wanted_cond, ids, forced=codes) for ids, (codes, _, _) in zip(texts, references)]
+        if precision == "fp32":
+            figures |= check_float(rows, references, facts, session(vocoder), wanted_speaker)
+            continue
+        found = np.concatenate([row["logits"] for row in rows])
         error, same = relative_error(found, wanted), float((found.argmax(1) == wanted.argmax(1)).mean())
         figures[precision] = {"relative_logit_error": round(error, 5), "same_best_code": round(same, 4)}
         if error > PRECISION_TOLERANCE[precision]:
@@ -214,6 +212,12 @@ def within(tolerance, found, wanted, what):
     if not difference <= tolerance:
         raise ExportError(f"{what} against the reference: off by {difference}, more than {tolerance}")
     return difference
+
+
+def reference_logits(checkpoint, latents):
+    """Logits [codes, audio vocabulary] that chose the codes of latents [codes, width]."""
+    with torch.no_grad():
+        return checkpoint.gpt.mel_head(torch.from_numpy(latents)).numpy()
 
 
 def text_ids(checkpoint, text, language):
