@@ -2,8 +2,24 @@
 # CPU:   docker build -t meeshy-translator .
 # CUDA:  docker build -t meeshy-translator:cuda --build-arg TARGET=cuda .
 #
+# Export: docker build -t translator-export --target models .
+#
 # No weights inside: mount a folder of models at /models (see README, "Models and licences").
 ARG TARGET=cpu
+
+# Original checkpoints to the graphs that the daemon runs (models/export/README.md).
+FROM python:3.11-slim-bookworm AS models
+WORKDIR /src
+COPY models/export/requirements.txt .
+RUN pip install --no-cache-dir -r requirements.txt
+COPY models/export .
+RUN pip install --no-cache-dir --no-deps . \
+    && useradd --system --uid 10001 --create-home exporter \
+    && install -d -o exporter /models
+USER 10001
+WORKDIR /home/exporter
+VOLUME ["/models"]
+ENTRYPOINT ["translator-export"]
 
 # The tools of a build; `scripts/setup.sh` is the same script that `make` runs.
 FROM rust:1.95-bookworm AS build-cpu

@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo build test check setup setup-speech setup-tests setup-fuzz chaos chaos-short bench bench-peer fuzz fuzz-short fmt clippy doc deny lint-container fixtures release
+.PHONY: help demo build test check setup setup-speech setup-tests setup-fuzz chaos chaos-short bench bench-peer fuzz fuzz-short fmt clippy doc deny lint-container fixtures export-setup test-export parity release
 
 export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime/libonnxruntime.so
 CARGO_FLAGS := --locked
@@ -22,6 +22,7 @@ build: setup ## Builds the binary into target/debug
 
 test: setup setup-tests ## Runs every test: units, engines, and the daemon against foreign peers
 	PYTHONPATH=$(CURDIR)/.local/python FERRETDB=$(CURDIR)/.local/bin/ferretdb cargo test $(CARGO_FLAGS)
+	python3 models/export/tests/test_plain.py
 
 CHAOS = PYTHONPATH=$(CURDIR)/.local/python FERRETDB=$(CURDIR)/.local/bin/ferretdb cargo test $(CARGO_FLAGS) --test chaos --
 CHAOS_CHOICE = $(addprefix --scenario ,$(SCENARIO)) $(addprefix --seed ,$(SEED))
@@ -77,6 +78,15 @@ fuzz-short: setup-fuzz ## Fuzzes every target for 20 s
 
 fixtures: ## Makes the tiny models again (needs 6 GB of Python packages; their output is committed)
 	models/fixtures/make.sh
+
+export-setup: ## Installs what models/export needs to read original checkpoints (6 GB of Python packages)
+	@models/export/environment.sh
+
+test-export: build ## Exports random checkpoints and runs them in the engines (needs export-setup's packages)
+	models/export/test.sh
+
+parity: setup ## Compares the engines with the Python references at real dimensions, writes docs/fidelity.md (an hour, 7 GB)
+	models/export/parity.sh
 
 release: setup ## Builds the optimised binary into target/release
 	cargo build $(CARGO_FLAGS) --release

@@ -1,0 +1,196 @@
+"""Runs written graphs in ONNX Runtime, as the engines do: greedy search, slots, interpolation."""
+
+import numpy as np
+import onnxruntime
+
+
+def session(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+class SlotDecoder:
+    """Greedy decoding over the slots of one cache, past and present bound to the same memory."""
+
+    def __init__(self, graph, metadata, slots, capacity):
+        self.session, self.m, self.capacity = graph, metadata, capacity
+        shape = (slots, metadata["heads"], capacity, metadata["head_dim"])
+        # NaN everywhere: nothing beyond a row's length may ever be read.
+        self.caches = {
+            f"{part}_{layer}": np.full(shape, np.nan, np.float32)
+            for layer in range(metadata["layers"])
+            for part in ("key", "value")
+        }
+        self.rows = []
+        self.forced = None  # codes that are fed in place of the chosen ones
+
+    def run(self, first, rows, cond, ids, pos, last_index, lengths, total):
+        binding = self.session.io_binding()
+        feeds = {
+            "cond_latents": cond, "ids": np.array(ids, np.int64), "pos": np.array(pos, np.int64),
+            "last_index": np.array(last_index, np.int64), "seqlens_k": np.array(lengths, np.int32),
+            "total_sequence_length": np.array(total, np.int32),
+        }  # fmt: skip
+        for name, value in feeds.items():
+            binding.bind_cpu_input(name, value)
+        for name, cache in self.caches.items():
+            view = cache[first : first + rows]
+            for bind, side in ((binding.bind_input, "past"), (binding.bind_output, "present")):
+                bind(f"{side}_{name}", "cpu", 0, np.float32, view.shape, view.ctypes.data)
+        binding.bind_output("logits")
+        binding.bind_output("latent")
+        self.session.run_with_iobinding(binding)
+        return [value.numpy() for value in binding.get_outputs()[-2:]]
+
+    def join(self, cond, text_ids):
+        """Prefills the next free slot and returns its row."""
+        m, slot = self.m, len(self.rows)
+        text = [m["start_text_id"], *text_ids, m["stop_text_id"]]
+        ids = [text + [m["text_vocab_size"] + m["start_audio_id"]]]
+        pos = [[*range(len(text)), m["text_positions"]]]
+        length = cond.shape[1] + len(ids[0])
+        logits, latent = self.run(slot, 1, cond, ids, pos, [[length - 1]], [length - 1], length)
+        row = {"length": length, "codes": [], "seen": {m["placeholder_audio_id"], m["start_audio_id"]},
+               "chosen": [], "logits": [], "latents": []}  # fmt: skip
+        self.rows.append(row)
+        self.take(row, logits[0], latent[0])
+        return row
+
+    def take(self, row, logits, latent):
+        penalty = self.m["sampling"]["repetition_penalty"]
+        scores = logits.copy()
+        for code in row["seen"]:
+            scores[code] = scores[code] * penalty if scores[code] < 0 else scores[code] / penalty
+        code = int(scores.argmax())
+        row["chosen"].append(code)
+        if self.forced:
+            code = self.forced[len(row["codes"])]
+        row["codes"].append(code)
+        row["seen"].add(code)
+        row["logits"].append(logits)
+        row["latents"].append(latent)
+
+    def step(self):
+        m, count = self.m, len(self.rows)
+        ids = [[m["text_vocab_size"] + row["codes"][-1]] for row in self.rows]
+        pos = [[m["text_positions"] + len(row["codes"])] for row in self.rows]
+        lengths = [row["length"] for row in self.rows]
+        empty = np.zeros((count, 0, m["width"]), np.float32)
+        logits, latents = self.run(0, count, empty, ids, pos, [[0]] * count, lengths, self.capacity)
+        for row, row_logits, row_latent in zip(self.rows, logits, latents):
+            row["length"] += 1
+            self.take(row, row_logits, row_latent)
+
+
+def greedy(graph, metadata, cond, text_ids, limit=None, forced=None):
+    """Decodes one text alone until its stop code, with the session of a gpt_batched graph.
+
+    With `forced`, these codes are fed whatever the graph chooses (`chosen`).
+    """
+    decoder = SlotDecoder(graph, metadata, slots=1, capacity=700)
+    decoder.forced = forced
+    row = decoder.join(cond, text_ids)
+    limit = len(forced) if forced else limit or metadata["max_codes"]
+    while row["codes"][-1] != metadata["stop_audio_id"] and len(row["codes"]) < limit:
+        decoder.step()
+    return row
+
+
+def frames_from_latents(latents, metadata):
+    """x4, then x160/147, linear with half-pixel centres, clamped at both ends. [N, width] to [width, F]."""
+    up, ratio = metadata["latent_upsample"], metadata["frame_resample"]
+    numerator, denominator = ratio["numerator"], ratio["denominator"]
+    once = resize(latents.astype(np.float64), len(latents) * up, 1 / up)
+    twice = resize(once, len(once) * numerator // denominator, denominator / numerator)
+    return twice.T.astype(np.float32)
+
+
+def resize(rows, count, scale):
+    at = np.clip((np.arange(count) + 0.5) * scale - 0.5, 0, None)
+    low = np.minimum(np.floor(at).astype(int), len(rows) - 1)
+    high = np.minimum(low + 1, len(rows) - 1)
+    part = (at - low)[:, None]
+    return rows[low] * (1 - part) + rows[high] * part
+
+
+def check_windows(vocoder, metadata, frames, speaker):
+    """Returns how far a window with the stated context is off the samples of the whole run."""
+    hop, context = metadata["frame_samples"], metadata["vocoder_context_frames"]
+    run = lambda part: vocoder.run(None, {"frames": part[None], "speaker_embedding": speaker})[0][0]
+    whole, start, stop = run(frames), 40, 70
+    window = run(np.ascontiguousarray(frames[:, start - context : stop + context]))
+    inner = window[context * hop : -context * hop]
+    return float(np.abs(inner - whole[start * hop : stop * hop]).max())
+
+
+class MarianGraphs:
+    """encoder.onnx and decoder.onnx of a model directory, in one precision."""
+
+    def __init__(self, folder, metadata, suffix=""):
+        self.m, self.encoder = metadata, session(folder / f"encoder{suffix}.onnx")
+        self.decoder = session(folder / f"decoder{suffix}.onnx")
+        parts = [(part, layer) for layer in range(metadata["layers"]) for part in ("key", "value")]
+        self.cross_names = [f"cross_{part}_{layer}" for part, layer in parts]
+        self.past_names = [f"past_{part}_{layer}" for part, layer in parts]
+
+    def encode(self, sources):
+        """Returns the cross-attention tensors and the mask of padded source ids, one row for each."""
+        width = max(map(len, sources))
+        ids = np.full((len(sources), width), self.m["pad_token_id"], np.int64)
+        for row, source in zip(ids, sources):
+            row[: len(source)] = source
+        mask = (np.arange(width) < np.array([len(source) for source in sources])[:, None]).astype(np.int64)
+        rows = np.arange(len(sources))
+        cross = self.encoder.run(None, {"input_ids": ids, "attention_mask": mask, "row_idx": rows})
+        return dict(zip(self.cross_names, cross)), mask
+
+    def empty_past(self, rows):
+        shape = (rows, self.m["heads"], 0, self.m["head_dim"])
+        return [np.zeros(shape, np.float32) for _ in self.past_names]
+
+    def step(self, ids, encoded, past, parents, count=2):
+        """Returns log-probabilities and ids of the best tokens, all logits, and the grown past."""
+        cross, mask = encoded
+        outputs = self.decoder.run(None, {
+            "input_ids": np.array(ids, np.int64)[:, None], "attention_mask": mask,
+            "beam_idx": np.array(parents, np.int64), "top_k": np.array([count], np.int64),
+            **dict(zip(self.past_names, past)), **cross,
+        })  # fmt: skip
+        return outputs[0], outputs[1], outputs[2], outputs[3:]
+
+    def greedy(self, source, limit=None):
+        """Returns the ids that greedy search gives for one source; at the limit no </s> is forced."""
+        limit = limit or self.m["max_length"] - 2
+        encoded, past = self.encode([source]), self.empty_past(1)
+        answer, last = [], self.m["decoder_start_token_id"]
+        while last != self.m["eos_token_id"] and len(answer) < limit:
+            _, best, _, past = self.step([last], encoded, past, [0])
+            last = int(best[0, 0])
+            answer.append(last)
+        return answer
+
+    def forced_logits(self, source, answer):
+        """Logits [ids, vocabulary] before each id of `answer`, which is fed whatever they say."""
+        encoded, past = self.encode([source]), self.empty_past(1)
+        rows, last = [], self.m["decoder_start_token_id"]
+        for token in answer:
+            _, _, logits, past = self.step([last], encoded, past, [0])
+            rows.append(logits[0])
+            last = token
+        return np.array(rows)
+
+
+def relative_error(found, wanted):
+    """RMS of the difference over RMS of what is wanted."""
+    return float(np.sqrt(np.square(found - wanted).mean() / np.square(wanted).mean()))
+
+
+def sung_vowel(seconds, rate, seed):
+    """Returns audio [1, samples] like a sung vowel: gliding harmonics and some noise, within -1..1."""
+    generator = np.random.default_rng(seed)
+    time = np.arange(int(seconds * rate)) / rate
+    phase = 2 * np.pi * (110 + 40 * seed) * (time + 0.02 * np.sin(3 * time))
+    harmonics = sum(np.sin(order * phase) / order for order in range(1, 12))
+    signal = 0.2 * harmonics * (0.6 + 0.4 * np.sin(5 * time)) + 0.01 * generator.standard_normal(len(time))
+    return np.clip(signal, -1, 1).astype(np.float32)[None]
