@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::AppError;
-use crate::config::{BaseVoiceChoice, DeviceChoice, EngineName, Settings, TranscribeSettings, program_path};
+use crate::config::{
+    BaseVoiceChoice, DeviceChoice, EngineName, Settings, TranscribeSettings, program_path,
+};
 use crate::engine::{EngineHandle, LoadError, Loading, lower_priority};
 use crate::error::error_chain;
 use crate::onnx::{Device, Onnx, OnnxError, cuda};
@@ -342,43 +344,49 @@ impl Models {
     ) -> std::io::Result<EngineHandle<BaseVoiceEngine>> {
         let (models, voices) = (self.clone(), Arc::clone(voices));
         let (converts, synthesize) = (self.converts(settings), settings.synthesize.clone());
-        EngineHandle::spawn("base_voice", ENGINE_QUEUE_LENGTH, Loading::AtOnce, move || {
-            lower_priority();
-            let registry = models.registry()?;
-            let has_piper = !voices.piper().is_empty();
-            if has_piper {
-                registry.verified_folder(Engine::Piper, &models.checked)?;
-            }
-            let onnx = (has_piper || converts).then(|| models.onnx()).transpose()?;
-            let threads = threads(synthesize.threads);
-            let converter = match &onnx {
-                Some(onnx) if converts => {
-                    let folder = registry.verified_folder(Engine::Openvoice, &models.checked)?;
-                    let tau = synthesize.conversion_tau;
-                    Some(ToneConverter::load(onnx, &folder, threads, tau)?)
+        EngineHandle::spawn(
+            "base_voice",
+            ENGINE_QUEUE_LENGTH,
+            Loading::AtOnce,
+            move || {
+                lower_priority();
+                let registry = models.registry()?;
+                let has_piper = !voices.piper().is_empty();
+                if has_piper {
+                    registry.verified_folder(Engine::Piper, &models.checked)?;
                 }
-                _ => None,
-            };
-            models.cache.base_voice.set(format!(
-                "espeak-ng {} {} {}",
-                voices.espeak().version(),
-                registry.fingerprint(Engine::Piper),
-                match &converter {
-                    Some(_) => format!(
-                        "{} {}",
-                        registry.fingerprint(Engine::Openvoice),
-                        synthesize.conversion_tau
-                    ),
-                    None => "unconverted".to_owned(),
-                },
-            ));
-            Ok(BaseVoiceEngine::new(
-                Arc::clone(&voices),
-                onnx,
-                threads,
-                converter,
-            ))
-        })
+                let onnx = (has_piper || converts).then(|| models.onnx()).transpose()?;
+                let threads = threads(synthesize.threads);
+                let converter = match &onnx {
+                    Some(onnx) if converts => {
+                        let folder =
+                            registry.verified_folder(Engine::Openvoice, &models.checked)?;
+                        let tau = synthesize.conversion_tau;
+                        Some(ToneConverter::load(onnx, &folder, threads, tau)?)
+                    }
+                    _ => None,
+                };
+                models.cache.base_voice.set(format!(
+                    "espeak-ng {} {} {}",
+                    voices.espeak().version(),
+                    registry.fingerprint(Engine::Piper),
+                    match &converter {
+                        Some(_) => format!(
+                            "{} {}",
+                            registry.fingerprint(Engine::Openvoice),
+                            synthesize.conversion_tau
+                        ),
+                        None => "unconverted".to_owned(),
+                    },
+                ));
+                Ok(BaseVoiceEngine::new(
+                    Arc::clone(&voices),
+                    onnx,
+                    threads,
+                    converter,
+                ))
+            },
+        )
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::support::command_line::{CommandLine, text};
-use crate::support::daemon::{Daemon, Ports};
+use crate::support::daemon::{Daemon, Ports, fixture_models};
 use crate::support::models::copied_models;
 
 #[test]
