@@ -413,9 +413,9 @@ mod tests {
         let (outside, text) = heard(&[" hello"], 8000, false);
         assert_eq!(outside.doubt, Some(Doubt::TimeOutside));
         assert_eq!(text, "hello");
-        // Without words to say the model stammers.
-        let (stammered, text) = heard(&[], 1000, false);
-        assert_eq!(stammered.doubt, Some(Doubt::Improbable));
+        // The model has no words to say.
+        let (silent, text) = heard(&[], 1000, false);
+        assert_eq!(silent.doubt, Some(Doubt::NoText));
         assert_eq!(text, heard(&[], 1000, true).1);
         assert_eq!(heard(&[" hello"], 8000, true).0.doubt, None);
     }
