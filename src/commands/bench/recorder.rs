@@ -13,8 +13,22 @@ use metrics::{
 /// what they have recorded.
 #[derive(Clone, Default)]
 pub(super) struct Samples {
-    histograms: Arc<Mutex<BTreeMap<Key, Arc<Values>>>>,
-    counters: Arc<Mutex<BTreeMap<Key, Arc<Count>>>>,
+    histograms: Entries<Values>,
+    counters: Entries<Count>,
+}
+
+/// What was recorded under each key. There are few, and a key is no key of a map: it caches its hash.
+type Entries<T> = Arc<Mutex<Vec<(Key, Arc<T>)>>>;
+
+/// What is recorded under `key` from now on.
+fn entry<T: Default>(entries: &Entries<T>, key: &Key) -> Arc<T> {
+    let mut entries = lock(entries);
+    if let Some((_, recorded)) = entries.iter().find(|(known, _)| known == key) {
+        return Arc::clone(recorded);
+    }
+    let recorded = Arc::default();
+    entries.push((key.clone(), Arc::clone(&recorded)));
+    recorded
 }
 
 #[derive(Default)]
@@ -51,9 +65,7 @@ impl Recorder for Samples {
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(Arc::clone(
-            lock(&self.counters).entry(key.clone()).or_default(),
-        ))
+        Counter::from_arc(entry(&self.counters, key))
     }
 
     fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
@@ -61,9 +73,7 @@ impl Recorder for Samples {
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::from_arc(Arc::clone(
-            lock(&self.histograms).entry(key.clone()).or_default(),
-        ))
+        Histogram::from_arc(entry(&self.histograms, key))
     }
 }
 
@@ -77,10 +87,10 @@ impl Samples {
 
     /// Forgets all values.
     pub(super) fn clear(&self) {
-        for values in lock(&self.histograms).values() {
+        for (_, values) in lock(&self.histograms).iter() {
             lock(&values.0).clear();
         }
-        for count in lock(&self.counters).values() {
+        for (_, count) in lock(&self.counters).iter() {
             count.0.store(0, Ordering::Relaxed);
         }
     }

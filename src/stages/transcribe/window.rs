@@ -63,8 +63,8 @@ pub(super) fn doubt(
         return Some(Doubt::NoText);
     }
     let sum: f32 = tokens.iter().map(|token| token.log_probability).sum();
-    // Written so that a sum that is no number counts as improbable.
-    if !(sum / tokens.len() as f32 >= MIN_MEAN_LOG_PROBABILITY) {
+    let mean = sum / tokens.len() as f32;
+    if mean.is_nan() || mean < MIN_MEAN_LOG_PROBABILITY {
         return Some(Doubt::Improbable);
     }
     if tokens.len() > ENTROPY_TOKENS && last_entropy(tokens) < MIN_ENTROPY {
