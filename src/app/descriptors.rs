@@ -34,7 +34,7 @@ fn raise_limit() -> u64 {
         current: before.maximum,
         maximum: before.maximum,
     };
-    let current = match setrlimit(Resource::Nofile, raised.clone()) {
+    let current = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => raised.current,
         Err(error) => {
             tracing::warn!(%error, "the number of descriptors cannot be raised");

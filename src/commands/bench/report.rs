@@ -186,8 +186,8 @@ impl Display for Measured {
         }
         writeln!(
             f,
-            "  {:<12} {:>10} {:>6}   {:<22} {}",
-            "threads", "processor", "share", "requests mean, most", "rows mean, most"
+            "  {:<12} {:>10} {:>6}   {:<22} rows mean, most",
+            "threads", "processor", "share", "requests mean, most"
         )?;
         for Threads { name, cpu_secs } in &self.threads {
             let share = cpu_secs / self.cpu_secs * 100.0;

@@ -43,7 +43,7 @@ pub(super) fn run(directory: &Path, args: &PruneArgs) -> Result<ExitCode, Comman
     let total: u64 = found.iter().map(|leftover| leftover.size_bytes).sum();
     let total = human_bytes(total);
     let is_asked = !args.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if is_asked && ask(&format!("Delete this, {total}? [y/N] "))?.to_ascii_lowercase() != "y"
+    if is_asked && !ask(&format!("Delete this, {total}? [y/N] "))?.eq_ignore_ascii_case("y")
         || !args.yes && !is_asked
     {
         say(format_args!(
