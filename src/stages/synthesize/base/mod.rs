@@ -8,7 +8,7 @@
 //!
 //! [espeak-ng](espeak) is a program that is run for each unit, never a part of this one; it speaks a
 //! hundred languages understandably and like a machine. [Piper voices](piper) are VITS models that read
-//! its phonemes and sound like people, one language each. The [converter](converter) of OpenVoice makes
+//! its phonemes and sound like people, one language each. The [converter] of OpenVoice makes
 //! what either of them says sound like the sender.
 
 mod catalogue;
