@@ -25,7 +25,7 @@ fn a_set_is_pulled_checked_and_used() {
             .hub
             .fetched()
             .iter()
-            .all(|asked| asked.path.ends_with("manifest.toml"))
+            .all(|asked| asked.path.contains("/manifest.toml"))
     );
     assert!(!pulling.models().join("manifest.toml").exists());
 
@@ -87,7 +87,7 @@ fn a_set_is_pulled_checked_and_used() {
             .hub
             .fetched()
             .iter()
-            .all(|asked| asked.path.ends_with("manifest.toml"))
+            .all(|asked| asked.path.contains("/manifest.toml"))
     );
     pulling.hub.forget();
     let shown = pulling.pull(&["all", "--offline"]);
@@ -111,13 +111,8 @@ fn what_nobody_publishes_is_told_with_the_way_to_get_it() {
     let listing = pulling.commands.succeed(&["models", "list", "--json"]);
     let listing: Value = serde_json::from_str(&listing).unwrap();
     assert_eq!(listing["translations"][0]["source"], "fr");
-    assert_eq!(
-        listing["models"][0]["origin"]
-            .as_str()
-            .unwrap()
-            .contains("acme/w@"),
-        true
-    );
+    let origin = listing["models"][0]["origin"].as_str().unwrap();
+    assert!(origin.contains("acme/w@"), "{origin}");
 }
 
 #[test]
