@@ -140,7 +140,7 @@ fn pull(
         .map(|(id, error)| (id, error_chain(&error)))
         .collect();
     if !args.dry_run {
-        display.begin(plan.models.iter().map(PlannedModel::missing_bytes).sum());
+        display.begin(plan.missing_bytes());
         let carried_out = puller.carry_out(&plan, usize::from(args.parallel));
         display.finish();
         failed.extend(carried_out?);

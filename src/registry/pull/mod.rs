@@ -212,8 +212,7 @@ impl Puller<'_> {
         let here = tasks.iter().map(|task| partials.length(task));
         let here = here.fold(0, u64::saturating_add);
         // Where two models share a file, each has its own in the end.
-        let missing = plan.models.iter().map(PlannedModel::missing_bytes);
-        let missing = missing.fold(0, u64::saturating_add);
+        let missing = plan.missing_bytes();
         if missing == 0 {
             return Ok(());
         }

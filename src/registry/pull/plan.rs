@@ -70,6 +70,14 @@ pub struct PlannedFile {
     pub(super) here: Option<String>,
 }
 
+impl Plan {
+    /// Bytes of files that are not here. A hub may announce any lengths.
+    pub fn missing_bytes(&self) -> u64 {
+        let models = self.models.iter().map(PlannedModel::missing_bytes);
+        models.fold(0, u64::saturating_add)
+    }
+}
+
 impl PlannedModel {
     /// Bytes of its files that are not here.
     pub fn missing_bytes(&self) -> u64 {
