@@ -38,10 +38,52 @@ pub(crate) fn shared(file: &str) -> Option<PathBuf> {
     None
 }
 
+/// Models of real dimensions with the goldens of the Python references, made by `make parity`.
+pub(crate) struct Parity {
+    folder: PathBuf,
+}
+
+impl Parity {
+    /// The set in TRANSLATOR_PARITY_DIR; says so when there is none.
+    ///
+    /// # Panics
+    /// There is none and REQUIRE_PARITY is 1.
+    pub(crate) fn find() -> Option<Self> {
+        let folder = variable("TRANSLATOR_PARITY_DIR").map(PathBuf::from);
+        if folder.is_none() {
+            assert!(
+                variable("REQUIRE_PARITY").as_deref() != Some("1"),
+                "TRANSLATOR_PARITY_DIR is not set"
+            );
+            println!("skipped: TRANSLATOR_PARITY_DIR is not set; run `make parity`");
+        }
+        Some(Self { folder: folder? })
+    }
+
+    /// The directory of a model.
+    pub(crate) fn model(&self, model: &str) -> PathBuf {
+        self.folder.join("models").join(model)
+    }
+
+    /// A file of golden vectors.
+    pub(crate) fn goldens(&self, file: &str) -> PathBuf {
+        self.folder.join("goldens").join(file)
+    }
+
+    /// Adds a line to the report that `make parity` makes of the figures.
+    pub(crate) fn report(what: &str, figures: &str) {
+        println!("parity | {what} | {figures} |");
+    }
+}
+
 /// A file of golden vectors beside the bundled models.
 pub(crate) fn goldens(file: &str) -> serde_json::Value {
-    let path = fixture("goldens").join(file);
-    let text = std::fs::read_to_string(&path).unwrap();
+    read_goldens(&fixture("goldens").join(file))
+}
+
+/// A file of golden vectors.
+pub(crate) fn read_goldens(path: &Path) -> serde_json::Value {
+    let text = std::fs::read_to_string(path).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
@@ -64,8 +106,9 @@ pub(crate) fn golden_signal(count: usize, rate_hz: u32, seed: u32) -> Vec<f32> {
         .collect()
 }
 
-/// Compares with golden vectors, whose floats may differ on other processors and library versions.
-pub(crate) fn assert_close(actual: &[f32], expected: &[f32], tolerance: f32, what: &str) {
+/// Compares with golden vectors, whose floats may differ on other processors and library versions;
+/// returns the largest difference.
+pub(crate) fn assert_close(actual: &[f32], expected: &[f32], tolerance: f32, what: &str) -> f32 {
     assert_eq!(actual.len(), expected.len(), "{what}");
     let difference = actual
         .iter()
@@ -73,6 +116,7 @@ pub(crate) fn assert_close(actual: &[f32], expected: &[f32], tolerance: f32, wha
         .map(|(a, b)| (a - b).abs())
         .fold(0.0, f32::max);
     assert!(difference <= tolerance, "{what}: off by {difference}");
+    difference
 }
 
 /// The root of the repository.

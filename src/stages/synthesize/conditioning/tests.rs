@@ -1,11 +1,19 @@
+use serde_json::Value;
+
 use super::*;
-use crate::onnx::testing::{assert_close, fixture, golden_signal, goldens, numbers, onnx};
+use crate::onnx::testing::{
+    Parity, assert_close, fixture, golden_signal, goldens, numbers, onnx, read_goldens,
+};
 use crate::stages::StageError;
 
 const RATE: u32 = 22_050;
 
 fn engine() -> ConditioningEngine {
-    ConditioningEngine::load(&onnx(), &fixture("xtts"), 1).unwrap()
+    load(&fixture("xtts"))
+}
+
+fn load(directory: &Path) -> ConditioningEngine {
+    ConditioningEngine::load(&onnx(), directory, 1).unwrap()
 }
 
 /// A tone that glides, so that no two stretches are alike.
@@ -169,10 +177,8 @@ fn silence_is_a_voice_too() {
     );
 }
 
-#[test]
-fn conditioning_and_speaker_embedding_are_those_of_the_reference() {
-    let mut engine = engine();
-    let goldens = goldens("xtts.json");
+/// Returns the largest differences of conditioning and speaker embedding to the golden vectors.
+fn compare_with_reference(engine: &mut ConditioningEngine, goldens: &Value) -> (f32, f32) {
     let signal = |golden: &serde_json::Value| {
         let number = |key: &str| golden[key].as_u64().unwrap() as u32;
         golden_signal(
@@ -182,9 +188,9 @@ fn conditioning_and_speaker_embedding_are_those_of_the_reference() {
         )
     };
     let golden = &goldens["conditioning"];
-    let voice = run(&mut engine, vec![Pcm::new(signal(golden), RATE)]).unwrap();
+    let voice = run(engine, vec![Pcm::new(signal(golden), RATE)]).unwrap();
     let expected = numbers(&golden["mean_cond_latents"]);
-    assert_close(&voice.latents, &expected, 1e-4, "conditioning latents");
+    let conditioning = assert_close(&voice.latents, &expected, 1e-4, "conditioning latents");
 
     // The golden vector begins at 16 kHz, behind the resampler.
     let golden = &goldens["speaker"];
@@ -196,5 +202,23 @@ fn conditioning_and_speaker_embedding_are_those_of_the_reference() {
         &audio,
     );
     let expected = numbers(&golden["speaker_embedding"]);
-    assert_close(&embedding.unwrap(), &expected, 1e-4, "speaker embedding");
+    let speaker = assert_close(&embedding.unwrap(), &expected, 1e-4, "speaker embedding");
+    (conditioning, speaker)
+}
+
+#[test]
+fn conditioning_and_speaker_embedding_are_those_of_the_reference() {
+    compare_with_reference(&mut engine(), &goldens("xtts.json"));
+}
+
+#[test]
+fn conditioning_of_real_dimensions_is_that_of_the_reference() {
+    let Some(parity) = Parity::find() else {
+        return;
+    };
+    let mut engine = load(&parity.model("xtts"));
+    let goldens = read_goldens(&parity.goldens("xtts.json"));
+    let (conditioning, speaker) = compare_with_reference(&mut engine, &goldens);
+    Parity::report("XTTS conditioning", &format!("within {conditioning:.1e}"));
+    Parity::report("XTTS speaker embedding", &format!("within {speaker:.1e}"));
 }

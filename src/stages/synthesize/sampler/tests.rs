@@ -1,7 +1,7 @@
 use serde::Deserialize;
 
 use super::*;
-use crate::onnx::testing::{root, shared};
+use crate::onnx::testing::{Parity, root, shared};
 use crate::stages::synthesize::metadata::tests::xtts_v2;
 
 /// What the processors of the reference's generate call leave of one row of logits.
@@ -26,8 +26,47 @@ fn sampler(hints: SamplingHints, seed: u8) -> Sampler {
     Sampler::new(&metadata, sampling, [seed; 32], 0)
 }
 
-fn compare_with_reference(lines: &str) -> usize {
-    let mut compared = 0;
+/// Draws for each row of the goldens: enough that an error of a hundredth shows.
+const DRAWS: usize = 20_000;
+
+/// What a comparison has seen.
+#[derive(Default)]
+struct Compared {
+    rows: usize,
+    /// Largest difference of a probability.
+    probability: f64,
+    /// Largest distance of drawn counts to those expected, in standard deviations of chi-square.
+    draws: f64,
+}
+
+/// Distance of the counts of draws to probabilities: (χ² − degrees) ÷ √(2 · degrees), 0 on average and
+/// rarely above 4.
+fn distance_of_draws(sampler: &mut Sampler, survivors: &[(u32, f64)]) -> f64 {
+    let mut counts = std::collections::HashMap::new();
+    for _ in 0..DRAWS {
+        *counts.entry(sampler.draw().unwrap()).or_insert(0.0) += 1.0;
+    }
+    let drawn: f64 = survivors
+        .iter()
+        .map(|(code, _)| counts.get(code).unwrap_or(&0.0))
+        .sum();
+    assert_eq!(
+        drawn, DRAWS as f64,
+        "a code was drawn that the reference drops"
+    );
+    let chi_square: f64 = survivors
+        .iter()
+        .map(|(code, probability)| {
+            let expected = probability * DRAWS as f64;
+            (counts.get(code).unwrap_or(&0.0) - expected).powi(2) / expected
+        })
+        .sum();
+    let degrees = (survivors.len() - 1).max(1) as f64;
+    (chi_square - degrees) / (2.0 * degrees).sqrt()
+}
+
+fn compare_with_reference(lines: &str) -> Compared {
+    let mut compared = Compared::default();
     for line in lines.lines() {
         let golden: Golden = serde_json::from_str(line).unwrap();
         for (penalty, expected) in &golden.by_repetition_penalty {
@@ -71,8 +110,12 @@ fn compare_with_reference(lines: &str) -> usize {
                     (ours.1 - theirs.1).abs() < 2e-6,
                     "{id}: {ours:?} against {theirs:?}"
                 );
+                compared.probability = compared.probability.max((ours.1 - theirs.1).abs());
             }
-            compared += 1;
+            let distance = distance_of_draws(&mut sampler, &expected);
+            assert!(distance < 6.0, "{id}: draws are {distance} deviations off");
+            compared.draws = compared.draws.max(distance);
+            compared.rows += 1;
         }
     }
     compared
@@ -82,7 +125,7 @@ fn compare_with_reference(lines: &str) -> usize {
 fn the_choice_is_that_of_the_reference() {
     let bundled = root().join("tests/fixtures/xtts-sampler.jsonl");
     assert_eq!(
-        compare_with_reference(&std::fs::read_to_string(bundled).unwrap()),
+        compare_with_reference(&std::fs::read_to_string(bundled).unwrap()).rows,
         16
     );
 }
@@ -93,8 +136,26 @@ fn the_choice_is_that_of_the_reference_in_all_goldens() {
         return;
     };
     assert_eq!(
-        compare_with_reference(&std::fs::read_to_string(goldens).unwrap()),
+        compare_with_reference(&std::fs::read_to_string(goldens).unwrap()).rows,
         40
+    );
+}
+
+#[test]
+fn the_choice_among_logits_of_real_dimensions_is_that_of_the_reference() {
+    let Some(parity) = Parity::find() else {
+        return;
+    };
+    let goldens = std::fs::read_to_string(parity.goldens("xtts-sampler.jsonl")).unwrap();
+    let seen = compare_with_reference(&goldens);
+    assert!(seen.rows >= 20);
+    let figures = format!(
+        "{} rows: same survivors, probabilities within {:.1e}; {DRAWS} draws each, at most {:.1} deviations off",
+        seen.rows, seen.probability, seen.draws
+    );
+    Parity::report(
+        "XTTS sampler (penalty, temperature, top-k, top-p)",
+        &figures,
     );
 }
 

@@ -53,7 +53,7 @@ impl Marian {
             (checkpoint, Graphs::Merged(graphs))
         } else {
             let checkpoint = Checkpoint::read_exported(directory)?;
-            let graphs = ExportedGraphs::load(onnx, directory, &checkpoint, precision, threads)?;
+            let graphs = ExportedGraphs::load(onnx, directory, &checkpoint, threads)?;
             (checkpoint, Graphs::Exported(graphs))
         };
         let same_ids =
@@ -175,8 +175,11 @@ mod tests {
     }
 
     fn goldens(pair: &str) -> Goldens {
-        let path = testing::fixture(&format!("goldens/marian-{pair}.json"));
-        metadata::read_json(&path).expect("goldens")
+        read_goldens(&testing::fixture(&format!("goldens/marian-{pair}.json")))
+    }
+
+    fn read_goldens(path: &Path) -> Goldens {
+        metadata::read_json(path).expect("goldens")
     }
 
     impl GoldenSearch {
@@ -205,9 +208,21 @@ mod tests {
         done.into_iter().map(|(_, hypothesis)| hypothesis).collect()
     }
 
-    /// All sentences of a pair in one batch, with every setting: the ids must be those of the
+    /// What a comparison has seen.
+    struct Compared {
+        answers: usize,
+        tokens: usize,
+        score_error: f32,
+    }
+
+    /// All sentences of a pair in batches of `batch`, with every setting: the ids must be those of the
     /// reference.
-    fn decodes_as_the_reference(directory: &Path, pair: &str) {
+    fn decodes_as_the_reference(
+        directory: &Path,
+        pair: &str,
+        goldens: &Goldens,
+        batch: usize,
+    ) -> BTreeMap<String, Compared> {
         let routes = Routes::scan(directory).expect("pairs");
         let installed = routes
             .pairs()
@@ -216,7 +231,6 @@ mod tests {
             .expect("the pair");
         let mut model = Marian::load(&testing::onnx(), &installed.directory, Precision::Fp32, 1)
             .expect("a model");
-        let goldens = goldens(pair);
         assert!(goldens.cases.len() >= 10 && goldens.searches.len() >= 3);
         for case in &goldens.cases {
             let target = case.target.as_deref().and_then(Language::parse);
@@ -225,9 +239,18 @@ mod tests {
             assert_eq!(ids, case.ids, "{pair}: {}", case.text);
         }
         let sources: Vec<_> = goldens.cases.iter().map(|case| case.ids.clone()).collect();
+        let mut compared = BTreeMap::new();
         for (name, search) in &goldens.searches {
             let rules = search.rules(&model.checkpoint);
-            let hypotheses = decode(&mut model, &sources, &rules);
+            let hypotheses: Vec<_> = sources
+                .chunks(batch)
+                .flat_map(|sources| decode(&mut model, sources, &rules))
+                .collect();
+            let mut seen = Compared {
+                answers: hypotheses.len(),
+                tokens: 0,
+                score_error: 0.0,
+            };
             for (case, hypothesis) in goldens.cases.iter().zip(&hypotheses) {
                 let label = format!("{pair} {name}: {}", case.text);
                 let expected = GoldenOutput::deserialize(&case.outputs[name]).expect("an output");
@@ -240,21 +263,50 @@ mod tests {
                 if let Some(score) = expected.score {
                     // Another order of summation, and six digits in the file.
                     let own = hypothesis.log_prob / rules.length_divisor(hypothesis.ids.len());
-                    assert!((own - score).abs() < 1e-4, "{label}: {own} for {score}");
+                    let error = (own - score).abs();
+                    assert!(error < 1e-4, "{label}: {own} for {score}");
+                    seen.score_error = seen.score_error.max(error);
                 }
+                seen.tokens += hypothesis.ids.len();
             }
+            compared.insert(name.clone(), seen);
         }
+        compared
     }
 
     #[test]
     fn exported_graphs_decode_as_the_reference() {
-        decodes_as_the_reference(&testing::fixture("marian"), "fr-en");
-        decodes_as_the_reference(&testing::fixture("marian"), "en-mul");
+        for pair in ["fr-en", "en-mul"] {
+            decodes_as_the_reference(
+                &testing::fixture("marian"),
+                pair,
+                &goldens(pair),
+                usize::MAX,
+            );
+        }
     }
 
     #[test]
     fn merged_graphs_decode_as_the_reference() {
-        decodes_as_the_reference(&testing::fixture("marian-merged"), "fr-en");
+        let directory = testing::fixture("marian-merged");
+        decodes_as_the_reference(&directory, "fr-en", &goldens("fr-en"), usize::MAX);
+    }
+
+    #[test]
+    fn graphs_of_real_dimensions_decode_as_the_reference() {
+        let Some(parity) = testing::Parity::find() else {
+            return;
+        };
+        let goldens = read_goldens(&parity.goldens("marian-fr-en.json"));
+        assert!(goldens.cases.len() >= 200);
+        let compared = decodes_as_the_reference(&parity.model("marian"), "fr-en", &goldens, 16);
+        for (search, seen) in compared {
+            let figures = format!(
+                "ids of {} of {} answers equal ({} tokens), scores within {:.1e}",
+                seen.answers, seen.answers, seen.tokens, seen.score_error
+            );
+            testing::Parity::report(&format!("Marian, {search}"), &figures);
+        }
     }
 
     #[test]
