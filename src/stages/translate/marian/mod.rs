@@ -53,7 +53,7 @@ impl Marian {
             (checkpoint, Graphs::Merged(graphs))
         } else {
             let checkpoint = Checkpoint::read_exported(directory)?;
-            let graphs = ExportedGraphs::load(onnx, directory, &checkpoint, threads)?;
+            let graphs = ExportedGraphs::load(onnx, directory, &checkpoint, precision, threads)?;
             (checkpoint, Graphs::Exported(graphs))
         };
         let same_ids =
