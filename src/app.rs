@@ -172,6 +172,8 @@ pub fn build(
         ..VoiceOptions::default()
     };
     let xtts = condition.as_ref().and_then(|_| models.xtts());
+    // Without base voices the manifest, which may be slow to read, is not waited for.
+    let converts = base.is_some() && models.converts(settings);
     let health = Arc::new(health);
     let pipeline = Pipeline {
         ledger: ledger.clone(),
@@ -189,7 +191,7 @@ pub fn build(
             xtts,
             base,
             prefers_base: settings.synthesize.base_voice == BaseVoiceChoice::Always,
-            converts: models.converts(settings),
+            converts,
         },
         conversations: Conversations::default(),
         database: store.clone(),
