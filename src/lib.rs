@@ -22,7 +22,7 @@
 //! | [`engine`] | the thread that owns an engine and the bounded queue before it |
 //! | [`decoder`] | recordings decoded in processes of their own |
 //! | [`stages`] | the engines and codecs: decode, transcribe, translate, embed, measure, synthesize, encode |
-//! | [`registry`] | the models on disk: manifest, verification |
+//! | [`registry`] | the models on disk: manifest, verification, pulling them from a hub |
 //! | [`onnx`] | the only place that builds ONNX Runtime sessions |
 //! | [`transport`] | the ZeroMQ sockets |
 //! | [`protocol`] | the wire: requests in, events out |

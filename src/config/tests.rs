@@ -101,7 +101,7 @@ fn a_value_of_the_wrong_type_names_its_key_and_file() {
 #[test]
 fn all_problems_are_told_at_once() {
     let error = from_file(
-        "[zmq]\npub_port = 5555\nmax_connections = 1\npublish_buffer_bytes = 1\nsubscriber_stall_secs = 0\n\
+        "[zmq]\npub_port = 5555\nmax_connections = 1\nreceive_buffer_bytes = 1\npublish_buffer_bytes = 1\nsubscriber_stall_secs = 0\n\
          [http]\nadmin_token = \"secret of 15 ch\"\n[outbox]\nrepublish_secs = [30, 5]\n\
          [jobs]\nmax_queued_audio = 0\nmax_queued_bytes = 1\nmax_sender_percent = 0\nmax_running_bytes = 1\n\
          [synthesize]\nbitrate_kbps = 63\n[mongo]\nurl = \"postgres://user:secret@host\"\n\
@@ -121,6 +121,7 @@ fn all_problems_are_told_at_once() {
         [
             "zmq.pub_port",
             "zmq.max_connections",
+            "zmq.receive_buffer_bytes",
             "zmq.publish_buffer_bytes",
             "zmq.subscriber_stall_secs",
             "http.admin_token",

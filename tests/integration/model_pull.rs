@@ -11,6 +11,16 @@ use crate::support::pulling::{
 };
 use crate::support::wait_for;
 
+/// Nothing of a model came since the hub forgot.
+fn assert_only_manifests_were_fetched(pulling: &Pulling) {
+    let fetched = pulling.hub.fetched();
+    assert!(
+        fetched
+            .iter()
+            .all(|asked| asked.path.contains("/manifest.toml"))
+    );
+}
+
 #[test]
 fn a_set_is_pulled_checked_and_used() {
     let pulling = published_fixtures()
@@ -20,13 +30,7 @@ fn a_set_is_pulled_checked_and_used() {
     let plan = pulling.pull(&["all", "--dry-run"]);
     assert!(plan.contains("acme/opus-mt-fr-en@"), "{plan}");
     assert!(plan.contains("its page says apache-2.0"), "{plan}");
-    assert!(
-        pulling
-            .hub
-            .fetched()
-            .iter()
-            .all(|asked| asked.path.contains("/manifest.toml"))
-    );
+    assert_only_manifests_were_fetched(&pulling);
     assert!(!pulling.models().join("manifest.toml").exists());
 
     let shown = pulling.pull(&["all"]);
@@ -82,13 +86,7 @@ fn a_set_is_pulled_checked_and_used() {
     pulling.hub.forget();
     let shown = pulling.pull(&["all"]);
     assert!(shown.contains("is here"), "{shown}");
-    assert!(
-        pulling
-            .hub
-            .fetched()
-            .iter()
-            .all(|asked| asked.path.contains("/manifest.toml"))
-    );
+    assert_only_manifests_were_fetched(&pulling);
     pulling.hub.forget();
     let shown = pulling.pull(&["all", "--offline"]);
     assert!(shown.contains("6 models"), "{shown}");
