@@ -131,11 +131,11 @@ pub fn build(
     let translate = models.translate(settings).map_err(AppError::Thread)?;
     let base = models.base_voices(settings)?;
     let base_voice = base.as_ref();
-    let base_voice = base_voice.map(|voices| models.base_voice(settings, voices));
+    let base_voice = base_voice.map(|base| models.base_voice(settings, base));
     let base_voice = base_voice.transpose().map_err(AppError::Thread)?;
     let embed = models.embed().map_err(AppError::Thread)?;
     // Without base voices XTTS is needed, and says what it lacks.
-    let (condition, synthesize) = if base.is_none() || models.may_have_xtts() {
+    let (condition, synthesize) = if base.as_ref().is_none_or(|base| !base.are_alone) {
         let condition = models.condition().map_err(AppError::Thread)?;
         let synthesize = models.synthesize(settings).map_err(AppError::Thread)?;
         (Some(condition), Some(synthesize))
@@ -172,8 +172,6 @@ pub fn build(
         ..VoiceOptions::default()
     };
     let xtts = condition.as_ref().and_then(|_| models.xtts());
-    // Without base voices the manifest, which may be slow to read, is not waited for.
-    let converts = base.is_some() && models.converts(settings);
     let health = Arc::new(health);
     let pipeline = Pipeline {
         ledger: ledger.clone(),
@@ -189,9 +187,9 @@ pub fn build(
         routes: models.routes(),
         spoken: Spoken {
             xtts,
-            base,
+            base: base.as_ref().map(|base| Arc::clone(&base.voices)),
             prefers_base: settings.synthesize.base_voice == BaseVoiceChoice::Always,
-            converts,
+            converts: base.as_ref().is_some_and(|base| base.converts),
         },
         conversations: Conversations::default(),
         database: store.clone(),

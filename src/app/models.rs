@@ -40,6 +40,15 @@ pub(super) struct Models {
     lazy: Arc<[EngineName]>,
 }
 
+/// What speaks where XTTS does not.
+pub(super) struct InstalledBase {
+    pub voices: Arc<BaseVoices>,
+    /// What they say can be given another voice.
+    pub converts: bool,
+    /// It is known that no XTTS is installed.
+    pub are_alone: bool,
+}
+
 impl Models {
     pub(super) fn of(settings: &Settings) -> Result<Self, AppError> {
         let models = &settings.models;
@@ -101,14 +110,6 @@ impl Models {
         XttsMetadata::read(&self.directory.join("xtts")).ok()
     }
 
-    /// True unless it is known that no XTTS is installed.
-    pub(super) fn may_have_xtts(&self) -> bool {
-        let registry = self.registry();
-        registry.map_or(true, |registry| {
-            registry.models(Engine::Xtts).next().is_some()
-        })
-    }
-
     /// The base voices; `None` where there are none.
     ///
     /// # Errors
@@ -116,7 +117,7 @@ impl Models {
     pub(super) fn base_voices(
         &self,
         settings: &Settings,
-    ) -> Result<Option<Arc<BaseVoices>>, AppError> {
+    ) -> Result<Option<InstalledBase>, AppError> {
         let choice = settings.synthesize.base_voice;
         if choice == BaseVoiceChoice::Off {
             return Ok(None);
@@ -133,34 +134,18 @@ impl Models {
             }
         };
         tracing::info!(espeak = espeak.version(), "base voices found");
-        Ok(Some(Arc::new(BaseVoices::new(espeak, self.piper_voices()))))
-    }
-
-    /// The Piper voices that can be read; others are told of.
-    fn piper_voices(&self) -> Vec<PiperVoice> {
-        let graphs = self.registry().map(|registry| registry.piper_graphs());
-        let read = |graph: PathBuf| {
-            let voice = PiperVoice::read(&graph);
-            voice
-                .inspect_err(|error| {
-                    tracing::warn!(error = error_chain(error), "a piper voice cannot be used");
-                })
-                .ok()
-        };
-        graphs
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(read)
-            .collect()
-    }
-
-    /// True when what base voices say can be given another voice.
-    pub(super) fn converts(&self, settings: &Settings) -> bool {
-        let is_installed = || {
-            let registry = self.registry();
-            registry.is_ok_and(|registry| registry.lists(Engine::Openvoice, CONVERTER_FILE))
-        };
-        settings.synthesize.convert_base_voice && is_installed()
+        // What is wrong with the manifest the engines tell.
+        let registry = self.registry().ok();
+        let registry = registry.as_ref();
+        let lists_converter =
+            |registry: &Registry| registry.lists(Engine::Openvoice, CONVERTER_FILE);
+        let lists_no_xtts = |registry: &Registry| registry.models(Engine::Xtts).next().is_none();
+        Ok(Some(InstalledBase {
+            voices: Arc::new(BaseVoices::new(espeak, piper_voices(registry))),
+            converts: settings.synthesize.convert_base_voice
+                && registry.is_some_and(lists_converter),
+            are_alone: registry.is_some_and(lists_no_xtts),
+        }))
     }
 
     pub(super) fn default_voice(&self) -> PathBuf {
@@ -340,10 +325,10 @@ impl Models {
     pub(super) fn base_voice(
         &self,
         settings: &Settings,
-        voices: &Arc<BaseVoices>,
+        base: &InstalledBase,
     ) -> std::io::Result<EngineHandle<BaseVoiceEngine>> {
-        let (models, voices) = (self.clone(), Arc::clone(voices));
-        let (converts, synthesize) = (self.converts(settings), settings.synthesize.clone());
+        let (models, voices) = (self.clone(), Arc::clone(&base.voices));
+        let (converts, synthesize) = (base.converts, settings.synthesize.clone());
         EngineHandle::spawn(
             "base_voice",
             ENGINE_QUEUE_LENGTH,
@@ -388,6 +373,20 @@ impl Models {
             },
         )
     }
+}
+
+/// The Piper voices that can be read; others are told of.
+fn piper_voices(registry: Option<&Registry>) -> Vec<PiperVoice> {
+    let read = |graph: PathBuf| {
+        let voice = PiperVoice::read(&graph);
+        voice
+            .inspect_err(|error| {
+                tracing::warn!(error = error_chain(error), "a piper voice cannot be used");
+            })
+            .ok()
+    };
+    let graphs = registry.map(Registry::piper_graphs).unwrap_or_default();
+    graphs.into_iter().filter_map(read).collect()
 }
 
 /// espeak-ng where the settings say.
