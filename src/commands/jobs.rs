@@ -8,13 +8,14 @@ use clap::{ArgGroup, Args, Subcommand};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::Value;
+use time::format_description::well_known::Rfc3339;
 
 use super::answer::printable;
 use super::daemon::{Daemon, Output};
 use super::models::say_json;
 use super::{CommandError, human_bytes, say};
 use crate::config::Settings;
-use crate::domain::timestamp::{self, from_unix_ms};
+use crate::domain::timestamp::from_unix_ms;
 use crate::ledger::{
     EVENT_STATES, JobDetails, JobFilter, JobId, JobPage, JobState, JobSummary, read_details,
     read_page,
@@ -385,7 +386,8 @@ fn purge(settings: &Settings, args: &PurgeArgs) -> Result<(), CommandError> {
 /// A time in milliseconds since 1970 to the second.
 fn second(at_ms: i64) -> String {
     let at = from_unix_ms(at_ms);
-    timestamp::text(at.replace_nanosecond(0).unwrap_or(at))
+    let at = at.replace_nanosecond(0).unwrap_or(at);
+    at.format(&Rfc3339).unwrap_or_default()
 }
 
 fn parse_state(name: &str) -> Result<JobState, String> {

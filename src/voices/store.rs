@@ -19,7 +19,6 @@ use time::format_description::well_known::Rfc3339;
 use super::foreign::{self, NpyError};
 use super::profile::{ProfileError, VoiceProfile};
 use crate::domain::digest::{file_name, short_digest};
-use crate::domain::timestamp;
 use crate::domain::voice::SpeakerEmbedding;
 use crate::domain::{JsonError, Private, PrivateText};
 use crate::fault;
@@ -238,7 +237,9 @@ impl VoiceStore {
     pub fn delete(&self, user_id: &str, at: OffsetDateTime) -> Result<(), VoiceStoreError> {
         let note = self.directory.join(FORGOTTEN).join(file_name(user_id));
         create_private_folder(note.parent().unwrap_or(&self.directory))?;
-        write_atomically(&note, timestamp::text(at).as_bytes())?;
+        // To the nanosecond: jobs of the same millisecond were accepted before or after it.
+        let text = at.format(&Rfc3339).unwrap_or_default();
+        write_atomically(&note, text.as_bytes())?;
         let folder = self.folder(user_id);
         match std::fs::remove_dir_all(&folder) {
             Ok(()) => {}

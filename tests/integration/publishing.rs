@@ -1,11 +1,14 @@
 //! Subscribers that take nothing: memory is bounded by bytes, the others go on, and nothing is lost.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use meeshy_translator::ledger::{Accepted, Emission, Finish, Ledger, NewJob, OutgoingEvent};
+use serde_json::json;
 
 use crate::support::daemon::Daemon;
+use crate::support::voice_api::request;
 use crate::support::{settings_file, wait_for};
 
 const EVENTS: usize = 40;
@@ -70,6 +73,42 @@ fn subscribe(daemon: &Daemon) -> zmq::Socket {
     socket.set_subscribe(b"{\"type\":\"large\"").unwrap();
     socket.set_subscribe(b"").unwrap();
     socket
+}
+
+/// Requests that are refused: more than answers may wait before the publisher.
+const REFUSED: usize = 200;
+
+#[test]
+fn every_refused_request_is_answered_once_the_subscriber_reads() {
+    let (daemon, _settings) = daemon_with_events(
+        "[zmq]\npublish_buffer_bytes = 33_554_432\n[voice_api]\nenabled = false\n",
+    );
+    let subscriber = subscribe(&daemon);
+    let buffered = || daemon.metric("translator_outbox_buffered_bytes", &[]) as u64;
+    wait_for("a full buffer", || (buffered() > 20 * MIB).then_some(()));
+    let sender = zmq::Context::new().socket(zmq::PUSH).unwrap();
+    sender
+        .connect(&format!("tcp://127.0.0.1:{}", daemon.ports.pull))
+        .unwrap();
+    let mut unanswered = HashSet::new();
+    for _ in 0..REFUSED {
+        let refused = request("voice_health", "awa", json!({}));
+        sender.send(refused.to_string().as_bytes(), 0).unwrap();
+        unanswered.insert(refused["taskId"].as_str().unwrap().to_owned());
+    }
+    // The intake holds them now, for want of room before the publisher.
+    wait_for("a refusal", || {
+        let labels = ["reason=\"model_unavailable\""];
+        (daemon.metric("translator_requests_rejected_total", &labels) > 0.0).then_some(())
+    });
+    while !unanswered.is_empty() {
+        let frames = subscriber.recv_multipart(0).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&frames[0]).unwrap();
+        if let Some(task_id) = json["taskId"].as_str() {
+            assert_eq!(json["type"], "voice_api_error", "{json}");
+            assert!(unanswered.remove(task_id), "answered twice: {task_id}");
+        }
+    }
 }
 
 /// Reads events until all have come once.

@@ -1,5 +1,7 @@
 //! Everything about a user is deleted, and nothing brings it back but a new message.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
 use mongodb::bson::oid::ObjectId;
@@ -203,4 +205,29 @@ fn what_the_voice_api_has_kept_goes_too_however_old_it_is() {
     );
     assert!(!file.exists());
     assert_eq!(daemon.call("DELETE", ANN).0, 404, "nothing is left");
+}
+
+#[test]
+fn a_deletion_whose_client_leaves_is_completed() {
+    let daemon = Daemon::start();
+    let mut gateway = Gateway::connect(daemon.ports);
+    let recording = repeated_recording(2);
+    let message = message_of("ann", "anns");
+    Answer::to(&mut gateway, &daemon, &message, &[&recording], FRENCH);
+    assert!(voice_folder(&daemon, "ann").exists());
+
+    let mut client = TcpStream::connect(("127.0.0.1", daemon.ports.http)).unwrap();
+    let request = format!("DELETE {ANN} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client.write_all(request.as_bytes()).unwrap();
+    drop(client);
+    wait_for("the end of the voice", || {
+        (!voice_folder(&daemon, "ann").exists()).then_some(())
+    });
+    wait_for("the end of the deletion", || {
+        let done = daemon.metric(
+            "translator_jobs_finished_total",
+            &["kind=\"voice_delete\"", "outcome=\"done\""],
+        );
+        (done == 1.0).then_some(())
+    });
 }
