@@ -27,6 +27,8 @@ test: setup setup-tests ## Runs every test: units, engines, and the daemon again
 CHAOS = PYTHONPATH=$(CURDIR)/.local/python FERRETDB=$(CURDIR)/.local/bin/ferretdb cargo test $(CARGO_FLAGS) --test chaos --
 CHAOS_CHOICE = $(addprefix --scenario ,$(SCENARIO)) $(addprefix --seed ,$(SEED))
 
+# Optimised as what users run, but with the faults that only builds with debug assertions have.
+chaos: export CARGO_PROFILE_DEV_OPT_LEVEL = 2
 chaos: setup setup-tests ## Kills, starves, floods and attacks a daemon (about an hour; SCENARIO=kill-loop SEED=2 for one)
 	@$(CHAOS) $(CHAOS_CHOICE)
 

@@ -166,6 +166,17 @@ impl Bench {
         wait_until(PATIENCE, &mut is_answered);
     }
 
+    /// Waits until all that was pushed is in the ledger.
+    pub fn wait_accepted(&mut self) {
+        let pushed = self.sender.log().len();
+        let (daemon, before) = (&self.daemon, &self.accepted_before);
+        wait_until(PATIENCE, || {
+            let mut accepted = daemon.ledger().task_ids().ok()?;
+            accepted.extend(before.iter().cloned());
+            (accepted.len() >= pushed).then_some(())
+        });
+    }
+
     /// Ends a scenario that cannot be played here.
     pub fn skip(mut self, why: &str) -> Row {
         self.row.skipped = Some(why.to_owned());
