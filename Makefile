@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo build test check setup setup-speech setup-tests setup-fuzz chaos chaos-short bench bench-peer fuzz fuzz-short fmt clippy doc deny lint-container fixtures export-setup test-export parity release
+.PHONY: help demo build test test-api openapi check setup setup-speech setup-tests setup-fuzz chaos chaos-short bench bench-peer fuzz fuzz-short fmt clippy doc deny lint-container fixtures export-setup test-export parity release
 
 export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime/libonnxruntime.so
 CARGO_FLAGS := --locked
@@ -23,6 +23,13 @@ build: setup ## Builds the binary into target/debug
 test: setup setup-tests ## Runs every test: units, engines, and the daemon against foreign peers
 	PYTHONPATH=$(CURDIR)/.local/python FERRETDB=$(CURDIR)/.local/bin/ferretdb cargo test $(CARGO_FLAGS)
 	python3 models/export/tests/test_plain.py
+	tests/http/schemathesis.sh --max-examples 10
+
+test-api: build setup-tests ## Asks a daemon all that /openapi.json says, for ten minutes
+	REQUIRE_SCHEMATHESIS=1 tests/http/schemathesis.sh --max-time 600
+
+openapi: build ## Writes docs/openapi.json anew, from the code
+	target/debug/translator openapi >docs/openapi.json
 
 CHAOS = PYTHONPATH=$(CURDIR)/.local/python FERRETDB=$(CURDIR)/.local/bin/ferretdb cargo test $(CARGO_FLAGS) --test chaos --
 CHAOS_CHOICE = $(addprefix --scenario ,$(SCENARIO)) $(addprefix --seed ,$(SEED))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond a build: ffmpeg, pyzmq (a libzmq peer that is not ours) and FerretDB
-# (a server that speaks MongoDB's protocol), the latter two in .local, as well as the dictionaries of Chinese and
-# Japanese readings.
+# Installs what the tests need beyond a build: ffmpeg, and in .local pyzmq (a libzmq peer that is not ours),
+# schemathesis (a client that reads the description of the HTTP interface), FerretDB (a server that speaks MongoDB's
+# protocol) and the dictionaries of Chinese and Japanese readings.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -11,6 +11,11 @@ command -v ffmpeg >/dev/null || install_packages ffmpeg
 if [ ! -d .local/python/zmq ]; then
     say "fetching pyzmq"
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .local/python --upgrade pyzmq==27.3.0
+fi
+
+if [ ! -x .local/schemathesis/bin/schemathesis ]; then
+    say "fetching schemathesis"
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .local/schemathesis --upgrade schemathesis==4.32.5
 fi
 
 if [ ! -f .local/readings/unidic/char.bin ]; then

@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod housekeeping;
+pub(crate) mod inventory;
 mod models;
 mod recalibration;
 
@@ -14,14 +15,14 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{broadcast, watch};
 
-use crate::config::{BaseVoiceChoice, MongoWrite, Settings, Unsupported};
+use crate::config::{BaseVoiceChoice, MongoWrite, Secret, Settings, Unsupported};
 use crate::decoder::{DecoderOptions, DecoderPool};
 use crate::http;
 use crate::intake::{Receiver, SignOfLife};
 use crate::ledger::{Ledger, LedgerError};
 use crate::observe::Health;
 use crate::observe::health::DatabaseStatus;
-use crate::onnx::OnnxError;
+use crate::onnx::{Device, OnnxError};
 use crate::outbox::{self, Outbox};
 use crate::pipeline::voice_api::Webhooks;
 use crate::pipeline::{
@@ -38,6 +39,7 @@ use crate::transport::zmq::{
     Intake, IntakeOptions, IntakeSocket, PublishOptions, PublishSocket, TransportError,
 };
 use crate::voices::{VoiceOptions, Voices};
+use descriptors::Descriptors;
 use models::Models;
 
 pub(crate) use models::{device, espeak, onnxruntime_library};
@@ -114,6 +116,8 @@ pub struct Core {
     pub store: Option<Arc<MongoStore>>,
     /// How the parts are.
     pub health: Arc<Health>,
+    /// Where the models run.
+    pub device: Device,
 }
 
 /// Builds the part that does jobs. Models are loaded on the engines' threads, after this returns.
@@ -210,6 +214,7 @@ pub fn build(
         pipeline: Arc::new(pipeline),
         store,
         health,
+        device: models.device(),
     })
 }
 
@@ -241,7 +246,9 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), AppError> {
     let ledger = Ledger::open(&settings.data_dir)?;
-    let max_connections = descriptors::max_connections(settings.zmq.max_connections);
+    let descriptors = Descriptors::raise();
+    let max_connections = descriptors.share("zmq.max_connections", settings.zmq.max_connections);
+    let http_connections = descriptors.share("http.max_connections", settings.http.max_connections);
     let publish = PublishSocket::bind(&PublishOptions {
         endpoint: endpoint(&settings.zmq.bind_address, settings.zmq.pub_port),
         send_queue_length: i32::try_from(settings.zmq.publish_high_water_mark).unwrap_or(i32::MAX),
@@ -271,21 +278,35 @@ pub async fn serve(
     let scheduler = Arc::new(Scheduler::new(scheduler_options(settings)));
     // Before HTTP takes jobs too.
     scheduler.restore(&ledger).await?;
-    let voices = http::VoiceState {
-        pipeline: Arc::clone(&core.pipeline),
-        scheduler: Arc::clone(&scheduler),
+    let token = |secret: &Option<Secret>| {
+        let secret = secret.as_ref();
+        secret.map(|secret| http::BearerToken::new(secret.expose()))
     };
-    let admin = http::AdminState {
-        ledger: ledger.clone(),
-        scheduler: Arc::clone(&scheduler),
-        token: settings
-            .http
-            .admin_token
-            .as_ref()
-            .map(|token| http::AdminToken::new(token.expose())),
-    };
-    let router = http::router(Arc::clone(&core.health), metrics, voices, admin);
-    tasks.spawn(serve_http(http_listener, router, stopping.clone()));
+    let router = http::router(http::Services {
+        probes: http::ProbeState {
+            health: Arc::clone(&core.health),
+            metrics,
+            ledger: ledger.clone(),
+        },
+        work: http::WorkState {
+            pipeline: Arc::clone(&core.pipeline),
+            scheduler: Arc::clone(&scheduler),
+        },
+        inventory: inventory::of(settings, core.device),
+        admin: http::AdminState {
+            ledger: ledger.clone(),
+            scheduler: Arc::clone(&scheduler),
+            token: token(&settings.http.admin_token),
+        },
+        token: token(&settings.http.token),
+        request_timeout: Duration::from_secs(settings.http.request_timeout_secs),
+    });
+    tasks.spawn(http::server::serve(
+        http_listener,
+        router,
+        http_connections,
+        stopped(stopping.clone()),
+    ));
     let settlement = outbox::settle::run(ledger.clone(), core.store.clone());
     tasks.spawn(until_stopped(settlement, stopping.clone()));
     if let Some(store) = core.store
@@ -424,17 +445,6 @@ async fn bind_http(settings: &Settings) -> Result<tokio::net::TcpListener, AppEr
     tokio::net::TcpListener::bind(&address)
         .await
         .map_err(|source| AppError::Http { address, source })
-}
-
-async fn serve_http(
-    listener: tokio::net::TcpListener,
-    router: axum::Router,
-    stopping: watch::Receiver<bool>,
-) {
-    let served = axum::serve(listener, router).with_graceful_shutdown(stopped(stopping));
-    if let Err(error) = served.await {
-        tracing::error!(%error, "http stopped");
-    }
 }
 
 async fn signs_of_life(outbox: Outbox, sign: SignOfLife) {

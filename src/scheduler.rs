@@ -14,6 +14,7 @@ mod submit;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod writable;
 
 use std::collections::{HashMap, HashSet};
@@ -21,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::ledger::{JobId, Ledger, LedgerError};
 use crate::observe::metrics::{
@@ -38,6 +39,8 @@ use queue::{LaneQueue, Places, Queued};
 use running::Running;
 pub use submit::{SubmitError, ended};
 use suspects::Suspects;
+pub use turn::Turn;
+use turn::Turns;
 
 /// Recordings that are measured at once: each takes a core for a moment, and some are spoken again
 /// as previews.
@@ -115,6 +118,10 @@ pub struct LaneFull(pub Lane);
 struct Queues {
     lanes: HashMap<Lane, LaneQueue>,
     suspects: Suspects,
+    /// Jobs at work, as of the last change of what runs.
+    running: HashMap<Lane, usize>,
+    /// Texts that are in no ledger.
+    turns: HashMap<Lane, Turns>,
     /// Jobs whose attempt has begun and that wait for the disk: what is left of them when the daemon stops was
     /// no crash.
     unreleased: HashSet<JobId>,
@@ -126,6 +133,21 @@ pub struct Scheduler {
     options: SchedulerOptions,
     queues: Mutex<Queues>,
     changed: Notify,
+    /// Taken by texts that are in no ledger while they are at work.
+    turns: Arc<Semaphore>,
+}
+
+/// How much waits in a lane, and runs.
+#[derive(Debug, Clone, Copy)]
+pub struct LaneReport {
+    /// The lane.
+    pub lane: Lane,
+    /// Jobs that wait.
+    pub waiting: usize,
+    /// Bytes of their requests.
+    pub bytes: u64,
+    /// Jobs at work.
+    pub running: usize,
 }
 
 /// A place in a lane, promised before the job is in the ledger.
@@ -159,6 +181,7 @@ impl Scheduler {
     /// Empty queues.
     pub fn new(options: SchedulerOptions) -> Self {
         Self {
+            turns: Arc::new(Semaphore::new(options.max_running_text)),
             options,
             queues: Mutex::default(),
             changed: Notify::new(),
@@ -325,19 +348,35 @@ impl Scheduler {
         })
     }
 
-    fn report(&self, running: &Running) {
+    /// How much waits in each lane, and runs; texts that are in no ledger included.
+    pub fn lanes(&self) -> Vec<LaneReport> {
         let queues = self.lock();
-        for lane in Lane::ALL {
+        let report = |lane: Lane| {
             let waiting = queues.lanes.get(&lane).map(LaneQueue::waiting);
             let waiting = waiting.unwrap_or_default();
             let suspects = queues.suspects.waiting(lane);
-            metrics::gauge!(QUEUE_DEPTH, "lane" => lane.as_str())
-                .set((waiting.jobs + suspects.jobs) as f64);
-            metrics::gauge!(QUEUE_BYTES, "lane" => lane.as_str())
-                .set((waiting.bytes + suspects.bytes) as f64);
-            metrics::gauge!(JOBS_RUNNING, "lane" => lane.as_str())
-                .set(running.count(|running| running == lane) as f64);
+            let turns = queues.turns.get(&lane).copied().unwrap_or_default();
+            let running = queues.running.get(&lane).copied().unwrap_or_default();
+            LaneReport {
+                lane,
+                waiting: waiting.jobs + suspects.jobs + turns.waiting.jobs,
+                bytes: waiting.bytes + suspects.bytes + turns.waiting.bytes,
+                running: running + turns.running,
+            }
+        };
+        Lane::ALL.map(report).to_vec()
+    }
+
+    fn report(&self, running: &Running) {
+        let count = |lane: Lane| (lane, running.count(|running| running == lane));
+        self.lock().running = Lane::ALL.map(count).into();
+        for report in self.lanes() {
+            let lane = report.lane.as_str();
+            metrics::gauge!(QUEUE_DEPTH, "lane" => lane).set(report.waiting as f64);
+            metrics::gauge!(QUEUE_BYTES, "lane" => lane).set(report.bytes as f64);
+            metrics::gauge!(JOBS_RUNNING, "lane" => lane).set(report.running as f64);
         }
+        let queues = self.lock();
         metrics::gauge!(SUSPECTS).set(queues.suspects.len() as f64);
         metrics::gauge!(RUNNING_BYTES).set(running.memory_bytes() as f64);
     }

@@ -2,24 +2,33 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Each of the two ZeroMQ sockets may take one of so many parts of the descriptors.
+/// Each of the two ZeroMQ sockets, and HTTP, may take one of so many parts of the descriptors.
 const SHARES: u64 = 4;
 
-/// Raises the number of descriptors as far as the system lets, and gives the connections that a ZeroMQ
-/// socket may have: `wanted`, or fewer where descriptors are few.
-///
-/// Children inherit the number; decode workers give it up with all descriptors.
-pub(super) fn max_connections(wanted: u32) -> usize {
-    let descriptors = raise_limit();
-    let connections = share(wanted, descriptors);
-    if connections < wanted as usize {
-        tracing::warn!(
-            descriptors,
-            connections,
-            "the system allows few descriptors, and so fewer connections than zmq.max_connections; raise its limit (ulimit -n)"
-        );
+/// The descriptors that the process may have.
+pub(super) struct Descriptors(u64);
+
+impl Descriptors {
+    /// Raises their number as far as the system lets.
+    ///
+    /// Children inherit the number; decode workers give it up with all descriptors.
+    pub(super) fn raise() -> Self {
+        Self(raise_limit())
     }
-    connections
+
+    /// The connections that a socket may have: those of the setting, or fewer where descriptors are few.
+    pub(super) fn share(&self, setting: &str, wanted: u32) -> usize {
+        let connections = share(wanted, self.0);
+        if connections < wanted as usize {
+            tracing::warn!(
+                descriptors = self.0,
+                connections,
+                setting,
+                "the system allows few descriptors, and so fewer connections than the setting; raise its limit (ulimit -n)"
+            );
+        }
+        connections
+    }
 }
 
 fn share(wanted: u32, descriptors: u64) -> usize {

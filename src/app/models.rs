@@ -88,6 +88,10 @@ impl Models {
         Ok(found)
     }
 
+    pub(super) fn device(&self) -> Device {
+        self.device
+    }
+
     fn onnx(&self) -> Result<Onnx, OnnxError> {
         Onnx::load(&self.library, self.device)
     }
@@ -186,12 +190,7 @@ impl Models {
                 threads: threads(transcribe.threads),
                 beam_size: transcribe.beam_size as usize,
                 full_window: transcribe.full_window,
-                use_gpu: cfg!(feature = "cuda")
-                    && match transcribe.device {
-                        DeviceChoice::Cpu => false,
-                        DeviceChoice::Cuda => true,
-                        DeviceChoice::Auto => models.device == Device::Cuda,
-                    },
+                use_gpu: transcribes_on_gpu(&transcribe, models.device),
             };
             Ok(WhisperEngine::load(&whisper, options)?.with_vad(models.vad(vad.as_deref())?))
         })
@@ -422,6 +421,16 @@ pub(crate) fn device(settings: &Settings, library: &Path) -> Device {
         DeviceChoice::Cuda => Device::Cuda,
         DeviceChoice::Auto => working_device(library),
     }
+}
+
+/// Whether Whisper runs on the GPU, beside engines on `device`.
+pub(super) fn transcribes_on_gpu(transcribe: &TranscribeSettings, device: Device) -> bool {
+    cfg!(feature = "cuda")
+        && match transcribe.device {
+            DeviceChoice::Cpu => false,
+            DeviceChoice::Cuda => true,
+            DeviceChoice::Auto => device == Device::Cuda,
+        }
 }
 
 /// CUDA where it works. Where there is no driver nothing is tried.

@@ -33,7 +33,8 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    /// The daemon at `url`, or the one with these settings on this machine.
+    /// The daemon at `url`, or the one with these settings on this machine; it is shown the token of the
+    /// settings.
     pub(super) fn at(settings: &Settings, url: Option<&str>) -> Self {
         let url = url.map_or_else(|| local_url(&settings.http, ""), str::to_owned);
         Self {
@@ -46,14 +47,14 @@ impl Daemon {
                 .proxy(None)
                 .build()
                 .new_agent(),
-            authorization: None,
+            authorization: settings.http.token.as_ref().map(bearer),
         }
     }
 
     /// The same, shown that an operator asks.
     pub(super) fn with_token(self, token: &Secret) -> Self {
         Self {
-            authorization: Some(format!("Bearer {}", token.expose())),
+            authorization: Some(bearer(token)),
             ..self
         }
     }
@@ -115,4 +116,8 @@ impl Daemon {
             }),
         }
     }
+}
+
+fn bearer(token: &Secret) -> String {
+    format!("Bearer {}", token.expose())
 }

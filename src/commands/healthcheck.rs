@@ -76,6 +76,9 @@ mod tests {
             let settings = HttpSettings {
                 bind_address: bind_address.to_owned(),
                 port: 8000,
+                max_connections: 8,
+                request_timeout_secs: 1,
+                token: None,
                 admin_token: None,
             };
             assert_eq!(local_url(&settings, "/live"), expected);

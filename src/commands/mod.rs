@@ -5,6 +5,8 @@
 //! | `serve` | the daemon |
 //! | `submit` | a client that talks to a daemon as the gateway does |
 //! | `process` | one recording without a daemon |
+//! | `languages` | what a running daemon hears, translates and speaks |
+//! | `openapi` | the description of the HTTP interface |
 //! | `voices` | the voices that a running daemon keeps |
 //! | `jobs` | what a daemon has to do, has done and could not do |
 //! | `models` | what is installed, whether it is intact, what can be pulled, a manifest for a folder of models |
@@ -30,7 +32,9 @@ mod doctor;
 mod error;
 mod healthcheck;
 mod jobs;
+mod languages;
 mod models;
+mod openapi;
 mod process;
 mod request;
 mod serve;
@@ -89,6 +93,10 @@ enum Command {
     /// List, show, retry or purge the jobs of a daemon
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
+    /// Show the languages that a daemon hears, translates and speaks
+    Languages(languages::LanguagesArgs),
+    /// Print the description of the HTTP interface, as OpenAPI 3.1
+    Openapi,
     /// Pull, list, check or register models
     #[command(subcommand)]
     Models(models::ModelsCommand),
@@ -123,6 +131,11 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Jobs(command) => {
             load(config).and_then(|loaded| jobs::run(&loaded.settings, command))
         }
+        Command::Languages(args) => {
+            load(config).and_then(|loaded| languages::run(&loaded.settings, &args))
+        }
+        // It is the same whatever the settings are.
+        Command::Openapi => openapi::run(),
         Command::Models(command) => {
             load(config).and_then(|loaded| models::run(loaded.settings, command))
         }

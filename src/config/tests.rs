@@ -102,7 +102,7 @@ fn a_value_of_the_wrong_type_names_its_key_and_file() {
 fn all_problems_are_told_at_once() {
     let error = from_file(
         "[zmq]\npub_port = 5555\nmax_connections = 1\nreceive_buffer_bytes = 1\npublish_buffer_bytes = 1\nsubscriber_stall_secs = 0\n\
-         [http]\nadmin_token = \"secret of 15 ch\"\n[outbox]\nrepublish_secs = [30, 5]\n\
+         [http]\nadmin_token = \"secret of 15 ch\"\ntoken = \"short\"\n[outbox]\nrepublish_secs = [30, 5]\n\
          [jobs]\nmax_queued_audio = 0\nmax_queued_bytes = 1\nmax_sender_percent = 0\nmax_running_bytes = 1\n\
          [synthesize]\nbitrate_kbps = 63\n[mongo]\nurl = \"postgres://user:secret@host\"\n\
          [audio]\nallowed_url_hosts = [\"https://x\"]\ndecode_memory_bytes = 1\n\
@@ -124,6 +124,7 @@ fn all_problems_are_told_at_once() {
             "zmq.receive_buffer_bytes",
             "zmq.publish_buffer_bytes",
             "zmq.subscriber_stall_secs",
+            "http.token",
             "http.admin_token",
             "outbox.republish_secs",
             "ledger.history_retention_days",

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::error::{ApiError, require_writable};
-use crate::domain::digest::sha256_hex;
+use super::auth::{BearerToken, unauthorized};
+use super::error::{ApiError, ErrorBody, require_writable};
 use crate::domain::timestamp::now_unix_ms;
 use crate::ledger::{
     EVENT_STATES, JobDetails, JobFilter, JobId, JobPage, JobState, Ledger, LedgerError, Purged,
@@ -35,74 +36,67 @@ pub struct AdminState {
     /// Where they wait.
     pub scheduler: Arc<Scheduler>,
     /// Who may ask; `None`: nobody.
-    pub token: Option<AdminToken>,
+    pub token: Option<BearerToken>,
 }
 
-/// The token that operators show, by its digest only.
-#[derive(Clone)]
-pub struct AdminToken(String);
-
-impl AdminToken {
-    /// The token whose text this is.
-    pub fn new(token: &str) -> Self {
-        Self(sha256_hex(token.as_bytes()))
-    }
-
-    /// Compares in a time that tells nothing of either token: digests are equally long, and every byte of
-    /// them is looked at.
-    fn is(&self, shown: &str) -> bool {
-        let shown = sha256_hex(shown.as_bytes());
-        let pairs = self.0.bytes().zip(shown.bytes());
-        pairs.fold(0, |unlike, (ours, theirs)| unlike | (ours ^ theirs)) == 0
-    }
+/// What there is under `/admin`.
+pub fn operations() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::default()
+        .routes(routes!(list, purge_many))
+        .routes(routes!(show, purge))
+        .routes(routes!(retry))
 }
 
 /// The routes under `/admin`.
 pub fn routes(state: AdminState) -> Router {
-    let routes = Router::new()
-        .route("/jobs", get(list).delete(purge_many))
-        .route("/jobs/{id}", get(show).delete(purge))
-        .route("/jobs/{id}/retry", post(retry))
+    Router::from(operations())
         .route_layer(middleware::from_fn_with_state(state.clone(), authorize))
-        .with_state(state);
-    Router::new().nest("/admin", routes)
+        .with_state(state)
 }
 
 async fn authorize(State(state): State<AdminState>, request: Request, next: Next) -> Response {
-    let Some(token) = &state.token else {
-        let detail = "There is no admin token: set http.admin_token (TRANSLATOR_ADMIN_TOKEN)";
-        return ApiError::new(StatusCode::FORBIDDEN, detail).into_response();
-    };
-    let shown = request.headers().get(header::AUTHORIZATION);
-    let shown = shown.and_then(|value| value.to_str().ok()?.split_once(' '));
-    let is_shown = shown.is_some_and(|(scheme, shown)| {
-        scheme.eq_ignore_ascii_case("bearer") && token.is(shown.trim())
-    });
-    if is_shown {
-        return next.run(request).await;
+    match &state.token {
+        None => {
+            let detail = "There is no admin token: set http.admin_token (TRANSLATOR_ADMIN_TOKEN)";
+            ApiError::new(StatusCode::FORBIDDEN, detail).into_response()
+        }
+        Some(token) if token.is_shown(request.headers()) => next.run(request).await,
+        Some(_) => unauthorized("The admin token is missing or wrong"),
     }
-    let detail = "The admin token is missing or wrong";
-    let mut response = ApiError::new(StatusCode::UNAUTHORIZED, detail).into_response();
-    let challenge = HeaderValue::from_static("Bearer realm=\"translator\"");
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, challenge);
-    response
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Listed {
+    /// Only those in this state: accepted, running, done, failed or quarantined.
     state: Option<String>,
+    /// Only those of this kind, such as `audio_process`.
     kind: Option<String>,
+    /// Only those of this lane, such as `text_fast`.
     lane: Option<String>,
+    /// Only those of this user.
     user: Option<String>,
+    /// Only those of this task.
     task: Option<String>,
+    /// Only those with an event in this state: pending, published, settled, unconfirmed or damaged.
     event: Option<String>,
+    /// Most jobs: 100 where it is not said, at most 1000.
+    #[param(value_type = Option<usize>)]
     limit: Option<u32>,
+    /// Only jobs with smaller ids: the next page.
     before: Option<i64>,
 }
 
+/// Jobs, newest first.
+#[utoipa::path(
+    get, path = "/admin/jobs", operation_id = "list_admin_jobs", tag = "admin",
+    params(Listed),
+    responses(
+        (status = 200, description = "The jobs", body = JobPage),
+        (status = 400, description = "A filter cannot be read", body = ErrorBody),
+    ),
+)]
 async fn list(
     State(state): State<AdminState>,
     query: Result<Query<Listed>, QueryRejection>,
@@ -130,6 +124,16 @@ async fn list(
     Ok(Json(state.ledger.jobs(filter).await?))
 }
 
+/// Where one job stands; never what it is about.
+#[utoipa::path(
+    get, path = "/admin/jobs/{id}", operation_id = "show_admin_job", tag = "admin",
+    params(("id" = i64, Path, description = "The job's id")),
+    responses(
+        (status = 200, description = "The job", body = JobDetails),
+        (status = 400, description = "The id is no number", body = ErrorBody),
+        (status = 404, description = "There is no such job", body = ErrorBody),
+    ),
+)]
 async fn show(
     State(state): State<AdminState>,
     id: Result<Path<i64>, PathRejection>,
@@ -137,6 +141,19 @@ async fn show(
     Ok(Json(details(&state, job_id(id)?).await?))
 }
 
+/// Does a job again that failed or was quarantined, as if it had never been tried.
+#[utoipa::path(
+    post, path = "/admin/jobs/{id}/retry", operation_id = "retry_admin_job", tag = "admin",
+    params(("id" = i64, Path, description = "The job's id")),
+    responses(
+        (status = 200, description = "The job, which waits again", body = JobDetails),
+        (status = 400, description = "The id is no number", body = ErrorBody),
+        (status = 404, description = "There is no such job", body = ErrorBody),
+        (status = 409, description = "The job has not failed", body = ErrorBody),
+        (status = 429, description = "Its lane is full", body = ErrorBody),
+        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+    ),
+)]
 async fn retry(
     State(state): State<AdminState>,
     id: Result<Path<i64>, PathRejection>,
@@ -149,17 +166,46 @@ async fn retry(
     Ok(Json(details(&state, job_id).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Purge {
+    /// Also where events are not published or documents are not written yet.
     force: Option<bool>,
 }
 
+/// What was deleted.
+#[derive(Serialize, ToSchema)]
+struct PurgeReport {
+    purged: PurgedCounts,
+    /// Jobs that only `force` deletes.
+    kept: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+struct PurgedCounts {
+    jobs: u64,
+    /// Recordings and results that nothing else needs.
+    payloads: u64,
+}
+
+/// Deletes an ended job with everything that is stored of it.
+#[utoipa::path(
+    delete, path = "/admin/jobs/{id}", operation_id = "purge_admin_job", tag = "admin",
+    params(("id" = i64, Path, description = "The job's id"), Purge),
+    responses(
+        (status = 200, description = "It is deleted", body = PurgeReport),
+        (status = 400, description = "The request cannot be read", body = ErrorBody),
+        (status = 404, description = "There is no such job", body = ErrorBody),
+        (status = 409, description = "It has not ended, or only force deletes it", body = ErrorBody),
+        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+    ),
+)]
 async fn purge(
     State(state): State<AdminState>,
     id: Result<Path<i64>, PathRejection>,
     query: Result<Query<Purge>, QueryRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<PurgeReport>, ApiError> {
     let job_id = job_id(id)?;
     let force = understood(query)?.force.unwrap_or(false);
     let purged = state.ledger.purge_job(job_id, force).await?;
@@ -167,18 +213,33 @@ async fn purge(
     Ok(Json(report(purged)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct PurgeMany {
+    /// The state in which they ended: done, failed or quarantined.
     state: String,
+    /// Only those that ended as long ago.
+    #[param(value_type = usize)]
     older_than_hours: u32,
+    /// Also where events are not published or documents are not written yet.
     force: Option<bool>,
 }
 
+/// Deletes all jobs that ended in a state so long ago.
+#[utoipa::path(
+    delete, path = "/admin/jobs", operation_id = "purge_admin_jobs", tag = "admin",
+    params(PurgeMany),
+    responses(
+        (status = 200, description = "They are deleted", body = PurgeReport),
+        (status = 400, description = "The request cannot be read", body = ErrorBody),
+        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+    ),
+)]
 async fn purge_many(
     State(state): State<AdminState>,
     query: Result<Query<PurgeMany>, QueryRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<PurgeReport>, ApiError> {
     let query = understood(query)?;
     let wanted = state_of(&query.state)?;
     if !wanted.is_finished() {
@@ -198,11 +259,14 @@ async fn purge_many(
     Ok(Json(report(purged)))
 }
 
-fn report(purged: Purged) -> Value {
-    json!({
-        "purged": { "jobs": purged.jobs, "payloads": purged.blobs },
-        "kept": purged.kept,
-    })
+fn report(purged: Purged) -> PurgeReport {
+    PurgeReport {
+        purged: PurgedCounts {
+            jobs: purged.jobs,
+            payloads: purged.blobs,
+        },
+        kept: purged.kept,
+    }
 }
 
 fn understood<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
@@ -228,24 +292,4 @@ fn state_of(name: &str) -> Result<JobState, ApiError> {
 async fn details(state: &AdminState, job_id: JobId) -> Result<JobDetails, ApiError> {
     let details = state.ledger.job_details(job_id).await?;
     details.ok_or_else(|| LedgerError::UnknownJob(job_id).into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_same_token_is_the_token() {
-        let token = AdminToken::new("0123456789abcdef");
-        assert!(token.is("0123456789abcdef"));
-        for other in [
-            "",
-            "0123456789abcdeg",
-            "0123456789abcde",
-            "0123456789abcdef0",
-        ] {
-            assert!(!token.is(other), "{other}");
-        }
-        assert!(!token.0.contains("0123456789abcdef"));
-    }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::blobs::optional_blob_ref;
 use super::records::{JobId, JobState, Purged};
@@ -36,7 +37,7 @@ pub struct JobFilter {
 }
 
 /// Jobs, newest first.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct JobPage {
     /// The jobs.
     pub jobs: Vec<JobSummary>,
@@ -45,7 +46,7 @@ pub struct JobPage {
 }
 
 /// What is told of a job. Times are milliseconds since 1970.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct JobSummary {
     /// Its id in the ledger.
     pub id: JobId,
@@ -78,7 +79,7 @@ pub struct JobSummary {
 }
 
 /// Everything that is told of one job.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct JobDetails {
     /// The job.
     #[serde(flatten)]
@@ -96,7 +97,7 @@ pub struct JobDetails {
 }
 
 /// A stage that need not run again.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CheckpointSummary {
     /// The stage.
     pub stage: String,
@@ -107,7 +108,7 @@ pub struct CheckpointSummary {
 }
 
 /// An event of a job.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EventSummary {
     /// Its name within the job.
     pub key: String,
@@ -124,7 +125,7 @@ pub struct EventSummary {
 }
 
 /// A document of a job.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DocumentSummary {
     /// The collection.
     pub collection: String,

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::BlobRef;
 use crate::domain::{Private, PrivateBytes, PrivateText};
@@ -12,6 +13,7 @@ use crate::domain::{Private, PrivateBytes, PrivateText};
 /// Names a job; later jobs have larger ids.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+    ToSchema,
 )]
 #[serde(transparent)]
 pub struct JobId(pub i64);
@@ -47,10 +49,11 @@ impl FromSql for JobId {
 }
 
 /// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Durable, not begun.
+    #[default]
     Accepted,
     /// An attempt was begun.
     Running,
@@ -147,7 +150,7 @@ pub enum Accepted {
 }
 
 /// A job as it is stored.
-#[derive(Debug, Clone)]
+#[derive(Debug, Default, Clone)]
 pub struct JobRecord {
     /// The job.
     pub id: JobId,

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::wal::{PAGE_BYTES, Wal};
 use super::{LedgerError, blobs, io_error, schema};
@@ -32,7 +33,7 @@ const TABLES_BYTES: u64 = 1 << 20;
 const MAX_NAMES: u32 = 100;
 
 /// What was kept and what was lost of a damaged database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Salvage {
     /// Name of the damaged file, in the data directory.
     pub set_aside: String,

@@ -35,6 +35,9 @@ pub const RUNNING_BYTES: &str = "translator_jobs_running_bytes";
 pub const STAGE_DURATION: &str = "translator_stage_duration_seconds";
 /// Whole time of a job from acceptance to its end, by `kind`.
 pub const JOB_DURATION: &str = "translator_job_duration_seconds";
+/// Time of one HTTP request until its answer begins, by `method`, `route` (`none` for paths that are none) and
+/// `status`.
+pub const HTTP_DURATION: &str = "translator_http_request_duration_seconds";
 /// Requests that run together in an engine, at each step, by `engine`.
 pub const ENGINE_BATCH_SIZE: &str = "translator_engine_batch_size";
 /// Sequences (sentences, or hypotheses of sentences) that an engine decodes together, at each step that
@@ -169,6 +172,7 @@ fn describe() {
         (QUEUE_WAIT, "time between acceptance and start of a job"),
         (STAGE_DURATION, "time of one stage of one job"),
         (JOB_DURATION, "time of a job from acceptance to its end"),
+        (HTTP_DURATION, "time of one http request"),
         (AUDIO_DECODED, "length of a recording that was decoded"),
         (AUDIO_SYNTHESIZED, "length of a speech that was synthesized"),
         (LEDGER_COMMIT, "time of one commit of the ledger"),

@@ -19,7 +19,7 @@ use crate::engine::{EngineError, EngineHandle};
 use crate::error::{ErrorCode, Stage, error_chain};
 use crate::fault;
 use crate::ledger::{
-    Checkpoint, DocumentWrite, Emission, Finish, JobRecord, LedgerError, MAX_SOFT_FAILURES,
+    Checkpoint, DocumentWrite, Emission, Finish, JobId, JobRecord, LedgerError, MAX_SOFT_FAILURES,
     NewCheckpoint, OutgoingEvent,
 };
 use crate::observe::metrics::STAGE_DURATION;
@@ -30,6 +30,9 @@ use crate::stages::Engine;
 const CHARACTERS_PER_BUDGET: usize = 500;
 /// Most budgets that a long text gets.
 const MAX_BUDGETS: usize = 8;
+
+/// The id of work that is in no ledger; those of jobs begin at one.
+const UNRECORDED: JobId = JobId(0);
 
 /// One attempt at a job.
 pub(super) struct Job {
@@ -66,6 +69,24 @@ impl Job {
                 })
                 .collect(),
         })
+    }
+
+    /// Work that nobody asks for again after a crash: it is in no ledger.
+    pub(super) fn unrecorded(pipeline: Arc<Pipeline>, kind: &str, deadline: Deadline) -> Self {
+        let record = JobRecord {
+            id: UNRECORDED,
+            kind: kind.to_owned(),
+            received_at_ms: now_unix_ms(),
+            ..JobRecord::default()
+        };
+        Self {
+            pipeline,
+            record,
+            deadline,
+            may_retry: false,
+            stored_events: HashSet::new(),
+            checkpoints: HashMap::new(),
+        }
     }
 
     pub(super) fn kind(&self) -> &str {
@@ -284,6 +305,9 @@ impl Job {
     }
 
     fn tell(&self, stage: Stage, language: Option<Language>, step: Step) {
+        if self.record.id == UNRECORDED {
+            return;
+        }
         if step == Step::Started {
             self.pipeline.running.begin_step(self.record.id, stage);
         }

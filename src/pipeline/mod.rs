@@ -8,6 +8,7 @@
 //! transcription.rs recording → transcript
 //! text.rs         text → every language, and story texts
 //! translation.rs    one language of it, or of a transcript: cache → translate
+//! direct.rs       a text whose sender waits: no job, one language
 //! voice_api/      what the voice API is asked, one file for each concern
 //! voice_profile.rs voices that are measured, verified and compared for the gateway
 //! conversation.rs which languages, when the request does not say
@@ -30,6 +31,7 @@ mod addresses;
 mod audio;
 mod cache;
 mod conversation;
+mod direct;
 mod documents;
 mod end;
 mod failure;
@@ -60,7 +62,7 @@ use tokio::sync::broadcast;
 
 use crate::decoder::DecoderPool;
 use crate::domain::{Deadline, Language};
-use crate::engine::EngineHandle;
+use crate::engine::{EngineHandle, EngineStatus};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{Emission, Finish, JobId, JobRecord, Ledger, LedgerError, MAX_CRASHES};
 use crate::observe::Health;
@@ -71,13 +73,14 @@ use crate::stages::decode::DecodeLimits;
 use crate::stages::encode::Mp3Options;
 use crate::stages::synthesize::XttsEngine;
 use crate::stages::synthesize::base::BaseVoiceEngine;
-use crate::stages::transcribe::WhisperEngine;
+use crate::stages::transcribe::{self, WhisperEngine};
 use crate::stages::translate::{Routes, TranslateEngine};
 use crate::store::{IdPolicy, MongoStore};
 use crate::voices::Voices;
 
 pub use cache::{CacheOptions, EngineFingerprint};
 pub use conversation::Conversations;
+pub use direct::{DirectText, DirectTranslation};
 pub use end::count_end;
 pub use failure::JobFailure;
 use job::Job;
@@ -119,6 +122,11 @@ pub struct Engines {
 }
 
 impl Engines {
+    /// True when a language is heard; none is while there is nothing that hears.
+    pub fn hears(&self, language: Language) -> bool {
+        !matches!(self.transcribe.status(), EngineStatus::Failed(_)) && transcribe::knows(language)
+    }
+
     /// True when all that there is for speech takes requests.
     pub fn can_speak(&self) -> bool {
         let xtts = self.synthesize.as_ref().map(EngineHandle::is_ready);

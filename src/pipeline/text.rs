@@ -19,13 +19,8 @@ use crate::protocol::{
     TextErrorMetadata, TextMetadata, TextResult, Timestamp, TranslationCompleted, TranslationError,
     TranslationRequest, TranslationSkipped,
 };
-use crate::stages::detect::detect_language;
+use crate::stages::detect::{Detected, detect_language};
 use crate::stages::translate::Priority;
-
-/// Confidence that the gateway expects of a fresh translation (contract/rules.md, section 3).
-const FRESH_CONFIDENCE: f32 = 0.95;
-/// Confidence that it expects of a translation from the cache (same place).
-const CACHED_CONFIDENCE: f32 = 0.99;
 
 /// Keys of the events that answer a request language by language; none for requests of other kinds.
 pub fn items(request: &Request) -> Vec<String> {
@@ -185,7 +180,7 @@ async fn too_long(
 }
 
 /// The language that is given, else the one that the text seems to be in, else the default one.
-async fn source_language(
+pub(super) async fn source_language(
     job: &Job,
     given: Option<Language>,
     text: &str,
@@ -193,11 +188,16 @@ async fn source_language(
     if let Some(given) = given {
         return Ok(given);
     }
-    // The longest texts take a while to look through.
-    let text = text.to_owned();
-    let detected = off_thread(Stage::Translate, move || Ok(detect_language(&text))).await?;
+    let detected = detected(text).await?;
     let default = job.pipeline.options.default_text_language;
     Ok(detected.map_or(default, |detected| detected.language))
+}
+
+/// The language that a text seems to be in.
+pub(super) async fn detected(text: &str) -> Result<Option<Detected>, JobFailure> {
+    // The longest texts take a while to look through.
+    let text = text.to_owned();
+    off_thread(Stage::Translate, move || Ok(detect_language(&text))).await
 }
 
 /// Translations that run at once and are handed out in the order of the request.
@@ -284,11 +284,7 @@ fn completed(
 ) -> Event {
     let processing_time = Duration::from_millis(job.processing_time_ms());
     let task_id = job.record.task_id.clone();
-    let confidence_score = if translated.is_cached {
-        CACHED_CONFIDENCE
-    } else {
-        FRESH_CONFIDENCE
-    };
+    let confidence_score = translated.confidence_score();
     Event::TranslationCompleted(Box::new(TranslationCompleted {
         task_id: task_id.clone(),
         target_language: target.requested.clone(),

@@ -12,6 +12,11 @@ use crate::error::{ErrorCode, Stage};
 use crate::protocol::ModelType;
 use crate::stages::translate::{Priority, Quality, Request, Route, Translation};
 
+/// Confidence that the gateway expects of a fresh translation (contract/rules.md, section 3).
+const FRESH_CONFIDENCE: f32 = 0.95;
+/// Confidence that it expects of a translation from the cache (same place).
+const CACHED_CONFIDENCE: f32 = 0.99;
+
 /// What is to be translated.
 #[derive(Clone, Copy)]
 pub(super) struct SourceText<'t> {
@@ -35,6 +40,17 @@ pub(super) struct Translated {
     pub(super) is_cached: bool,
     /// Time that it took.
     pub(super) translation_time: Duration,
+}
+
+impl Translated {
+    /// The confidence that the gateway expects.
+    pub(super) fn confidence_score(&self) -> f32 {
+        if self.is_cached {
+            CACHED_CONFIDENCE
+        } else {
+            FRESH_CONFIDENCE
+        }
+    }
 }
 
 /// What is kept of a translation.

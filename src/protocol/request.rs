@@ -280,13 +280,15 @@ impl ModelType {
         }
     }
 
+    /// The level of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mut levels = [Self::Basic, Self::Medium, Self::Premium].into_iter();
+        levels.find(|level| level.as_str() == name)
+    }
+
     fn take(fields: &mut Fields, default: Self) -> Self {
-        match fields.string("modelType").as_deref() {
-            Some("basic") => Self::Basic,
-            Some("medium") => Self::Medium,
-            Some("premium") => Self::Premium,
-            _ => default,
-        }
+        let name = fields.string("modelType");
+        name.as_deref().and_then(Self::from_name).unwrap_or(default)
     }
 }
 

@@ -89,6 +89,16 @@ impl Demand {
         }
     }
 
+    /// The demand of a text that is in no ledger.
+    pub(super) fn of_text(lane: Lane, size_bytes: u64) -> Self {
+        Self {
+            lane,
+            sender: None,
+            size_bytes,
+            memory_bytes: Self::memory(size_bytes, 0),
+        }
+    }
+
     /// The demand of a job of an earlier run.
     pub(super) fn of_unfinished(job: &UnfinishedJob) -> Self {
         Self {

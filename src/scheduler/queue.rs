@@ -39,12 +39,12 @@ impl Places {
             || (self.jobs < bound.jobs && self.bytes.saturating_add(bytes) <= bound.bytes)
     }
 
-    fn add(&mut self, bytes: u64) {
+    pub(super) fn add(&mut self, bytes: u64) {
         self.jobs += 1;
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    fn subtract(&mut self, bytes: u64) {
+    pub(super) fn subtract(&mut self, bytes: u64) {
         self.jobs = self.jobs.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);
     }

@@ -33,6 +33,8 @@ mod contract;
 mod conversations;
 mod decode_workers;
 mod durability;
+mod http_interface;
+mod http_text;
 mod isolation;
 mod jobs_admin;
 mod ledger_damage;

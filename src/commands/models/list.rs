@@ -1,6 +1,5 @@
 //! `models list`: what is installed and what it covers.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,12 +7,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Output, say_json};
+use crate::app::inventory;
 use crate::commands::{CommandError, human_bytes, say};
 use crate::domain::Language;
 use crate::registry::catalogue::Catalogue;
 use crate::registry::{Engine, Model, Registry};
-use crate::stages::synthesize::XttsMetadata;
-use crate::stages::synthesize::base::PiperVoice;
 use crate::stages::translate::{Route, Routes};
 
 #[derive(Debug, Args)]
@@ -65,12 +63,11 @@ struct Translations {
 pub(super) fn run(registry: &Registry, args: &ListArgs) -> Result<ExitCode, CommandError> {
     let catalogue = Catalogue::load(args.catalogue.as_deref())?;
     let manifest = registry.manifest();
-    let spoken = XttsMetadata::read(&registry.directory().join("xtts")).ok();
     let routes = Routes::scan(&registry.directory().join("marian")).unwrap_or_default();
     let entry = |model: &Model| Entry {
         engine: model.engine,
         id: model.id.clone(),
-        languages: languages(model, spoken.as_ref(), registry.directory()),
+        languages: languages(model, registry.directory()),
         size_bytes: model.size_bytes(),
         memory_mb: catalogue.model(&model.id).map(|known| known.memory_mb),
         licence: model.licence.clone(),
@@ -95,71 +92,35 @@ pub(super) fn run(registry: &Registry, args: &ListArgs) -> Result<ExitCode, Comm
     Ok(ExitCode::SUCCESS)
 }
 
-fn languages(model: &Model, spoken: Option<&XttsMetadata>, directory: &Path) -> String {
-    match model.engine {
-        Engine::Whisper => {
-            let is_english = model
-                .files
-                .iter()
-                .all(|file| file.path.to_string_lossy().contains(".en."));
-            if is_english { "en" } else { "multilingual" }.to_owned()
+fn languages(model: &Model, directory: &Path) -> String {
+    let languages = inventory::languages(model, directory);
+    match (model.engine, languages.split_first()) {
+        (Engine::Marian, Some((source, targets))) => {
+            format!("{source} \u{2192} {}", targets.join(" "))
         }
-        Engine::Marian => {
-            let source = model.source.as_deref().unwrap_or("?");
-            format!("{source} \u{2192} {}", model.targets.join(" "))
-        }
-        Engine::Xtts => spoken.map_or_else(
-            || "unknown".to_owned(),
-            |spoken| {
-                let languages = spoken
-                    .languages
-                    .iter()
-                    .filter(|language| spoken.speaks(**language));
-                join(languages)
-            },
-        ),
-        Engine::Piper => {
-            let graph = model.files.iter().map(|file| directory.join(&file.path));
-            let voice = graph.filter(|path| path.extension().is_some_and(|e| e == "onnx"));
-            let languages = voice.map(|graph| match PiperVoice::read(&graph) {
-                Ok(voice) => voice.language().to_string(),
-                Err(_) => "unknown".to_owned(),
-            });
-            languages.collect::<Vec<_>>().join(" ")
-        }
-        Engine::Openvoice | Engine::Vad => "any".to_owned(),
+        _ => languages.join(" "),
     }
 }
 
 fn translations(routes: &Routes) -> Vec<Translations> {
-    let sources: BTreeSet<Language> = routes
-        .pairs()
-        .iter()
-        .flat_map(|pair| pair.source_languages.iter().copied())
-        .collect();
-    let targets: BTreeSet<Language> = routes
-        .pairs()
-        .iter()
-        .flat_map(|pair| pair.targets.keys().copied())
-        .collect();
-    sources
-        .into_iter()
-        .map(|source| {
-            let reached = |wanted: fn(&Route) -> bool| {
-                let is_reached = |target: &Language| {
-                    routes
-                        .route(source, *target)
-                        .is_ok_and(|route| wanted(&route))
-                };
-                targets.iter().copied().filter(is_reached).collect()
-            };
-            Translations {
+    let mut translations: Vec<Translations> = Vec::new();
+    for (source, target, route) in routes.all() {
+        if translations.last().is_none_or(|last| last.source != source) {
+            translations.push(Translations {
                 source,
-                direct: reached(|route| matches!(route, Route::Direct(_))),
-                through_english: reached(|route| matches!(route, Route::Pivot(_))),
-            }
-        })
-        .collect()
+                direct: Vec::new(),
+                through_english: Vec::new(),
+            });
+        }
+        let Some(last) = translations.last_mut() else {
+            continue;
+        };
+        match route {
+            Route::Pivot(_) => last.through_english.push(target),
+            _ => last.direct.push(target),
+        }
+    }
+    translations
 }
 
 fn print(listing: &Listing) {

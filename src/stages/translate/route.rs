@@ -1,6 +1,6 @@
 //! Which installed models lead from one language to another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -170,6 +170,18 @@ impl Routes {
                 source_language: source,
                 target_language: target,
             })
+    }
+
+    /// Every pair of two languages between which there is a way, with that way, in order.
+    pub fn all(&self) -> impl Iterator<Item = (Language, Language, Route)> {
+        let sources = self.pairs.iter().flat_map(|pair| &pair.source_languages);
+        let sources: BTreeSet<Language> = sources.copied().collect();
+        let targets = self.pairs.iter().flat_map(|pair| pair.targets.keys());
+        let targets: BTreeSet<Language> = targets.copied().collect();
+        sources.into_iter().flat_map(move |source| {
+            let others = targets.clone().into_iter().filter(move |target| *target != source);
+            others.filter_map(move |target| Some((source, target, self.route(source, target).ok()?)))
+        })
     }
 
     fn leg(&self, source: Language, target: Language) -> Option<Leg> {

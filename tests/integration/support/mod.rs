@@ -12,6 +12,7 @@ pub mod examples;
 pub mod fake_mongodb;
 pub mod ffmpeg;
 pub mod gateway;
+pub mod http;
 pub mod hub;
 pub mod models;
 pub mod processes;

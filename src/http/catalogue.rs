@@ -1,0 +1,330 @@
+//! What is installed, and what waits: `/languages`, `/models`, `/queues`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::{Json, Router};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::WorkState;
+use super::probes::status_text;
+use crate::domain::Language;
+use crate::engine::EngineStatus;
+use crate::pipeline::Pipeline;
+
+/// What is installed, as of the start.
+#[derive(Default)]
+pub struct Inventory {
+    /// The models that the manifest lists.
+    pub models: Vec<InstalledModel>,
+    /// Where each engine runs, by its name.
+    pub devices: BTreeMap<&'static str, &'static str>,
+}
+
+/// A model that is installed.
+pub struct InstalledModel {
+    /// Its name in the manifest.
+    pub id: String,
+    /// What it is for, such as `whisper`.
+    pub kind: &'static str,
+    /// The languages that it covers, by their codes; `multilingual` or `any` where nothing more is known.
+    pub languages: Vec<String>,
+    /// Length of its files.
+    pub size_bytes: u64,
+    /// About how much memory it takes, where that is known.
+    pub memory_bytes: Option<u64>,
+    /// Under which it may be used.
+    pub licence: String,
+    /// False: the licence has to be accepted in the settings first.
+    pub is_usable: bool,
+    /// The engine that runs it.
+    pub engine: &'static str,
+}
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct CatalogueState {
+    work: WorkState,
+    inventory: Arc<Inventory>,
+    translation: Arc<[Translation]>,
+}
+
+impl CatalogueState {
+    /// The catalogue of what is installed, and of what does the work.
+    pub fn new(work: WorkState, inventory: Inventory) -> Self {
+        let translation = work.pipeline.routes.all().map(|(source, target, route)| {
+            let via = match route.legs() {
+                [first, _] => Some(first.target_language.to_string()),
+                _ => None,
+            };
+            Translation {
+                source: source.to_string(),
+                target: target.to_string(),
+                via,
+            }
+        });
+        Self {
+            inventory: Arc::new(inventory),
+            translation: translation.collect(),
+            work,
+        }
+    }
+}
+
+/// What there is about the daemon.
+pub fn operations() -> OpenApiRouter<CatalogueState> {
+    OpenApiRouter::default()
+        .routes(routes!(languages))
+        .routes(routes!(models))
+        .routes(routes!(queues))
+        .routes(routes!(voice_languages))
+}
+
+/// Its routes.
+pub fn routes(state: CatalogueState) -> Router {
+    Router::from(operations()).with_state(state)
+}
+
+/// The languages that are served, by their codes.
+#[derive(Serialize, ToSchema)]
+struct Languages {
+    /// Those that are heard.
+    transcription: Vec<String>,
+    /// From which texts get into which.
+    #[schema(value_type = Vec<Translation>)]
+    translation: Arc<[Translation]>,
+    /// Those that are spoken.
+    speech: Vec<Speech>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Translation {
+    source: String,
+    target: String,
+    /// The language in between; null where one model does it.
+    via: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Speech {
+    language: String,
+    voice: VoiceKind,
+}
+
+/// Whose voice speaks a language.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum VoiceKind {
+    /// The sender's.
+    Cloned,
+    /// One of the language.
+    Base,
+}
+
+/// The same by what is done, as the later API tells it.
+#[derive(Serialize, ToSchema)]
+struct VoiceLanguages {
+    transcription: Vec<String>,
+    /// Those from which or into which something is translated.
+    translation: Vec<String>,
+    tts: Vec<String>,
+    voice_cloning: Vec<String>,
+}
+
+/// The languages that are served, as of the start.
+#[utoipa::path(
+    get, path = "/languages", operation_id = "languages", tag = "catalogue",
+    responses((status = 200, description = "The languages", body = Languages)),
+)]
+async fn languages(State(state): State<CatalogueState>) -> Json<Languages> {
+    let pipeline = &state.work.pipeline;
+    let speech = Language::listed()
+        .filter(|language| pipeline.spoken.speaks(*language))
+        .map(|language| Speech {
+            language: language.to_string(),
+            voice: if pipeline.spoken.clones(language) {
+                VoiceKind::Cloned
+            } else {
+                VoiceKind::Base
+            },
+        });
+    Json(Languages {
+        transcription: heard(pipeline),
+        translation: Arc::clone(&state.translation),
+        speech: speech.collect(),
+    })
+}
+
+/// The languages that are served, by what is done.
+#[utoipa::path(
+    get, path = "/api/v1/voice/languages", operation_id = "voice_languages", tag = "catalogue",
+    responses((status = 200, description = "The languages", body = VoiceLanguages)),
+)]
+async fn voice_languages(State(state): State<CatalogueState>) -> Json<VoiceLanguages> {
+    let pipeline = &state.work.pipeline;
+    let pairs = state.translation.iter();
+    let translated: BTreeSet<&String> = pairs.flat_map(|pair| [&pair.source, &pair.target]).collect();
+    let listed = |is_in: &dyn Fn(Language) -> bool| {
+        let listed = Language::listed().filter(|language| is_in(*language));
+        listed.map(|language| language.to_string()).collect()
+    };
+    Json(VoiceLanguages {
+        transcription: heard(pipeline),
+        translation: translated.into_iter().cloned().collect(),
+        tts: listed(&|language| pipeline.spoken.speaks(language)),
+        voice_cloning: listed(&|language| pipeline.spoken.clones(language)),
+    })
+}
+
+fn heard(pipeline: &Pipeline) -> Vec<String> {
+    let heard = Language::listed().filter(|language| pipeline.engines.hears(*language));
+    heard.map(|language| language.to_string()).collect()
+}
+
+/// What is installed.
+#[derive(Serialize, ToSchema)]
+struct Models {
+    models: Vec<Model>,
+}
+
+/// A model that is installed.
+#[derive(Serialize, ToSchema)]
+struct Model {
+    id: String,
+    /// What it is for, such as `whisper`.
+    kind: &'static str,
+    /// Codes; `multilingual` or `any` where nothing more is known.
+    languages: Vec<String>,
+    size_bytes: u64,
+    licence: String,
+    /// Of the engine that runs it, or that the licence has to be accepted.
+    status: String,
+    device: Option<&'static str>,
+}
+
+/// The models that are installed, as of the start.
+#[utoipa::path(
+    get, path = "/models", operation_id = "models", tag = "catalogue",
+    responses((status = 200, description = "The models", body = Models)),
+)]
+async fn models(State(state): State<CatalogueState>) -> Json<Models> {
+    let inventory = &state.inventory;
+    let statuses: BTreeMap<&str, EngineStatus> = state.work.pipeline.health.engines().collect();
+    let model = |model: &InstalledModel| Model {
+        id: model.id.clone(),
+        kind: model.kind,
+        languages: model.languages.clone(),
+        size_bytes: model.size_bytes,
+        licence: model.licence.clone(),
+        status: match statuses.get(model.engine) {
+            _ if !model.is_usable => "licence not accepted".to_owned(),
+            Some(status) => status_text(status),
+            None => "not used".to_owned(),
+        },
+        device: inventory.devices.get(model.engine).copied(),
+    };
+    Json(Models {
+        models: inventory.models.iter().map(model).collect(),
+    })
+}
+
+/// What waits, and who works.
+#[derive(Serialize, ToSchema)]
+struct Queues {
+    lanes: Vec<LaneState>,
+    engines: Vec<EngineState>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct LaneState {
+    lane: &'static str,
+    waiting: usize,
+    /// Of the requests that wait.
+    bytes: u64,
+    running: usize,
+}
+
+#[derive(Serialize, ToSchema)]
+struct EngineState {
+    engine: &'static str,
+    status: String,
+    device: Option<&'static str>,
+    /// About what its models take; null where that is not known, or they are not loaded.
+    memory_bytes: Option<u64>,
+}
+
+/// What waits in each lane, and how each engine is.
+#[utoipa::path(
+    get, path = "/queues", operation_id = "queues", tag = "catalogue",
+    responses((status = 200, description = "The queues", body = Queues)),
+)]
+async fn queues(State(state): State<CatalogueState>) -> Json<Queues> {
+    let lanes = state.work.scheduler.lanes().into_iter();
+    let lanes = lanes.map(|report| LaneState {
+        lane: report.lane.as_str(),
+        waiting: report.waiting,
+        bytes: report.bytes,
+        running: report.running,
+    });
+    let inventory = &state.inventory;
+    let engine = |(engine, status): (&'static str, EngineStatus)| EngineState {
+        engine,
+        status: status_text(&status),
+        device: inventory.devices.get(engine).copied(),
+        memory_bytes: inventory
+            .memory_bytes(engine)
+            .filter(|_| status == EngineStatus::Ready),
+    };
+    Json(Queues {
+        lanes: lanes.collect(),
+        engines: state.work.pipeline.health.engines().map(engine).collect(),
+    })
+}
+
+impl Inventory {
+    /// About what the models of an engine take; `None` where that is not known of all of them.
+    fn memory_bytes(&self, engine: &str) -> Option<u64> {
+        let of_engine = self
+            .models
+            .iter()
+            .filter(|model| model.engine == engine && model.is_usable);
+        let mut sizes = of_engine.map(|model| model.memory_bytes).peekable();
+        sizes.peek()?;
+        sizes.sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_told_where_it_is_known_of_all_models_of_an_engine() {
+        let model = |engine, memory_bytes| InstalledModel {
+            id: String::new(),
+            kind: "whisper",
+            languages: Vec::new(),
+            size_bytes: 1,
+            memory_bytes,
+            licence: String::new(),
+            is_usable: true,
+            engine,
+        };
+        let inventory = Inventory {
+            models: vec![
+                model("translate", Some(2)),
+                model("translate", Some(3)),
+                model("embed", Some(1)),
+                model("embed", None),
+            ],
+            ..Inventory::default()
+        };
+        assert_eq!(inventory.memory_bytes("translate"), Some(5));
+        assert_eq!(inventory.memory_bytes("embed"), None);
+        assert_eq!(inventory.memory_bytes("transcribe"), None);
+    }
+}

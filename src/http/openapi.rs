@@ -1,0 +1,127 @@
+//! What the routes are, for programs and people: `/openapi.json` and `/docs`.
+
+use axum::http::header;
+use axum::response::{Html, IntoResponse};
+use axum::routing::get;
+use axum::{Json, Router};
+use utoipa::OpenApi as _;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
+
+use super::error::{ErrorBody, InvalidBody};
+use super::{admin, catalogue, probes, text, voices};
+
+/// Where the document is.
+const DOCUMENT: &str = "/openapi.json";
+/// Where it is shown.
+const VIEWER: &str = "/docs";
+
+/// The security schemes by their names in the document.
+const TOKEN: &str = "token";
+const ADMIN_TOKEN: &str = "admin_token";
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "meeshy-translator",
+        description = "Speech and texts in other languages. Errors are `{\"detail\": …}`; every answer has \
+                       the header `x-request-id`.",
+    ),
+    components(schemas(ErrorBody, InvalidBody)),
+    tags(
+        (name = "probes", description = "How the daemon is"),
+        (name = "texts", description = "Texts in other languages"),
+        (name = "catalogue", description = "What is installed, and what waits"),
+        (name = "voices", description = "The voices of users"),
+        (name = "admin", description = "Jobs, for operators"),
+    ),
+)]
+struct Document;
+
+/// The description of all routes, in OpenAPI 3.1.
+pub fn document() -> OpenApi {
+    let mut document = Document::openapi();
+    document.merge(probes::operations().into_openapi());
+    document.merge(text::operations().into_openapi());
+    document.merge(catalogue::operations().into_openapi());
+    document.merge(voices::operations().into_openapi());
+    document.merge(admin::operations().into_openapi());
+    complete(&mut document);
+    document
+}
+
+/// The routes of the document and its viewer, for everybody.
+pub fn routes() -> Router {
+    let document = document();
+    Router::new()
+        .route(DOCUMENT, get(|| async { Json(document) }))
+        .route(VIEWER, get(viewer))
+}
+
+/// A page that shows the document and sends requests. It is one file, and loads nothing from elsewhere.
+async fn viewer() -> impl IntoResponse {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
+    let headers = [(header::CONTENT_SECURITY_POLICY, policy)];
+    (headers, Html(include_str!("viewer.html")))
+}
+
+/// Adds what all operations have in common.
+fn complete(document: &mut OpenApi) {
+    let bearer = |description: &str| {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
+        SecurityScheme::Http(scheme.description(Some(description)).build())
+    };
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme(TOKEN, bearer("`http.token`, where there is one"));
+    components.add_security_scheme(ADMIN_TOKEN, bearer("`http.admin_token`"));
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        let has_tag = |name: &str| {
+            let tags = operation.tags.iter().flatten();
+            tags.into_iter().any(|tag| tag == name)
+        };
+        if has_tag("probes") {
+            continue;
+        }
+        let is_admin = has_tag("admin");
+        operation.security = Some(if is_admin {
+            vec![SecurityRequirement::new(ADMIN_TOKEN, [] as [&str; 0])]
+        } else {
+            let nobody_asks = SecurityRequirement::default();
+            vec![
+                nobody_asks,
+                SecurityRequirement::new(TOKEN, [] as [&str; 0]),
+            ]
+        });
+        refuse(operation, "401", "The token is missing or wrong");
+        if is_admin {
+            refuse(operation, "403", "No admin token is configured");
+        }
+        refuse(operation, "500", "It is the daemon's fault");
+        refuse(operation, "504", "It took too long");
+    }
+}
+
+fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [
+        &mut path.get,
+        &mut path.put,
+        &mut path.post,
+        &mut path.delete,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Adds an answer that says why there is no other.
+fn refuse(operation: &mut Operation, status: &str, description: &str) {
+    let body = Ref::from_schema_name("ErrorBody");
+    let response = ResponseBuilder::new().description(description).content(
+        "application/json",
+        ContentBuilder::new().schema(Some(body)).build(),
+    );
+    let responses = &mut operation.responses.responses;
+    responses
+        .entry(status.to_owned())
+        .or_insert_with(|| response.into());
+}
