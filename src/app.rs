@@ -295,6 +295,7 @@ pub async fn serve(
         inventory: inventory::of(settings, core.device),
         admin: http::AdminState {
             ledger: ledger.clone(),
+            pipeline: Arc::clone(&core.pipeline),
             scheduler: Arc::clone(&scheduler),
             token: token(&settings.http.admin_token),
         },

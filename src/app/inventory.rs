@@ -17,7 +17,10 @@ pub(super) fn of(settings: &Settings, device: Device) -> Inventory {
     let name = |is_gpu| if is_gpu { "cuda" } else { "cpu" };
     let onnx = name(device == Device::Cuda);
     let devices = [
-        ("transcribe", name(transcribes_on_gpu(&settings.transcribe, device))),
+        (
+            "transcribe",
+            name(transcribes_on_gpu(&settings.transcribe, device)),
+        ),
         ("translate", onnx),
         ("embed", onnx),
         ("condition", onnx),

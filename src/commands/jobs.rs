@@ -27,6 +27,7 @@ Examples:
   translator jobs list --event unconfirmed
   translator jobs show 4711 --json
   translator jobs retry 0f5d5c5e-8a4e-4b52-9d3c-6f0a1a3c2b1d
+  translator jobs cancel 4711
   translator jobs purge 4711 --force
   translator jobs purge --state quarantined --older-than-hours 24
   translator jobs list --data-dir data                          (no daemon runs)
@@ -44,6 +45,8 @@ pub(super) enum JobsCommand {
     Show(ShowArgs),
     /// Do a job again that failed or was quarantined; what its stages made is kept
     Retry(OneJob),
+    /// End a job that has not ended; whoever waits for it gets its error event
+    Cancel(OneJob),
     /// Delete ended jobs with everything that is stored of them
     Purge(PurgeArgs),
 }
@@ -142,6 +145,12 @@ pub(super) fn run(settings: &Settings, command: JobsCommand) -> Result<ExitCode,
             let source = Source::of(settings, None, &args.output)?;
             let (daemon, JobId(id)) = (source.daemon()?, source.find(&args.job)?);
             let answer = daemon.post(&format!("/admin/jobs/{id}/retry"))?;
+            show(&daemon.read(answer)?, args.output.json)?;
+        }
+        JobsCommand::Cancel(args) => {
+            let source = Source::of(settings, None, &args.output)?;
+            let (daemon, JobId(id)) = (source.daemon()?, source.find(&args.job)?);
+            let answer = daemon.post(&format!("/admin/jobs/{id}/cancel"))?;
             show(&daemon.read(answer)?, args.output.json)?;
         }
         JobsCommand::Purge(args) => purge(settings, &args)?,

@@ -54,13 +54,32 @@ pub(super) fn run(settings: &Settings, args: &LanguagesArgs) -> Result<ExitCode,
         return Ok(ExitCode::SUCCESS);
     }
     let languages: Languages = daemon.read(answer)?;
-    let none = |codes: String| if codes.is_empty() { "none".to_owned() } else { codes };
-    say(format_args!("heard       {}", none(languages.transcription.join(" "))));
+    let none = |codes: String| {
+        if codes.is_empty() {
+            "none".to_owned()
+        } else {
+            codes
+        }
+    };
+    say(format_args!(
+        "heard       {}",
+        none(languages.transcription.join(" "))
+    ));
     for voice in ["cloned", "base"] {
-        let spoken = languages.speech.iter().filter(|speech| speech.voice == voice);
+        let spoken = languages
+            .speech
+            .iter()
+            .filter(|speech| speech.voice == voice);
         let codes: Vec<&str> = spoken.map(|speech| speech.language.as_str()).collect();
-        let whose = if voice == "cloned" { "the sender's voice" } else { "a voice of its own" };
-        say(format_args!("spoken      {} (in {whose})", none(codes.join(" "))));
+        let whose = if voice == "cloned" {
+            "the sender's voice"
+        } else {
+            "a voice of its own"
+        };
+        say(format_args!(
+            "spoken      {} (in {whose})",
+            none(codes.join(" "))
+        ));
     }
     let mut sources: Vec<&str> = Vec::new();
     for translation in &languages.translation {
@@ -79,7 +98,10 @@ pub(super) fn run(settings: &Settings, args: &LanguagesArgs) -> Result<ExitCode,
         };
         let targets: Vec<String> = from.map(code).collect();
         let source = printable(source);
-        say(format_args!("translated  {source} \u{2192} {}", targets.join(", ")));
+        say(format_args!(
+            "translated  {source} \u{2192} {}",
+            targets.join(", ")
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

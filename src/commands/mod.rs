@@ -90,7 +90,7 @@ enum Command {
     /// List, show, remake or delete the voices that a daemon keeps
     #[command(subcommand)]
     Voices(voices::VoicesCommand),
-    /// List, show, retry or purge the jobs of a daemon
+    /// List, show, retry, cancel or purge the jobs of a daemon
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
     /// Show the languages that a daemon hears, translates and speaks

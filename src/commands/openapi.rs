@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::models::say_json;
 use super::CommandError;
+use super::models::say_json;
 use crate::http::openapi;
 
 pub(super) fn run() -> Result<ExitCode, CommandError> {

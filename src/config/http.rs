@@ -29,11 +29,7 @@ impl HttpSettings {
     pub(super) fn validate(&self, problems: &mut Problems) {
         let is_address = self.bind_address.parse::<IpAddr>().is_ok();
         problems.require(is_address, "http.bind_address", "is not an IP address");
-        problems.within(
-            "http.max_connections",
-            self.max_connections,
-            8..=100_000,
-        );
+        problems.within("http.max_connections", self.max_connections, 8..=100_000);
         problems.within(
             "http.request_timeout_secs",
             self.request_timeout_secs,

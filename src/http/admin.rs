@@ -19,6 +19,7 @@ use crate::domain::timestamp::now_unix_ms;
 use crate::ledger::{
     EVENT_STATES, JobDetails, JobFilter, JobId, JobPage, JobState, Ledger, LedgerError, Purged,
 };
+use crate::pipeline::Pipeline;
 use crate::scheduler::Scheduler;
 
 /// Jobs in one answer, where the query does not say it.
@@ -33,6 +34,8 @@ const MS_PER_HOUR: i64 = 3_600_000;
 pub struct AdminState {
     /// Where the jobs are.
     pub ledger: Ledger,
+    /// What does them.
+    pub pipeline: Arc<Pipeline>,
     /// Where they wait.
     pub scheduler: Arc<Scheduler>,
     /// Who may ask; `None`: nobody.
@@ -45,6 +48,7 @@ pub fn operations() -> OpenApiRouter<AdminState> {
         .routes(routes!(list, purge_many))
         .routes(routes!(show, purge))
         .routes(routes!(retry))
+        .routes(routes!(cancel))
 }
 
 /// The routes under `/admin`.
@@ -163,6 +167,30 @@ async fn retry(
     require_writable(state.ledger.storage())?;
     state.scheduler.retry(&state.ledger, &job).await?;
     tracing::info!(job.id = job_id.0, "an operator lets a job be done again");
+    Ok(Json(details(&state, job_id).await?))
+}
+
+/// Ends a job that has not ended, with its error event.
+#[utoipa::path(
+    post, path = "/admin/jobs/{id}/cancel", operation_id = "cancel_admin_job", tag = "admin",
+    params(("id" = i64, Path, description = "The job's id")),
+    responses(
+        (status = 200, description = "The job, which has ended", body = JobDetails),
+        (status = 400, description = "The id is no number", body = ErrorBody),
+        (status = 404, description = "There is no such job", body = ErrorBody),
+        (status = 409, description = "The job has ended already", body = ErrorBody),
+        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+    ),
+)]
+async fn cancel(
+    State(state): State<AdminState>,
+    id: Result<Path<i64>, PathRejection>,
+) -> Result<Json<JobDetails>, ApiError> {
+    let job_id = job_id(id)?;
+    let record = state.ledger.load(job_id).await?;
+    let record = record.ok_or(LedgerError::UnknownJob(job_id))?;
+    state.pipeline.cancel(record).await?;
+    tracing::info!(job.id = job_id.0, "an operator has cancelled a job");
     Ok(Json(details(&state, job_id).await?))
 }
 

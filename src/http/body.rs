@@ -116,7 +116,10 @@ impl Fields {
     /// What is wrong, if anything.
     pub fn problems(self) -> Vec<FieldProblem> {
         // Of what is no object it is enough to say that.
-        let is_no_object = self.problems.iter().any(|problem| problem.loc == self.place);
+        let is_no_object = self
+            .problems
+            .iter()
+            .any(|problem| problem.loc == self.place);
         let mut problems = self.problems;
         if is_no_object {
             problems.truncate(1);

@@ -167,7 +167,9 @@ async fn languages(State(state): State<CatalogueState>) -> Json<Languages> {
 async fn voice_languages(State(state): State<CatalogueState>) -> Json<VoiceLanguages> {
     let pipeline = &state.work.pipeline;
     let pairs = state.translation.iter();
-    let translated: BTreeSet<&String> = pairs.flat_map(|pair| [&pair.source, &pair.target]).collect();
+    let translated: BTreeSet<&String> = pairs
+        .flat_map(|pair| [&pair.source, &pair.target])
+        .collect();
     let listed = |is_in: &dyn Fn(Language) -> bool| {
         let listed = Language::listed().filter(|language| is_in(*language));
         listed.map(|language| language.to_string()).collect()

@@ -127,6 +127,9 @@ impl From<LedgerError> for ApiError {
         }
         match &error {
             LedgerError::UnknownJob(_) => Self::new(StatusCode::NOT_FOUND, "Job not found"),
+            LedgerError::AlreadyFinished(_) => {
+                Self::new(StatusCode::CONFLICT, "The job has ended already")
+            }
             LedgerError::WrongState { state, .. } => Self::new(
                 StatusCode::CONFLICT,
                 format!("The job is {}", state.as_str()),

@@ -50,7 +50,10 @@ pub fn routes(state: WorkState) -> Router {
 
 /// A text and the language it is wanted in.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "it describes the body, which is read field by field")]
+#[allow(
+    dead_code,
+    reason = "it describes the body, which is read field by field"
+)]
 struct TranslateRequest {
     /// The text. One that is longer than `translate.max_characters` comes back as it is.
     #[schema(example = "See you at 6 pm.")]
@@ -109,9 +112,16 @@ struct BatchItem {
 
 /// A text whose language is wanted.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "it describes the body, which is read field by field")]
+#[allow(
+    dead_code,
+    reason = "it describes the body, which is read field by field"
+)]
 struct DetectRequest {
-    #[schema(min_length = 1, max_length = 10_000, example = "Kommst du heute Abend auch zum Essen?")]
+    #[schema(
+        min_length = 1,
+        max_length = 10_000,
+        example = "Kommst du heute Abend auch zum Essen?"
+    )]
     text: String,
 }
 
@@ -200,7 +210,10 @@ async fn translate_batch(
 /// From one to ten texts.
 #[derive(ToSchema)]
 #[schema(min_items = 1, max_items = 10)]
-#[allow(dead_code, reason = "it describes the body, which is read field by field")]
+#[allow(
+    dead_code,
+    reason = "it describes the body, which is read field by field"
+)]
 struct Batch(Vec<TranslateRequest>);
 
 /// Tells the language of a text.
@@ -295,7 +308,9 @@ fn wanted(body: Value, place: Vec<Place>) -> Result<Wanted, Vec<FieldProblem>> {
         no_language(&mut fields, "target_language");
     }
     let level = fields.optional_text("model_type", 0..=usize::MAX);
-    let model_type = level.as_deref().map_or(Some(ModelType::Basic), ModelType::from_name);
+    let model_type = level
+        .as_deref()
+        .map_or(Some(ModelType::Basic), ModelType::from_name);
     if model_type.is_none() {
         let msg = "Input should be 'basic', 'medium' or 'premium'".to_owned();
         fields.problem("model_type", "enum", msg);
@@ -368,7 +383,8 @@ impl Translated {
             None => Self {
                 translated_text: original_text.clone(),
                 original_text,
-                source_language: given.map_or_else(|| UNKNOWN.to_owned(), |given| given.to_string()),
+                source_language: given
+                    .map_or_else(|| UNKNOWN.to_owned(), |given| given.to_string()),
                 target_language,
                 model_used: NO_MODEL,
                 model: None,

@@ -12,7 +12,17 @@ use crate::domain::{Private, PrivateBytes, PrivateText};
 
 /// Names a job; later jobs have larger ids.
 #[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
     ToSchema,
 )]
 #[serde(transparent)]

@@ -21,6 +21,7 @@
 //! voice_task.rs   jobs of the daemon's own: a voice is made anew, or deleted
 //! documents.rs    what a job leaves in MongoDB
 //! job.rs          what every path shares: checkpoints, events, stages under a clock
+//! cancel.rs       ending a job that nobody wants any more
 //! end.rs          what is counted of a job that has ended
 //! running.rs      how far jobs are, and a way to stop them
 //! ```
@@ -30,6 +31,7 @@
 mod addresses;
 mod audio;
 mod cache;
+mod cancel;
 mod conversation;
 mod direct;
 mod documents;

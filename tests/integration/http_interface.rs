@@ -14,7 +14,14 @@ const TOKEN: &str = "0123456789abcdef-of-clients";
 #[test]
 fn everything_but_probes_and_documents_needs_the_token() {
     let daemon = Daemon::start_with(&[("TRANSLATOR_HTTP_TOKEN", TOKEN)]);
-    for path in ["/live", "/health", "/ready", "/metrics", "/openapi.json", "/docs"] {
+    for path in [
+        "/live",
+        "/health",
+        "/ready",
+        "/metrics",
+        "/openapi.json",
+        "/docs",
+    ] {
         assert_eq!(get(&daemon, path).status, 200, "{path}");
     }
     let paths = [
@@ -31,7 +38,11 @@ fn everything_but_probes_and_documents_needs_the_token() {
     ];
     let right = format!("Bearer {TOKEN}");
     for (method, path) in paths {
-        for authorization in [None, Some("Bearer 0123456789abcdef-of-nobody"), Some("Basic x")] {
+        for authorization in [
+            None,
+            Some("Bearer 0123456789abcdef-of-nobody"),
+            Some("Basic x"),
+        ] {
             let headers: Vec<(&str, &str)> = authorization
                 .map(|value| ("authorization", value))
                 .into_iter()
@@ -45,7 +56,13 @@ fn everything_but_probes_and_documents_needs_the_token() {
         assert_ne!(answer.status, 401, "{path}");
     }
     // The token of operators is another one.
-    let admin = ask(&daemon, "GET", "/admin/jobs", &[("authorization", &right)], &[]);
+    let admin = ask(
+        &daemon,
+        "GET",
+        "/admin/jobs",
+        &[("authorization", &right)],
+        &[],
+    );
     assert_eq!(admin.status, 403);
     assert_eq!(get(&daemon, "/nowhere").status, 404);
     assert!(!daemon.log().contains(TOKEN));
@@ -80,14 +97,21 @@ fn pages_of_other_origins_may_ask() {
     let headers = [
         ("origin", "http://console.example"),
         ("access-control-request-method", "POST"),
-        ("access-control-request-headers", "authorization,content-type"),
+        (
+            "access-control-request-headers",
+            "authorization,content-type",
+        ),
     ];
     let answer = ask(&daemon, "OPTIONS", "/translate", &headers, &[]);
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("access-control-allow-origin"), "*");
     let allowed = answer.header("access-control-allow-headers").to_owned();
     assert!(allowed.contains("authorization") && allowed.contains("content-type"));
-    assert!(answer.header("access-control-allow-methods").contains("DELETE"));
+    assert!(
+        answer
+            .header("access-control-allow-methods")
+            .contains("DELETE")
+    );
     // Errors too, or a page could not tell why.
     let refused = ask(&daemon, "GET", "/languages", &headers[..1], &[]);
     assert_eq!(refused.status, 401);
@@ -99,9 +123,17 @@ fn what_is_not_there_is_told_as_json() {
     let daemon = Daemon::start();
     let missing = get(&daemon, "/nowhere/at/all");
     assert_eq!((missing.status, missing.detail()), (404, "Not Found"));
-    for (method, path) in [("DELETE", "/live"), ("GET", "/translate"), ("PUT", "/audio/voice-models")] {
+    for (method, path) in [
+        ("DELETE", "/live"),
+        ("GET", "/translate"),
+        ("PUT", "/audio/voice-models"),
+    ] {
         let answer = ask(&daemon, method, path, &[], &[]);
-        assert_eq!((answer.status, answer.detail()), (405, "Method Not Allowed"), "{path}");
+        assert_eq!(
+            (answer.status, answer.detail()),
+            (405, "Method Not Allowed"),
+            "{path}"
+        );
         assert!(!answer.header("allow").is_empty(), "{path}");
     }
     assert_eq!(ask(&daemon, "HEAD", "/live", &[], &[]).status, 200);
@@ -112,19 +144,28 @@ fn connections_are_counted_and_broken_ones_are_ended() {
     let file = settings_file("[http]\nmax_connections = 8\n");
     let daemon = Daemon::start_with(&[("TRANSLATOR_CONFIG", file.path().to_str().unwrap())]);
     // What is no request is answered, and the connection ends.
-    for bytes in [&b"\x00\x01\x02\r\n\r\n"[..], b"GET / HTTP/9\r\n\r\n", b"GET  HTTP/1.1\r\n\r\n"] {
+    for bytes in [
+        &b"\x00\x01\x02\r\n\r\n"[..],
+        b"GET / HTTP/9\r\n\r\n",
+        b"GET  HTTP/1.1\r\n\r\n",
+    ] {
         let answer = exchange(connect(&daemon), bytes);
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer:?}");
     }
     let many: String = (0..200).map(|i| format!("x-{i}: a\r\n")).collect();
-    let answer = exchange(connect(&daemon), format!("GET /live HTTP/1.1\r\n{many}\r\n").as_bytes());
+    let answer = exchange(
+        connect(&daemon),
+        format!("GET /live HTTP/1.1\r\n{many}\r\n").as_bytes(),
+    );
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer:?}");
 
     // Eight that say nothing leave no place for a ninth, until one of them goes.
     let with_a_place = || {
         // Answered once, it surely has its place. Earlier connections may take a moment to give theirs back.
         let mut stream = connect(&daemon);
-        stream.write_all(b"GET /live HTTP/1.1\r\nhost: a\r\n\r\n").ok()?;
+        stream
+            .write_all(b"GET /live HTTP/1.1\r\nhost: a\r\n\r\n")
+            .ok()?;
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).ok()?;
         (&answer == b"HTTP/1.1 200").then_some(stream)
@@ -134,7 +175,10 @@ fn connections_are_counted_and_broken_ones_are_ended() {
     let mut answer = String::new();
     refused.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-    assert!(answer.ends_with("{\"detail\":\"Too many connections\"}"), "{answer}");
+    assert!(
+        answer.ends_with("{\"detail\":\"Too many connections\"}"),
+        "{answer}"
+    );
     silent.pop();
     daemon.wait_ready();
 }
@@ -202,27 +246,52 @@ fn what_is_installed_and_what_waits_can_be_asked_for() {
     let by_use = daemon.get_json("/api/v1/voice/languages");
     assert_eq!(by_use["transcription"], languages["transcription"]);
     for key in ["translation", "tts", "voice_cloning"] {
-        assert!(by_use[key].as_array().unwrap().contains(&json!("fr")), "{key}");
+        assert!(
+            by_use[key].as_array().unwrap().contains(&json!("fr")),
+            "{key}"
+        );
     }
 
     let models = daemon.get_json("/models");
     let models = models["models"].as_array().unwrap();
-    let whisper = models.iter().find(|model| model["kind"] == "whisper").unwrap();
-    assert_eq!((&whisper["status"], &whisper["device"]), (&json!("ready"), &json!("cpu")));
+    let whisper = models
+        .iter()
+        .find(|model| model["kind"] == "whisper")
+        .unwrap();
+    assert_eq!(
+        (&whisper["status"], &whisper["device"]),
+        (&json!("ready"), &json!("cpu"))
+    );
     assert!(whisper["size_bytes"].as_u64().unwrap() > 0);
-    let marian = models.iter().find(|model| model["kind"] == "marian").unwrap();
+    let marian = models
+        .iter()
+        .find(|model| model["kind"] == "marian")
+        .unwrap();
     assert!(marian["languages"].as_array().unwrap().len() >= 2);
 
     let queues = daemon.get_json("/queues");
     let lanes = queues["lanes"].as_array().unwrap();
-    let names: Vec<&str> = lanes.iter().map(|lane| lane["lane"].as_str().unwrap()).collect();
-    for name in ["text_fast", "text_normal", "audio", "audio_low", "analysis", "query"] {
+    let names: Vec<&str> = lanes
+        .iter()
+        .map(|lane| lane["lane"].as_str().unwrap())
+        .collect();
+    for name in [
+        "text_fast",
+        "text_normal",
+        "audio",
+        "audio_low",
+        "analysis",
+        "query",
+    ] {
         assert!(names.contains(&name), "{names:?}");
     }
     let idle = |lane: &Value| lane["waiting"] == 0 && lane["running"] == 0 && lane["bytes"] == 0;
     assert!(lanes.iter().all(idle), "{queues}");
     let engines = queues["engines"].as_array().unwrap();
-    assert!(engines.iter().all(|engine| engine["status"] == "ready"), "{queues}");
+    assert!(
+        engines.iter().all(|engine| engine["status"] == "ready"),
+        "{queues}"
+    );
 }
 
 #[test]
@@ -261,7 +330,10 @@ fn panics_are_told_without_what_they_say() {
     let daemon = Daemon::start_with(&[("TRANSLATOR_FAULT", "translate.fr:panic")]);
     let request = json!({"text": "quokka", "source_language": "en", "target_language": "fr"});
     let answer = post(&daemon, "/translate", &request);
-    assert_eq!((answer.status, answer.detail()), (500, "Internal server error"));
+    assert_eq!(
+        (answer.status, answer.detail()),
+        (500, "Internal server error")
+    );
     assert!(!answer.header("x-request-id").is_empty());
     assert!(!daemon.log().contains("quokka"));
     assert_eq!(get(&daemon, "/live").status, 200);

@@ -135,6 +135,7 @@ fn nobody_gets_in_without_the_token() {
             ("GET", "/admin/jobs"),
             ("GET", "/admin/jobs/1"),
             ("POST", "/admin/jobs/1/retry"),
+            ("POST", "/admin/jobs/1/cancel"),
             ("DELETE", "/admin/jobs/1"),
             ("DELETE", "/admin/jobs?state=done&older_than_hours=0"),
         ] {
@@ -410,6 +411,36 @@ fn what_is_under_way_is_neither_retried_nor_purged() {
             assert!(detail(&answer).contains(state), "{answer:?}");
         }
     }
+}
+
+#[test]
+fn a_job_that_nobody_wants_is_ended_with_its_error_event() {
+    let daemon = start(&[("TRANSLATOR_FAULT", "translate:pause")]);
+    let mut gateway = Gateway::connect_subscribed(daemon.ports);
+    gateway.send(&translation("unwanted", "Hello.", "en", &["fr"]), &[]);
+    daemon.wait_logged("fault: paused");
+    let shown = succeed(&daemon, &["jobs", "cancel", "unwanted", "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(
+        (&shown["state"], &shown["reason"]),
+        (&json!("failed"), &json!("cancelled"))
+    );
+    let events = gateway.events_of_task("unwanted", 1);
+    assert_eq!(events[0].kind(), "translation_error");
+    assert_eq!(events[0].text("reason"), "cancelled");
+    wait_for("a free slot", || {
+        (daemon.metric("translator_jobs_running", &[]) == 0.0).then_some(())
+    });
+
+    let id = shown["id"].as_i64().unwrap();
+    let again = admin(&daemon, "POST", &format!("/admin/jobs/{id}/cancel"));
+    assert_eq!(
+        (again.0, detail(&again)),
+        (409, "The job has ended already")
+    );
+    let unknown = admin(&daemon, "POST", "/admin/jobs/99/cancel");
+    assert_eq!(unknown.0, 404);
+    assert!(fail(&daemon, &["jobs", "cancel", "unwanted"]).contains("409"));
 }
 
 #[test]

@@ -179,8 +179,12 @@ impl Routes {
         let targets = self.pairs.iter().flat_map(|pair| pair.targets.keys());
         let targets: BTreeSet<Language> = targets.copied().collect();
         sources.into_iter().flat_map(move |source| {
-            let others = targets.clone().into_iter().filter(move |target| *target != source);
-            others.filter_map(move |target| Some((source, target, self.route(source, target).ok()?)))
+            let others = targets
+                .clone()
+                .into_iter()
+                .filter(move |target| *target != source);
+            others
+                .filter_map(move |target| Some((source, target, self.route(source, target).ok()?)))
         })
     }
 
