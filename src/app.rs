@@ -285,7 +285,7 @@ pub async fn serve(
     let router = http::router(http::Services {
         probes: http::ProbeState {
             health: Arc::clone(&core.health),
-            metrics,
+            metrics: metrics.clone(),
             ledger: ledger.clone(),
         },
         work: http::WorkState {
@@ -323,7 +323,7 @@ pub async fn serve(
     }
     let monitor = storage::monitor(Arc::clone(ledger.storage()), settings.ledger.min_free_bytes);
     tasks.spawn(until_stopped(monitor, stopping.clone()));
-    let housekeeping = housekeeping::run(ledger.clone(), settings.clone());
+    let housekeeping = housekeeping::run(ledger.clone(), settings.clone(), metrics);
     tasks.spawn(until_stopped(housekeeping, stopping.clone()));
 
     let mut jobs = tokio::spawn(Arc::clone(&scheduler).run(

@@ -1,7 +1,10 @@
-//! What is done beside jobs: old files, jobs and cached results are deleted, the backlog is measured.
+//! What is done beside jobs: old files, jobs and cached results are deleted, the backlog is measured, and what
+//! was measured is added up.
 
 use std::path::Path;
 use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::{blocking, days};
 use crate::config::Settings;
@@ -13,9 +16,11 @@ use crate::observe::metrics::{DOCUMENTS_PENDING, OUTBOX_EVENTS, OUTBOX_PENDING};
 const PURGE_INTERVAL: Duration = Duration::from_secs(600);
 /// How often the ledger's backlog is measured.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(5);
+/// How often measured values are added to their histograms. Until then each of them is kept.
+const METRICS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Deletes what is old, and measures what waits, until it is dropped.
-pub(super) async fn run(ledger: Ledger, settings: Settings) {
+pub(super) async fn run(ledger: Ledger, settings: Settings, metrics: PrometheusHandle) {
     let speech_age = settings
         .output
         .retention_days
@@ -32,6 +37,7 @@ pub(super) async fn run(ledger: Ledger, settings: Settings) {
     };
     let mut purge = tokio::time::interval(PURGE_INTERVAL);
     let mut backlog = tokio::time::interval(BACKLOG_INTERVAL);
+    let mut addition = tokio::time::interval(METRICS_INTERVAL);
     loop {
         tokio::select! {
             _ = purge.tick() => {
@@ -47,6 +53,11 @@ pub(super) async fn run(ledger: Ledger, settings: Settings) {
                     Err(error) => tracing::warn!(error = %error_chain(&error), "old jobs could not be deleted"),
                 }
             },
+            // Otherwise only a scrape does that, and nobody has to scrape.
+            _ = addition.tick() => {
+                let metrics = metrics.clone();
+                blocking(move || metrics.run_upkeep()).await;
+            }
             _ = backlog.tick() => match ledger.counts().await {
                 Ok(counts) => {
                     metrics::gauge!(OUTBOX_PENDING).set(counts.pending_events as f64);
