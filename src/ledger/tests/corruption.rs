@@ -38,6 +38,7 @@ async fn original(is_closed: bool) -> Original {
             events: vec![event(&format!("event of {key}"))],
             documents: vec![write(&key, &format!(r#"{{"text":"{key}"}}"#))],
             finish,
+            ..Emission::default()
         };
         ledger.emit(job_id, emission).await.unwrap();
         if number == JOBS / 2 && !is_closed {
