@@ -4,31 +4,100 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::post;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorBody, InvalidBody};
 use super::form::Form;
-use super::jobs::{Answer, JobsState, Need, NewWork};
+use super::jobs::{
+    Answer, JobReport, JobsState, Need, NewWork, ProcessedMessage, TranscriptionReport,
+};
 use crate::domain::Language;
 use crate::ledger::ReceivedUpload;
 use crate::scheduler::Lane;
 
-/// The routes under `/audio`, served under `/v1/audio` too.
+/// What there is under `/audio`.
+pub fn operations() -> OpenApiRouter<JobsState> {
+    OpenApiRouter::default().nest("/audio", recordings())
+}
+
+/// The routes under `/audio` and, for clients of the later API, under `/v1/audio`.
 pub fn routes(state: JobsState) -> Router {
     let limit = DefaultBodyLimit::max(state.max_body_bytes());
-    let routes = Router::new()
-        .route("/process-message", post(process_message))
-        .route("/transcribe", post(transcribe))
+    Router::from(operations())
+        .nest("/v1/audio", recordings().into())
         .layer(limit)
-        .with_state(state);
-    Router::new()
-        .nest("/audio", routes.clone())
-        .nest("/v1/audio", routes)
+        .with_state(state)
+}
+
+fn recordings() -> OpenApiRouter<JobsState> {
+    OpenApiRouter::default()
+        .routes(routes!(process_message))
+        .routes(routes!(transcribe))
+}
+
+/// A voice message to translate.
+#[derive(ToSchema)]
+#[allow(
+    dead_code,
+    reason = "it describes a form, which is read field by field"
+)]
+struct ProcessMessageForm {
+    #[schema(format = Binary)]
+    audio: String,
+    /// Who has sent it, and whose voice it is.
+    sender_id: String,
+    conversation_id: String,
+    /// Languages with commas, or in several fields; without them those of the conversation, where they are known.
+    target_languages: Option<String>,
+    /// With it the result is written to the gateway's database, where there is one.
+    message_id: Option<String>,
+    attachment_id: Option<String>,
+    /// False: the default voice speaks, and nothing is learnt. Default: true.
+    generate_voice_clone: Option<bool>,
+    /// `basic`, `medium` or `premium`.
+    model_type: Option<String>,
+    /// What the sender's device has heard.
+    mobile_transcription: Option<String>,
+    mobile_language: Option<String>,
+}
+
+/// A recording to write down.
+#[derive(ToSchema)]
+#[allow(
+    dead_code,
+    reason = "it describes a form, which is read field by field"
+)]
+struct TranscribeForm {
+    #[schema(format = Binary)]
+    audio: String,
+    /// The language that is expected.
+    language: Option<String>,
+    /// True: with its parts and their times. Default: false.
+    return_timestamps: Option<bool>,
 }
 
 /// A voice message: transcribed, translated, and spoken in its sender's voice.
+#[utoipa::path(
+    post, path = "/process-message", operation_id = "process_message", tag = "audio",
+    params(("prefer" = Option<String>, Header, description = "`respond-async`: the job is wanted, not its result")),
+    request_body(content = ProcessMessageForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "The message in every language", body = ProcessedMessage),
+        (status = 202, description = "The job, where `Prefer: respond-async` asks for it", body = JobReport),
+        (status = 400, description = "There is no audio, or an id is too long", body = ErrorBody),
+        (status = 408, description = "The body did not come in time", body = ErrorBody),
+        (status = 413, description = "The recording, or the text, is too large", body = ErrorBody),
+        (status = 415, description = "The recording cannot be read, or the format is none of ours", body = ErrorBody),
+        (status = 422, description = "Fields are missing or wrong", body = InvalidBody),
+        (status = 429, description = "Too much waits", body = ErrorBody),
+        (status = 503, description = "Models are not loaded, or audio is switched off", body = ErrorBody),
+        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+    ),
+)]
 async fn process_message(
     State(state): State<JobsState>,
     request: Request,
@@ -54,6 +123,23 @@ async fn process_message(
 }
 
 /// A recording to write down.
+#[utoipa::path(
+    post, path = "/transcribe", operation_id = "transcribe", tag = "audio",
+    params(("prefer" = Option<String>, Header, description = "`respond-async`: the job is wanted, not its result")),
+    request_body(content = TranscribeForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "What is said", body = TranscriptionReport),
+        (status = 202, description = "The job, where `Prefer: respond-async` asks for it", body = JobReport),
+        (status = 400, description = "There is no audio", body = ErrorBody),
+        (status = 408, description = "The body did not come in time", body = ErrorBody),
+        (status = 413, description = "The recording, or the text, is too large", body = ErrorBody),
+        (status = 415, description = "The recording cannot be read, or the format is none of ours", body = ErrorBody),
+        (status = 422, description = "Fields are missing or wrong", body = InvalidBody),
+        (status = 429, description = "Too much waits", body = ErrorBody),
+        (status = 503, description = "Models are not loaded, or audio is switched off", body = ErrorBody),
+        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+    ),
+)]
 async fn transcribe(
     State(state): State<JobsState>,
     request: Request,

@@ -21,7 +21,7 @@ const MAX_FIELD_BYTES: usize = 1 << 20;
 /// What a body may have beside a recording.
 const OVERHEAD_BYTES: u64 = 2 << 20;
 /// Longest id, as in requests over ZeroMQ.
-const MAX_ID_BYTES: usize = 512;
+pub const MAX_ID_BYTES: usize = 512;
 
 /// The field whose file comes as base64.
 const BASE64: &str = "audio_base64";

@@ -10,7 +10,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
 
 use super::error::{ErrorBody, InvalidBody};
-use super::{admin, catalogue, probes, text, voices};
+use super::{admin, audio, catalogue, jobs, probes, speech, text, v1, voices};
 
 /// Where the document is.
 const DOCUMENT: &str = "/openapi.json";
@@ -33,6 +33,8 @@ const ADMIN_TOKEN: &str = "admin_token";
         (name = "probes", description = "How the daemon is"),
         (name = "texts", description = "Texts in other languages"),
         (name = "catalogue", description = "What is installed, and what waits"),
+        (name = "audio", description = "Voice messages, transcriptions and speech"),
+        (name = "jobs", description = "Work that takes long"),
         (name = "voices", description = "The voices of users"),
         (name = "admin", description = "Jobs, for operators"),
     ),
@@ -45,6 +47,10 @@ pub fn document() -> OpenApi {
     document.merge(probes::operations().into_openapi());
     document.merge(text::operations().into_openapi());
     document.merge(catalogue::operations().into_openapi());
+    document.merge(audio::operations().into_openapi());
+    document.merge(speech::operations().into_openapi());
+    document.merge(v1::operations().into_openapi());
+    document.merge(jobs::operations().into_openapi());
     document.merge(voices::operations().into_openapi());
     document.merge(admin::operations().into_openapi());
     complete(&mut document);

@@ -10,10 +10,13 @@ use axum::{Json, Router};
 use futures_util::stream::unfold;
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::error::{ApiError, FieldProblem, Place};
-use super::form::Form;
+use super::error::{ApiError, ErrorBody, FieldProblem, InvalidBody, Place};
+use super::form::{Form, MAX_ID_BYTES};
 use super::jobs::{Answer, Awaited, JobsState, Need, NewWork, Piece, no_result, prefers_async};
 use crate::domain::{Language, PrivateText};
 use crate::pipeline::{SpeechFormat, SpokenText};
@@ -28,15 +31,54 @@ const VOICE_CLONED: HeaderName = HeaderName::from_static("x-voice-cloned");
 /// Names the job that has spoken, or speaks.
 const JOB_ID: HeaderName = HeaderName::from_static("x-job-id");
 
+/// What is spoken.
+pub fn operations() -> OpenApiRouter<JobsState> {
+    OpenApiRouter::default()
+        .routes(routes!(tts))
+        .routes(routes!(tts_of_voice))
+        .routes(routes!(openai))
+}
+
 /// The routes of speech.
 pub fn routes(state: JobsState) -> Router {
-    Router::new()
-        .route("/audio/tts", post(tts))
+    Router::from(operations())
         .route("/v1/audio/tts", post(tts))
-        .route("/v1/tts", post(tts_of_voice))
-        .route("/v1/audio/speech", post(openai))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(state)
+}
+
+/// A text to speak.
+#[derive(ToSchema)]
+#[allow(
+    dead_code,
+    reason = "it describes a form, which is read field by field"
+)]
+struct TtsForm {
+    #[schema(max_length = 10_000)]
+    text: String,
+    /// Default: `en`.
+    language: Option<String>,
+    /// Whose voice; the default voice where the user has none.
+    user_id: Option<String>,
+    /// `mp3`, `wav` or `ogg`. Default: `mp3`.
+    format: Option<String>,
+    /// True: as it is spoken, for mp3 and wav.
+    stream: Option<bool>,
+}
+
+/// A text to speak in a voice.
+#[derive(ToSchema)]
+#[allow(
+    dead_code,
+    reason = "it describes a form, which is read field by field"
+)]
+struct TtsOfVoiceForm {
+    #[schema(max_length = 10_000)]
+    text: String,
+    /// Default: `en`.
+    language: Option<String>,
+    /// A user's id.
+    voice_id: Option<String>,
 }
 
 /// What is to be said, and how.
@@ -53,6 +95,23 @@ struct Wanted {
 }
 
 /// A text in a user's voice, as a file or as it is spoken.
+#[utoipa::path(
+    post, path = "/audio/tts", operation_id = "speak", tag = "audio",
+    params(("prefer" = Option<String>, Header, description = "`respond-async`: the job is wanted, not its result")),
+    request_body(content = TtsForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "The speech", body = String, content_type = "audio/mp3"),
+        (status = 202, description = "The job, where `Prefer: respond-async` asks for it", body = JobReport),
+        (status = 400, description = "The text is empty, or nobody speaks the language", body = ErrorBody),
+        (status = 408, description = "The body did not come in time", body = ErrorBody),
+        (status = 413, description = "The recording, or the text, is too large", body = ErrorBody),
+        (status = 415, description = "The recording cannot be read, or the format is none of ours", body = ErrorBody),
+        (status = 422, description = "Fields are missing or wrong", body = InvalidBody),
+        (status = 429, description = "Too much waits", body = ErrorBody),
+        (status = 503, description = "Models are not loaded, or audio is switched off", body = ErrorBody),
+        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+    ),
+)]
 async fn tts(State(state): State<JobsState>, request: Request) -> Result<Response, ApiError> {
     state.require(Need::Speaking)?;
     let is_async = prefers_async(request.headers());
@@ -73,6 +132,23 @@ async fn tts(State(state): State<JobsState>, request: Request) -> Result<Respons
 }
 
 /// The same as the later API names it: always MP3.
+#[utoipa::path(
+    post, path = "/v1/tts", operation_id = "speak_in_voice", tag = "audio",
+    params(("prefer" = Option<String>, Header, description = "`respond-async`: the job is wanted, not its result")),
+    request_body(content = TtsOfVoiceForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "The speech", body = String, content_type = "audio/mpeg"),
+        (status = 202, description = "The job, where `Prefer: respond-async` asks for it", body = JobReport),
+        (status = 400, description = "The text is empty, or nobody speaks the language", body = ErrorBody),
+        (status = 408, description = "The body did not come in time", body = ErrorBody),
+        (status = 413, description = "The recording, or the text, is too large", body = ErrorBody),
+        (status = 415, description = "The recording cannot be read, or the format is none of ours", body = ErrorBody),
+        (status = 422, description = "Fields are missing or wrong", body = InvalidBody),
+        (status = 429, description = "Too much waits", body = ErrorBody),
+        (status = 503, description = "Models are not loaded, or audio is switched off", body = ErrorBody),
+        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+    ),
+)]
 async fn tts_of_voice(
     State(state): State<JobsState>,
     request: Request,
@@ -99,16 +175,37 @@ async fn tts_of_voice(
 }
 
 /// What clients of OpenAI's API send. `model`, `speed` and `instructions` mean nothing here.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct OpenAiSpeech {
+    /// The text.
+    #[schema(value_type = String, max_length = 10_000)]
     input: PrivateText,
+    /// A user's id; the default voice where there is no such voice.
     voice: Option<String>,
+    /// `mp3`, `wav` or `opus`.
     response_format: Option<String>,
+    /// That of the text where it is not told.
     language: Option<String>,
+    /// `audio`.
     stream_format: Option<String>,
 }
 
 /// A text in the voice of the user whom `voice` names, else in the default voice, as it is spoken.
+#[utoipa::path(
+    post, path = "/v1/audio/speech", operation_id = "speak_as_openai", tag = "audio",
+    request_body = OpenAiSpeech,
+    responses(
+        (status = 200, description = "The speech", body = String, content_type = "audio/mpeg"),
+        (status = 400, description = "The text is empty, or nobody speaks the language", body = ErrorBody),
+        (status = 408, description = "The body did not come in time", body = ErrorBody),
+        (status = 413, description = "The recording, or the text, is too large", body = ErrorBody),
+        (status = 415, description = "The recording cannot be read, or the format is none of ours", body = ErrorBody),
+        (status = 422, description = "Fields are missing or wrong", body = InvalidBody),
+        (status = 429, description = "Too much waits", body = ErrorBody),
+        (status = 503, description = "Models are not loaded, or audio is switched off", body = ErrorBody),
+        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+    ),
+)]
 async fn openai(
     State(state): State<JobsState>,
     body: Result<Json<OpenAiSpeech>, JsonRejection>,
@@ -141,6 +238,11 @@ async fn answer(state: &JobsState, wanted: Wanted, is_async: bool) -> Result<Res
     if wanted.text.chars().count() > MAX_CHARACTERS {
         let detail = format!("A text that is spoken has at most {MAX_CHARACTERS} characters");
         return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    }
+    let voice_bytes = wanted.user_id.as_ref().map_or(0, String::len);
+    if voice_bytes > MAX_ID_BYTES {
+        let detail = format!("A user id has at most {MAX_ID_BYTES} bytes");
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, detail));
     }
     if wanted.is_streamed && wanted.format == SpeechFormat::Ogg {
         return Err(unsupported(

@@ -6,34 +6,102 @@ mod subtitles;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::audio::{Message, recording, transcription};
-use super::error::ApiError;
+use super::error::{ApiError, ErrorBody, InvalidBody};
 use super::form::Form;
-use super::jobs::{Answer, JobsState, Need, NewWork, TranscriptionReport};
+use super::jobs::{
+    Answer, JobReport, JobsState, Need, NewWork, RegisteredVoice, TranscriptionReport,
+    TranslatedMessage,
+};
 use crate::scheduler::Lane;
 
 /// Forms of a transcription; the first is the usual one.
 const FORMS: [&str; 5] = ["json", "verbose_json", "text", "srt", "vtt"];
 
+/// What there is under `/v1`.
+pub fn operations() -> OpenApiRouter<JobsState> {
+    OpenApiRouter::default()
+        .routes(routes!(transcriptions))
+        .routes(routes!(register_voice))
+        .routes(routes!(voice_message))
+        .routes(routes!(stats))
+}
+
 /// The routes under `/v1`.
 pub fn routes(state: JobsState) -> Router {
     let limit = DefaultBodyLimit::max(state.max_body_bytes());
-    Router::new()
-        .route("/v1/audio/transcriptions", post(transcriptions))
-        .route("/v1/register-voice", post(register_voice))
-        .route("/v1/voice-message", post(voice_message))
-        .route("/v1/audio/stats", get(stats))
-        .layer(limit)
-        .with_state(state)
+    Router::from(operations()).layer(limit).with_state(state)
+}
+
+/// A recording to write down, as a file or as base64.
+#[derive(ToSchema)]
+#[allow(
+    dead_code,
+    reason = "it describes a form, which is read field by field"
+)]
+struct TranscriptionForm {
+    #[schema(format = Binary)]
+    file: Option<String>,
+    audio_base64: Option<String>,
+    /// The language that is expected.
+    language: Option<String>,
+    /// `json`, `verbose_json`, `text`, `srt` or `vtt`.
+    response_format: Option<String>,
+}
+
+/// A recording of a user's voice.
+#[derive(ToSchema)]
+#[allow(
+    dead_code,
+    reason = "it describes a form, which is read field by field"
+)]
+struct RegisterVoiceForm {
+    #[schema(format = Binary)]
+    audio: String,
+    user_id: String,
+}
+
+/// A voice message for one language.
+#[derive(ToSchema)]
+#[allow(
+    dead_code,
+    reason = "it describes a form, which is read field by field"
+)]
+struct VoiceMessageForm {
+    #[schema(format = Binary)]
+    audio: String,
+    /// Who has sent it, and whose voice it is.
+    user_id: String,
+    target_language: String,
+    conversation_id: Option<String>,
+    /// False: the default voice speaks, and nothing is learnt. Default: true.
+    generate_voice_clone: Option<bool>,
 }
 
 /// A recording to write down: as a file, or as base64. `model`, `prompt` and `temperature` mean nothing here.
+#[utoipa::path(
+    post, path = "/v1/audio/transcriptions", operation_id = "transcribe_as_openai", tag = "audio",
+    request_body(content = TranscriptionForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "What is said, in the form that was asked for", body = TranscriptionReport),
+        (status = 400, description = "There is no audio, or too little", body = ErrorBody),
+        (status = 408, description = "The body did not come in time", body = ErrorBody),
+        (status = 413, description = "The recording, or the text, is too large", body = ErrorBody),
+        (status = 415, description = "The recording cannot be read, or the format is none of ours", body = ErrorBody),
+        (status = 422, description = "Fields are missing or wrong", body = InvalidBody),
+        (status = 429, description = "Too much waits", body = ErrorBody),
+        (status = 503, description = "Models are not loaded, or audio is switched off", body = ErrorBody),
+        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+    ),
+)]
 async fn transcriptions(
     State(state): State<JobsState>,
     request: Request,
@@ -99,6 +167,23 @@ fn verbose(heard: &TranscriptionReport) -> Value {
 }
 
 /// A user's voice, made from a recording.
+#[utoipa::path(
+    post, path = "/v1/register-voice", operation_id = "register_voice", tag = "audio",
+    params(("prefer" = Option<String>, Header, description = "`respond-async`: the job is wanted, not its result")),
+    request_body(content = RegisterVoiceForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "The voice", body = RegisteredVoice),
+        (status = 202, description = "The job, where `Prefer: respond-async` asks for it", body = JobReport),
+        (status = 400, description = "There is no audio, or too little", body = ErrorBody),
+        (status = 408, description = "The body did not come in time", body = ErrorBody),
+        (status = 413, description = "The recording, or the text, is too large", body = ErrorBody),
+        (status = 415, description = "The recording cannot be read, or the format is none of ours", body = ErrorBody),
+        (status = 422, description = "Fields are missing or wrong", body = InvalidBody),
+        (status = 429, description = "Too much waits", body = ErrorBody),
+        (status = 503, description = "Models are not loaded, or audio is switched off", body = ErrorBody),
+        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+    ),
+)]
 async fn register_voice(
     State(state): State<JobsState>,
     request: Request,
@@ -131,6 +216,23 @@ async fn register_voice(
 }
 
 /// A voice message in one language.
+#[utoipa::path(
+    post, path = "/v1/voice-message", operation_id = "translate_voice_message", tag = "audio",
+    params(("prefer" = Option<String>, Header, description = "`respond-async`: the job is wanted, not its result")),
+    request_body(content = VoiceMessageForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "The message in the other language", body = TranslatedMessage),
+        (status = 202, description = "The job, where `Prefer: respond-async` asks for it", body = JobReport),
+        (status = 400, description = "There is no audio, or too little", body = ErrorBody),
+        (status = 408, description = "The body did not come in time", body = ErrorBody),
+        (status = 413, description = "The recording, or the text, is too large", body = ErrorBody),
+        (status = 415, description = "The recording cannot be read, or the format is none of ours", body = ErrorBody),
+        (status = 422, description = "Fields are missing or wrong", body = InvalidBody),
+        (status = 429, description = "Too much waits", body = ErrorBody),
+        (status = 503, description = "Models are not loaded, or audio is switched off", body = ErrorBody),
+        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+    ),
+)]
 async fn voice_message(
     State(state): State<JobsState>,
     request: Request,
@@ -162,14 +264,20 @@ async fn voice_message(
 }
 
 /// Jobs of audio that the ledger knows: those that ended lately, and those that have not.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct AudioStats {
     /// How many there are of each kind, by how they stand.
+    #[schema(value_type = Object)]
     jobs: Value,
     /// Voices that are kept.
     voices: usize,
 }
 
+/// How many jobs of audio there are, and voices.
+#[utoipa::path(
+    get, path = "/v1/audio/stats", operation_id = "audio_stats", tag = "audio",
+    responses((status = 200, description = "The figures", body = AudioStats)),
+)]
 async fn stats(State(state): State<JobsState>) -> Result<Json<AudioStats>, ApiError> {
     let mut jobs = json!({});
     for tally in state.pipeline.ledger.tally().await? {

@@ -114,7 +114,7 @@ impl FromSql for JobState {
 }
 
 /// Who is told of a job.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Audience {
     /// The gateway, to which the events of the job are published.
@@ -145,7 +145,7 @@ impl FromSql for Audience {
 }
 
 /// How one run of a stage stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StageStatus {
     /// It goes on.
@@ -157,7 +157,7 @@ pub enum StageStatus {
 }
 
 /// One run of a stage of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StageRun {
     /// The stage's name.
     pub stage: String,

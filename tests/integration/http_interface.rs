@@ -35,6 +35,13 @@ fn everything_but_probes_and_documents_needs_the_token() {
         ("POST", "/translate"),
         ("POST", "/translate/batch"),
         ("POST", "/detect-language"),
+        ("GET", "/jobs"),
+        ("DELETE", "/jobs/7"),
+        ("POST", "/audio/process-message"),
+        ("POST", "/audio/tts"),
+        ("POST", "/v1/audio/transcriptions"),
+        ("GET", "/audio/speech.mp3"),
+        ("GET", "/outputs/audio/translated/speech.mp3"),
     ];
     let right = format!("Bearer {TOKEN}");
     for (method, path) in paths {

@@ -129,6 +129,7 @@ fn what_is_wrong_with_a_text_is_told() {
     for (body, status) in [
         (json!({ "voice": "alloy" }), 422),
         (json!({ "input": "" }), 400),
+        (json!({ "input": TEXT, "voice": "x".repeat(513) }), 400),
         (json!({ "input": TEXT, "response_format": "aac" }), 415),
         (json!({ "input": TEXT, "language": "??" }), 422),
         (json!(null), 422),

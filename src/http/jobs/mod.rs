@@ -15,22 +15,27 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorBody};
 use crate::ledger::{Audience, JobFilter, LedgerError};
 use crate::pipeline::Pipeline;
 use crate::scheduler::Scheduler;
 
 use follow::{FollowAll, FollowJob};
-pub use report::{JobPage, JobReport};
+pub use report::{JobList, JobReport};
 use report::{Loaded, find};
 use result::heard;
 pub use result::no_result;
-pub use result::{Answer, SegmentReport, TranscriptionReport};
+pub use result::{
+    Answer, ProcessedMessage, RegisteredVoice, SegmentReport, TranscriptionReport,
+    TranslatedMessage,
+};
 pub use work::{Awaited, Need, NewWork, Piece, prefers_async};
 
 /// Jobs in one answer, where the query does not say it.
@@ -90,26 +95,41 @@ impl JobsState {
     }
 }
 
-/// The routes under `/jobs`.
-pub fn routes(state: JobsState) -> Router {
-    Router::new()
-        .route("/jobs", get(list))
-        .route("/jobs/events", get(follow_all))
-        .route("/jobs/{id}", get(show).delete(cancel))
-        .route("/jobs/{id}/events", get(follow))
-        .with_state(state)
+/// What there is under `/jobs`.
+pub fn operations() -> OpenApiRouter<JobsState> {
+    OpenApiRouter::default()
+        .routes(routes!(list))
+        .routes(routes!(show, cancel))
+        .routes(routes!(follow))
+        .routes(routes!(follow_all))
 }
 
-#[derive(Deserialize)]
+/// The routes under `/jobs`.
+pub fn routes(state: JobsState) -> Router {
+    Router::from(operations()).with_state(state)
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Listed {
+    /// Most jobs: 50 where it is not said, at most 500.
+    #[param(value_type = Option<usize>)]
     limit: Option<u32>,
 }
 
 /// The newest jobs, those of the gateway too: what they are and how far, not what they are about.
+#[utoipa::path(
+    get, path = "/jobs", operation_id = "list_jobs", tag = "jobs",
+    params(Listed),
+    responses(
+        (status = 200, description = "The jobs", body = JobList),
+        (status = 400, description = "The query cannot be read", body = ErrorBody),
+    ),
+)]
 async fn list(
     State(state): State<JobsState>,
     query: Result<Query<Listed>, QueryRejection>,
-) -> Result<Json<JobPage>, ApiError> {
+) -> Result<Json<JobList>, ApiError> {
     let Query(query) =
         query.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
     let filter = JobFilter {
@@ -122,9 +142,18 @@ async fn list(
         jobs.push(Loaded::of(&state.pipeline, summary).await?.report());
     }
     let total = ledger.job_count().await?;
-    Ok(Json(JobPage { jobs, total }))
+    Ok(Json(JobList { jobs, total }))
 }
 
+/// A job, with its result if it came over HTTP.
+#[utoipa::path(
+    get, path = "/jobs/{id}", operation_id = "show_job", tag = "jobs",
+    params(("id" = String, Path, description = "What the job is called")),
+    responses(
+        (status = 200, description = "The job", body = JobReport),
+        (status = 404, description = "There is no such job", body = ErrorBody),
+    ),
+)]
 async fn show(
     State(state): State<JobsState>,
     id: Result<Path<String>, PathRejection>,
@@ -133,6 +162,17 @@ async fn show(
 }
 
 /// Ends a job that came over HTTP and has not ended.
+#[utoipa::path(
+    delete, path = "/jobs/{id}", operation_id = "cancel_job", tag = "jobs",
+    params(("id" = String, Path, description = "What the job is called")),
+    responses(
+        (status = 200, description = "The job as it has ended", body = JobReport),
+        (status = 403, description = "It is a job of the gateway", body = ErrorBody),
+        (status = 404, description = "There is no such job", body = ErrorBody),
+        (status = 409, description = "It has ended already", body = ErrorBody),
+        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+    ),
+)]
 async fn cancel(
     State(state): State<JobsState>,
     id: Result<Path<String>, PathRejection>,
@@ -160,6 +200,15 @@ async fn cancel(
 }
 
 /// Tells of one job until it ends.
+#[utoipa::path(
+    get, path = "/jobs/{id}/events", operation_id = "follow_job", tag = "jobs",
+    params(("id" = String, Path, description = "What the job is called")),
+    responses(
+        (status = 200, description = "Events `job`, `stage`, `transcribed`, `translated` and `spoken`", body = String, content_type = "text/event-stream"),
+        (status = 404, description = "There is no such job", body = ErrorBody),
+        (status = 429, description = "Too many follow", body = ErrorBody),
+    ),
+)]
 async fn follow(
     State(state): State<JobsState>,
     id: Result<Path<String>, PathRejection>,
@@ -171,6 +220,13 @@ async fn follow(
 }
 
 /// Tells of all jobs, for as long as somebody listens.
+#[utoipa::path(
+    get, path = "/jobs/events", operation_id = "follow_jobs", tag = "jobs",
+    responses(
+        (status = 200, description = "Events `job` and `stage`", body = String, content_type = "text/event-stream"),
+        (status = 429, description = "Too many follow", body = ErrorBody),
+    ),
+)]
 async fn follow_all(State(state): State<JobsState>) -> Result<Response, ApiError> {
     let place = state.stream_place()?;
     let events = FollowAll::new(state).events(place);

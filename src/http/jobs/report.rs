@@ -3,6 +3,7 @@
 use axum::body::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::result::{Answer, speech};
 use crate::domain::timestamp::{from_unix_ms, text};
@@ -14,8 +15,8 @@ use crate::ledger::{
 use crate::pipeline::Pipeline;
 
 /// Jobs, newest first.
-#[derive(Serialize)]
-pub struct JobPage {
+#[derive(Serialize, ToSchema)]
+pub struct JobList {
     /// The jobs.
     pub jobs: Vec<JobReport>,
     /// How many there are in all.
@@ -23,7 +24,7 @@ pub struct JobPage {
 }
 
 /// A job.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct JobReport {
     /// What it is called: a UUID, or a number for jobs of the gateway.
     pub id: String,
@@ -48,11 +49,12 @@ pub struct JobReport {
     pub error: Option<JobError>,
     /// What a request that waits is answered with; left out in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub result: Option<Option<Value>>,
 }
 
 /// How a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobStatus {
     /// It waits for its turn.
@@ -68,7 +70,7 @@ pub enum JobStatus {
 }
 
 /// One run of a stage.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StageReport {
     /// The stage.
     pub stage: String,
@@ -83,7 +85,7 @@ pub struct StageReport {
 }
 
 /// Why a job failed.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, ToSchema)]
 pub struct JobError {
     /// In general, such as `transcription_failed`.
     pub code: String,
@@ -210,7 +212,7 @@ impl StageReport {
     }
 }
 
-/// The job of that name. Jobs that came over HTTP have names that cannot be guessed, and are found by those only.
+/// The job of that name: a UUID for jobs that came over HTTP, which their numbers do not lead to.
 pub(super) async fn find(pipeline: &Pipeline, id: &str) -> Result<Option<Loaded>, LedgerError> {
     let (audience, summary) = match id.parse() {
         Ok(id) => (Audience::Gateway, by_id(pipeline, JobId(id)).await?),

@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::report::JobError;
 use crate::error::Reason;
@@ -138,7 +139,7 @@ struct Segment {
 }
 
 /// What is said in a recording.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub struct TranscriptionReport {
     /// The words.
     pub text: String,
@@ -155,7 +156,7 @@ pub struct TranscriptionReport {
 }
 
 /// A part of what is said.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct SegmentReport {
     /// The words.
     pub text: String,
@@ -205,7 +206,7 @@ pub(super) fn translated(event: &[u8]) -> Option<TranslatedAudio> {
 }
 
 /// A voice message in every language.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct ProcessedMessage {
     /// What was sent.
     pub original: OriginalMessage,
@@ -218,7 +219,7 @@ pub struct ProcessedMessage {
 }
 
 /// What was sent.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct OriginalMessage {
     /// Always null: the recording is kept for as long as the job, and not as a file for others.
     pub audio_path: Option<String>,
@@ -235,7 +236,7 @@ pub struct OriginalMessage {
 }
 
 /// A voice message in one language.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct TranslatedMessageAudio {
     /// The language.
     pub language: String,
@@ -285,7 +286,7 @@ impl ProcessedMessage {
 }
 
 /// A voice message in the one language that was asked for.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct TranslatedMessage {
     /// What was said.
     pub original_text: String,
@@ -356,7 +357,7 @@ struct Profile {
 }
 
 /// A voice that was registered.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct RegisteredVoice {
     /// Whose it is.
     pub user_id: String,
