@@ -10,7 +10,7 @@ machine only: ours over theirs, the median of {repeats} pairs of neighbouring ru
 them anew and writes this page and [performance.json](performance.json).
 
 {machine}; {threads} thread(s) inside an operator, on both sides. Load average {before} before and {after}
-after: the runs themselves are part of the latter. Measured on {date} at {translator} with {versions}.
+after: the runs themselves are part of the latter. Measured on {date}: translator {translator} and {versions}.
 
 Weights are random, of the real models' sizes: time does not depend on their values. Both sides have the same
 weights, inputs and numbers of steps; sentences are kept from ending by themselves. CPU-s is the processor
@@ -41,7 +41,7 @@ def write(folder, result):
 
 def page(result):
     machine, versions = result["machine"], dict(result["versions"])
-    about = f"{machine['processor']}, {machine['cores']} cores, {' '.join(machine['instructions'])}, {machine['system']}"
+    about = f"{machine['cores']} cores {machine['architecture']}"
     head = HEAD.format(
         repeats=result["repeats"], machine=about, threads=result["threads"], date=result["date"],
         translator=versions.pop("translator"), versions=", ".join(f"{name} {number}" for name, number in versions.items()),

@@ -10,16 +10,20 @@ median of the ratios of neighbouring runs. Writes docs/performance.json and docs
 
 import argparse
 import contextlib
+import ctypes
 import datetime
 import importlib.metadata
 import json
 import os
 import platform
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from pathlib import Path
 
 import prepare
@@ -241,7 +245,59 @@ def whole(bench, folder, workload):
     return {**measured, "cpu_s": measured["cpu_secs"], "wall_s": measured["wall_secs"]}
 
 
-CASES = dict(openvoice=openvoice, whisper=whisper, marian=marian, xtts=xtts, message=message, many=many)
+def daemon(bench):
+    """The daemon at rest with the tiny models: what it takes beside the weights."""
+    goal = dict(ready_s=1, resident_mb=150)
+    runs = bench.alternate("daemon", lambda: resting(bench), lambda: goal)
+    for figure, what in (("ready_s", "seconds until ready"), ("resident_mb", "MB of memory at rest")):
+        bench.compare("daemon with tiny models", runs, lambda run: run[figure], 1.0, what=what, peer="the goal")
+
+
+def resting(bench):
+    ports = dict(zip(("TRANSLATOR_ZMQ_PULL_PORT", "TRANSLATOR_ZMQ_PUB_PORT", "HTTP_PORT"), map(str, free_ports(3))))
+    environment = {**os.environ, **ports, "MODELS_PATH": str(prepare.FIXTURES)}
+    get = lambda path: http_get(f"http://127.0.0.1:{ports['HTTP_PORT']}{path}")
+    with tempfile.TemporaryDirectory(dir=bench.scratch) as folder:
+        started = time.perf_counter()
+        process = subprocess.Popen([bench.args.translator, "serve"], cwd=folder, env=environment,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        try:
+            wait_until(process, lambda: get("/ready") is not None)
+            ready_s = time.perf_counter() - started
+            wait_until(process, lambda: json.loads(get("/health"))["models_loading"] is False)
+            status = Path(f"/proc/{process.pid}/status").read_text()
+        finally:
+            process.terminate()
+            process.wait()
+    (resident_kib,) = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")]
+    return {"ready_s": ready_s, "resident_mb": resident_kib * 1024 / 1e6}
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as open_:
+        sockets = [open_.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def http_get(url):
+    """The body of a good answer, else None."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.read()
+    except OSError:  # nobody listens yet, or the answer is an error
+        return None
+
+
+def wait_until(process, is_so):
+    while not is_so():
+        if process.poll() is not None:
+            raise SystemExit(f"the daemon ended with {process.returncode}")
+        time.sleep(0.01)
+
+
+CASES = dict(openvoice=openvoice, whisper=whisper, marian=marian, xtts=xtts, message=message, many=many, daemon=daemon)
 
 
 def arguments():
@@ -263,20 +319,23 @@ def arguments():
 
 
 def machine():
-    facts = Path("/proc/cpuinfo").read_text()
-    field = lambda name: next(line.split(":", 1)[1].strip() for line in facts.splitlines() if line.startswith(name))
-    known = set(field("flags").split())
-    flags = [flag for flag in ("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8") if flag in known]
-    return {"processor": field("model name"), "instructions": flags, "cores": os.cpu_count(),
-            "system": f"Linux {platform.release()}"}  # fmt: skip
+    return {"cores": os.cpu_count(), "architecture": platform.machine().replace("_", "-")}
 
 
-def versions():
+def versions(translator):
     packages = ["torch", "transformers", "coqui-tts", "ctranslate2"]
     found = {name: importlib.metadata.version(name) for name in packages}
-    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    library = Path(os.environ["ORT_DYLIB_PATH"]).resolve().name
-    return {"translator": revision.stdout.strip(), "onnxruntime": library.removeprefix("libonnxruntime.so."), **found}
+    own = subprocess.run([translator, "--version"], check=True, capture_output=True, text=True).stdout.split()[-1]
+    return {"translator": own, "onnxruntime": onnxruntime_version(os.environ["ORT_DYLIB_PATH"]), **found}
+
+
+def onnxruntime_version(library):
+    class ApiBase(ctypes.Structure):
+        _fields_ = [("get_api", ctypes.c_void_p), ("version", ctypes.CFUNCTYPE(ctypes.c_char_p))]
+
+    base = ctypes.CDLL(library).OrtGetApiBase
+    base.restype = ctypes.POINTER(ApiBase)
+    return base().contents.version().decode()
 
 
 def main():
@@ -292,7 +351,7 @@ def main():
             for path in bench.scratch.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     report.write(args.out, {
-        "date": datetime.date.today().isoformat(), "machine": machine(), "versions": versions(),
+        "date": datetime.date.today().isoformat(), "machine": machine(), "versions": versions(args.translator),
         "threads": args.threads, "repeats": args.repeats,
         "load_average": {"before": round(load, 2), "after": round(os.getloadavg()[0], 2)},
         "rows": bench.rows,
