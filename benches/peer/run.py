@@ -69,7 +69,7 @@ class Worker:
 class Bench:
     def __init__(self, args, scratch):
         self.args, self.scratch = args, scratch
-        self.rows, self.raw = [], {}
+        self.rows = []
 
     @contextlib.contextmanager
     def workers(self, *commands):
@@ -96,13 +96,11 @@ class Bench:
         threads = str(threads or self.args.threads)
         return [sys.executable, str(HERE / "references.py"), kind, str(self.args.checkpoints), threads]
 
-    def alternate(self, case, *turns, repeats=None):
+    def alternate(self, *turns, repeats=None):
         """Calls each of the turns once without counting, then all of them again and again, one after the other."""
         for turn in turns:
             turn()
-        runs = [[turn() for turn in turns] for _ in range(repeats or self.args.repeats)]
-        self.raw[case] = runs
-        return runs
+        return [[turn() for turn in turns] for _ in range(repeats or self.args.repeats)]
 
     def compare(self, case, runs, figure, target, at_least=False, sides=(0, 1), what="CPU-s", peer=""):
         """Adds a row: the median over the runs of one side's figure over the other's."""
@@ -131,7 +129,7 @@ def xtts(bench):
     prepare.xtts(bench.args.models, folder, CODES)
     one = dict(languages=["en"], text=SENTENCE)
     with bench.workers(bench.engine("xtts", folder), bench.reference("xtts")) as (ours, theirs):
-        runs = bench.alternate("xtts", lambda: ours.run(**one), lambda: theirs.run(**one, codes=CODES))
+        runs = bench.alternate(lambda: ours.run(**one), lambda: theirs.run(**one, codes=CODES))
         name = f"XTTS, 1 language of {CODES} codes"
         peer = "coqui-tts fp32"
         bench.compare(name, runs, cpu, 0.25, peer=peer)
@@ -142,11 +140,11 @@ def xtts(bench):
     # Ours has a thread for the decoder and one for the vocoder; theirs gets as many for each operator.
     both = 2 * bench.args.threads
     with bench.workers(bench.engine("xtts", folder), bench.reference("xtts", both)) as (ours, theirs):
-        runs = bench.alternate("xtts wall", lambda: ours.run(**one), lambda: theirs.run(**one, codes=CODES))
+        runs = bench.alternate(lambda: ours.run(**one), lambda: theirs.run(**one, codes=CODES))
     bench.compare(name, runs, wall, 0.25, what=f"seconds on {both} cores", peer=peer)
     with bench.workers(bench.engine("xtts", folder)) as (ours,):
         eight = dict(languages=LANGUAGES, text=SENTENCE)
-        runs = bench.alternate("xtts languages", lambda: ours.run(**eight), lambda: ours.run(**one))
+        runs = bench.alternate(lambda: ours.run(**eight), lambda: ours.run(**one))
     gpt = lambda run: run["cpu_by_thread_s"]["xtts"]
     bench.compare("XTTS decoder, 8 languages over 1", runs, gpt, 3.0, peer="ours")
     bench.compare("whole XTTS, 8 languages over 1", runs, cpu, 8.0, peer="ours")
@@ -159,7 +157,7 @@ def exact_vocoder(bench, folder, one):
     exact = bench.scratch / "xtts-exact-vocoder"
     prepare.linked_folder(folder, exact, {"vocoder_frames.int8.onnx"})
     with bench.workers(bench.engine("xtts", exact), bench.reference("xtts")) as (ours, theirs):
-        runs = bench.alternate("xtts fp32 vocoder", lambda: ours.run(**one), lambda: theirs.run(**one, codes=CODES))
+        runs = bench.alternate(lambda: ours.run(**one), lambda: theirs.run(**one, codes=CODES))
     vocoder = lambda run: (run.get("cpu_by_thread_s") or run["told"]).get("vocoder") or run["told"]["vocoder_cpu_s"]
     bench.compare("its vocoder in fp32", runs, vocoder, 0.7, peer="coqui-tts fp32")
     bench.compare(f"XTTS, 1 language of {CODES} codes, fp32 vocoder", runs, cpu, 0.25, peer="coqui-tts fp32")
@@ -174,7 +172,7 @@ def marian(bench):
     name = f"Marian, {BATCH} sentences of {TOKENS} tokens"
     commands = bench.engine("marian", folder), bench.reference("marian"), bench.reference("ctranslate2")
     with bench.workers(*commands) as (ours, theirs, ctranslate2):
-        runs = bench.alternate("marian", *(lambda w=w: w.run(**batch) for w in (ours, theirs, ctranslate2)))
+        runs = bench.alternate(*(lambda w=w: w.run(**batch) for w in (ours, theirs, ctranslate2)))
         assert len({run["told"]["generated_ids"] for turn in runs for run in turn}) == 1, "unequal numbers of tokens"
         what = "tokens for each CPU-s"
         bench.compare(name, runs, speed, 4.0, at_least=True, what=what, peer="transformers fp32")
@@ -185,17 +183,17 @@ def openvoice(bench):
     model = bench.args.models / "openvoice" / "tone_embedding.onnx"
     with bench.workers(bench.engine("openvoice", model), bench.reference("openvoice")) as (ours, theirs):
         ten = dict(seconds=10)
-        runs = bench.alternate("openvoice", lambda: ours.run(**ten), lambda: theirs.run(**ten), repeats=20)
+        runs = bench.alternate(lambda: ours.run(**ten), lambda: theirs.run(**ten), repeats=20)
     bench.compare("OpenVoice embedding of 10 s", runs, cpu, 0.6, peer="OpenVoice on PyTorch")
 
 
 def whisper(bench):
     (model,) = sorted((bench.args.models / "whisper").glob("*.bin"))
     with bench.workers(bench.engine("whisper", model), bench.reference("whisper")) as (ours, theirs):
-        runs = bench.alternate("whisper", lambda: ours.run(seconds=5), lambda: ours.run(seconds=29.5), repeats=7)
+        runs = bench.alternate(lambda: ours.run(seconds=5), lambda: ours.run(seconds=29.5), repeats=7)
         bench.compare("Whisper tiny, 5 s over 30 s", runs, cpu, 0.35, peer="ours")
         five = lambda: theirs.run(seconds=5, tokens=WHISPER_TOKENS)
-        runs = bench.alternate("whisper peer", lambda: ours.run(seconds=5), five, repeats=7)
+        runs = bench.alternate(lambda: ours.run(seconds=5), five, repeats=7)
     bench.compare("Whisper tiny, 5 s", runs, cpu, 1.0, peer="transformers fp32")
 
 
@@ -208,7 +206,7 @@ def message(bench):
                text=SENTENCE)  # fmt: skip
     with bench.workers(bench.reference("cascade")) as (theirs,):
         ours = lambda: whole(bench, folder, once)
-        runs = bench.alternate("message", ours, lambda: theirs.run(**ask), repeats=min(3, bench.args.repeats))
+        runs = bench.alternate(ours, lambda: theirs.run(**ask), repeats=min(3, bench.args.repeats))
     name = f"message of {MESSAGE_SECONDS} s in {len(MESSAGE_LANGUAGES)} languages"
     bench.compare(name, runs, cpu, 0.18, peer="Python cascade, without its translations")
 
@@ -218,9 +216,7 @@ def many(bench):
     prepare.message(bench.args.models, folder, CODES, MESSAGE_SECONDS, str(bench.args.translator), recording)
     together = workload(bench, recording, "together", ["fr"], messages=16, concurrency=16)
     alone = workload(bench, recording, "alone", ["fr"], messages=16, concurrency=1)
-    runs = bench.alternate(
-        "many", lambda: whole(bench, folder, together), lambda: whole(bench, folder, alone), repeats=2
-    )
+    runs = bench.alternate(lambda: whole(bench, folder, together), lambda: whole(bench, folder, alone), repeats=2)
     speed = lambda run: 16 * 3600 / run["wall_s"]
     bench.compare("16 messages at once over one by one", runs, speed, 2.5, at_least=True, what="messages/h", peer="ours")
 
@@ -248,7 +244,7 @@ def whole(bench, folder, workload):
 def daemon(bench):
     """The daemon at rest with the tiny models: what it takes beside the weights."""
     goal = dict(ready_s=1, resident_mb=150)
-    runs = bench.alternate("daemon", lambda: resting(bench), lambda: goal)
+    runs = bench.alternate(lambda: resting(bench), lambda: goal)
     for figure, what in (("ready_s", "seconds until ready"), ("resident_mb", "MB of memory at rest")):
         bench.compare("daemon with tiny models", runs, lambda run: run[figure], 1.0, what=what, peer="the goal")
 
@@ -340,22 +336,20 @@ def onnxruntime_version(library):
 
 def main():
     args = arguments()
-    load = os.getloadavg()[0]
-    if load > 0.2 * os.cpu_count():
-        print(f"warning: load average {load:.2f}: others use the machine, ratios will vary", file=sys.stderr)
+    if os.getloadavg()[0] > 0.2 * os.cpu_count():
+        print(f"warning: load average {os.getloadavg()[0]:.2f}: others use the machine, ratios will vary", file=sys.stderr)
+    conditions = {
+        "machine": machine(), "versions": versions(args.translator), "threads": args.threads, "repeats": args.repeats,
+    }  # fmt: skip
     # Beside the models, so that their files need no second copy.
     with tempfile.TemporaryDirectory(prefix=".bench-peer-", dir=args.models.resolve().parent) as scratch:
-        bench = Bench(args, Path(scratch))
-        for case in args.cases:
-            CASES[case](bench)
+        for part in args.cases:
+            bench = Bench(args, Path(scratch))
+            measured = {"part": part, "date": datetime.date.today().isoformat(), "load": round(os.getloadavg()[0], 2)}
+            CASES[part](bench)
+            report.write(args.out, conditions, [{**measured, **row} for row in bench.rows], list(CASES))
             for path in bench.scratch.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-    report.write(args.out, {
-        "date": datetime.date.today().isoformat(), "machine": machine(), "versions": versions(args.translator),
-        "threads": args.threads, "repeats": args.repeats,
-        "load_average": {"before": round(load, 2), "after": round(os.getloadavg()[0], 2)},
-        "rows": bench.rows,
-    })  # fmt: skip
 
 
 if __name__ == "__main__":
