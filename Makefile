@@ -45,7 +45,7 @@ chaos-short: setup setup-tests ## The same with fewer jobs, in under three minut
 bench: release ## Measures times and costs of messages on this machine, with the tiny models
 	MODELS_PATH=models/fixtures target/release/translator bench
 
-bench-peer: setup ## Compares the engines with the Python references (12 GB, an hour; CASES=xtts,marian THREADS=2)
+bench-peer: setup ## Compares the engines with the Python references (13 GB, an hour; CASES=xtts,marian THREADS=2)
 	benches/peer/run.sh $(addprefix --cases ,$(CASES)) $(addprefix --threads ,$(THREADS))
 
 check: setup fmt clippy doc deny lint-container ## Runs every check that needs no test
@@ -94,7 +94,7 @@ export-setup: ## Installs what models/export needs to read original checkpoints 
 test-export: build ## Exports random checkpoints and runs them in the engines (needs export-setup's packages)
 	models/export/test.sh
 
-parity: setup ## Compares the engines with the Python references at real dimensions, writes docs/fidelity.md (an hour, 7 GB)
+parity: setup ## Compares the engines with the Python references at real dimensions, writes docs/fidelity.md (an hour, 13 GB)
 	models/export/parity.sh
 
 release: setup ## Builds the optimised binary into target/release

@@ -62,9 +62,10 @@ def xtts(models, out, codes):
     (out / "metadata.json").write_text(json.dumps(metadata))
     for path in decoders:
         graph = onnx.load(path)
-        head = next(node for node in graph.graph.node if "logits" in node.output)
+        makers = {output: node for node in graph.graph.node for output in node.output}
+        (sum_,) = makers["logits"].input  # its maker only gives it that name
         tables = {part.name: part for part in graph.graph.initializer}
-        (bias,) = [tables[name] for name in head.input if name in tables]
+        (bias,) = [tables[name] for name in makers[sum_].input if name in tables]
         values = numpy_helper.to_array(bias).copy()
         values[..., stop] = NEVER
         bias.CopyFrom(numpy_helper.from_array(values, bias.name))

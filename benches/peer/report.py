@@ -9,8 +9,8 @@ What the engines cost beside the Python programs that run the same models. Ratio
 machine only: ours over theirs, the median of {repeats} pairs of neighbouring runs. `make bench-peer` measures
 them anew and writes this page and [performance.json](performance.json).
 
-{machine}; {threads} thread(s) inside an operator, on both sides. Load average {before} before and {after}
-after: the runs themselves are part of the latter. Measured on {date} at {translator} with {versions}.
+{machine}; {threads} thread(s) inside an operator, on both sides. Load average {least} to {most} when the parts
+began: what others did beside them. Measured on {dates} with {versions}.
 
 Weights are random, of the real models' sizes: time does not depend on their values. Both sides have the same
 weights, inputs and numbers of steps; sentences are kept from ending by themselves. CPU-s is the processor
@@ -33,22 +33,29 @@ def line(row):
     return f"{row['case']:<48} {row['figure']:<22} {row['peer']:<26} {row['ratio']:7.3f}  {sign} {row['target']}{mark}"
 
 
-def write(folder, result):
-    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-    (folder / "performance.json").write_text(text, encoding="utf-8")
+def write(folder, conditions, rows, parts):
+    """Replaces the parts that `rows` hold; others stay if they were measured under the same conditions."""
+    path = folder / "performance.json"
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if {key: earlier.get(key) for key in conditions} == conditions:
+        anew = {row["part"] for row in rows}
+        rows = [row for row in earlier["rows"] if row["part"] not in anew] + rows
+    rows = sorted(rows, key=lambda row: parts.index(row["part"]))
+    result = {**conditions, "rows": rows}
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "performance.md").write_text(page(result), encoding="utf-8")
 
 
 def page(result):
-    machine, versions = result["machine"], dict(result["versions"])
-    about = f"{machine['processor']}, {machine['cores']} cores, {' '.join(machine['instructions'])}, {machine['system']}"
+    machine, versions, rows = result["machine"], dict(result["versions"]), result["rows"]
+    loads = [row["load"] for row in rows]
     head = HEAD.format(
-        repeats=result["repeats"], machine=about, threads=result["threads"], date=result["date"],
-        translator=versions.pop("translator"), versions=", ".join(f"{name} {number}" for name, number in versions.items()),
-        **result["load_average"],
+        repeats=result["repeats"], machine=f"{machine['cores']} cores {machine['architecture']}", threads=result["threads"],
+        dates=" and ".join(sorted({row["date"] for row in rows})), least=min(loads), most=max(loads),
+        versions=", ".join(f"{name} {number}" for name, number in versions.items()),
     )  # fmt: skip
     table = ["| what | beside | figure | ours | theirs | ratio | from, to | wanted | |", "|" + " --- |" * 9]
-    for row in result["rows"]:
+    for row in rows:
         sign = "≥" if row["at_least"] else "≤"
         low, high = row["spread"]
         table.append(

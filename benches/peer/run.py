@@ -10,16 +10,20 @@ median of the ratios of neighbouring runs. Writes docs/performance.json and docs
 
 import argparse
 import contextlib
+import ctypes
 import datetime
 import importlib.metadata
 import json
 import os
 import platform
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from pathlib import Path
 
 import prepare
@@ -36,6 +40,7 @@ MESSAGE_LANGUAGES = ["fr", "es", "de"]
 MESSAGE_SECONDS, MESSAGE_CODES = 12, 250
 CODES, TOKENS, BATCH = 100, 40, 16
 WHISPER_TOKENS = 12
+IDLE_LOAD = 0.2 * os.cpu_count()
 
 
 class Worker:
@@ -65,7 +70,7 @@ class Worker:
 class Bench:
     def __init__(self, args, scratch):
         self.args, self.scratch = args, scratch
-        self.rows, self.raw = [], {}
+        self.rows = []
 
     @contextlib.contextmanager
     def workers(self, *commands):
@@ -92,13 +97,11 @@ class Bench:
         threads = str(threads or self.args.threads)
         return [sys.executable, str(HERE / "references.py"), kind, str(self.args.checkpoints), threads]
 
-    def alternate(self, case, *turns, repeats=None):
+    def alternate(self, *turns, repeats=None):
         """Calls each of the turns once without counting, then all of them again and again, one after the other."""
         for turn in turns:
             turn()
-        runs = [[turn() for turn in turns] for _ in range(repeats or self.args.repeats)]
-        self.raw[case] = runs
-        return runs
+        return [[turn() for turn in turns] for _ in range(repeats or self.args.repeats)]
 
     def compare(self, case, runs, figure, target, at_least=False, sides=(0, 1), what="CPU-s", peer=""):
         """Adds a row: the median over the runs of one side's figure over the other's."""
@@ -127,22 +130,16 @@ def xtts(bench):
     prepare.xtts(bench.args.models, folder, CODES)
     one = dict(languages=["en"], text=SENTENCE)
     with bench.workers(bench.engine("xtts", folder), bench.reference("xtts")) as (ours, theirs):
-        runs = bench.alternate("xtts", lambda: ours.run(**one), lambda: theirs.run(**one, codes=CODES))
-        name = f"XTTS, 1 language of {CODES} codes"
+        runs = bench.alternate(lambda: ours.run(**one), lambda: theirs.run(**one, codes=CODES))
         peer = "coqui-tts fp32"
-        bench.compare(name, runs, cpu, 0.25, peer=peer)
+        bench.compare(f"XTTS, 1 language of {CODES} codes", runs, cpu, 0.25, peer=peer)
         vocoder = lambda run: (run.get("cpu_by_thread_s") or run["told"]).get("vocoder") or run["told"]["vocoder_cpu_s"]
         is_int8 = (folder / "vocoder_frames.int8.onnx").exists()
         precision, target = ("8 bits", 0.4) if is_int8 else ("fp32", 0.7)
         bench.compare(f"its vocoder in {precision}", runs, vocoder, target, peer=peer)
-    # Ours has a thread for the decoder and one for the vocoder; theirs gets as many for each operator.
-    both = 2 * bench.args.threads
-    with bench.workers(bench.engine("xtts", folder), bench.reference("xtts", both)) as (ours, theirs):
-        runs = bench.alternate("xtts wall", lambda: ours.run(**one), lambda: theirs.run(**one, codes=CODES))
-    bench.compare(name, runs, wall, 0.25, what=f"seconds on {both} cores", peer=peer)
     with bench.workers(bench.engine("xtts", folder)) as (ours,):
         eight = dict(languages=LANGUAGES, text=SENTENCE)
-        runs = bench.alternate("xtts languages", lambda: ours.run(**eight), lambda: ours.run(**one))
+        runs = bench.alternate(lambda: ours.run(**eight), lambda: ours.run(**one))
     gpt = lambda run: run["cpu_by_thread_s"]["xtts"]
     bench.compare("XTTS decoder, 8 languages over 1", runs, gpt, 3.0, peer="ours")
     bench.compare("whole XTTS, 8 languages over 1", runs, cpu, 8.0, peer="ours")
@@ -150,12 +147,23 @@ def xtts(bench):
         exact_vocoder(bench, folder, one)
 
 
+def xtts_wall(bench):
+    """Ours has a thread for the decoder and one for the vocoder; theirs gets as many for each operator."""
+    folder, both = bench.scratch / "xtts", 2 * bench.args.threads
+    prepare.xtts(bench.args.models, folder, CODES)
+    one = dict(languages=["en"], text=SENTENCE)
+    with bench.workers(bench.engine("xtts", folder), bench.reference("xtts", both)) as (ours, theirs):
+        runs = bench.alternate(lambda: ours.run(**one), lambda: theirs.run(**one, codes=CODES))
+    name, what = f"XTTS, 1 language of {CODES} codes", f"seconds on {both} cores"
+    bench.compare(name, runs, wall, 0.25, what=what, peer="coqui-tts fp32")
+
+
 def exact_vocoder(bench, folder, one):
     """The fp32 vocoder, which is used where there is no other."""
     exact = bench.scratch / "xtts-exact-vocoder"
     prepare.linked_folder(folder, exact, {"vocoder_frames.int8.onnx"})
     with bench.workers(bench.engine("xtts", exact), bench.reference("xtts")) as (ours, theirs):
-        runs = bench.alternate("xtts fp32 vocoder", lambda: ours.run(**one), lambda: theirs.run(**one, codes=CODES))
+        runs = bench.alternate(lambda: ours.run(**one), lambda: theirs.run(**one, codes=CODES))
     vocoder = lambda run: (run.get("cpu_by_thread_s") or run["told"]).get("vocoder") or run["told"]["vocoder_cpu_s"]
     bench.compare("its vocoder in fp32", runs, vocoder, 0.7, peer="coqui-tts fp32")
     bench.compare(f"XTTS, 1 language of {CODES} codes, fp32 vocoder", runs, cpu, 0.25, peer="coqui-tts fp32")
@@ -170,7 +178,7 @@ def marian(bench):
     name = f"Marian, {BATCH} sentences of {TOKENS} tokens"
     commands = bench.engine("marian", folder), bench.reference("marian"), bench.reference("ctranslate2")
     with bench.workers(*commands) as (ours, theirs, ctranslate2):
-        runs = bench.alternate("marian", *(lambda w=w: w.run(**batch) for w in (ours, theirs, ctranslate2)))
+        runs = bench.alternate(*(lambda w=w: w.run(**batch) for w in (ours, theirs, ctranslate2)))
         assert len({run["told"]["generated_ids"] for turn in runs for run in turn}) == 1, "unequal numbers of tokens"
         what = "tokens for each CPU-s"
         bench.compare(name, runs, speed, 4.0, at_least=True, what=what, peer="transformers fp32")
@@ -181,17 +189,17 @@ def openvoice(bench):
     model = bench.args.models / "openvoice" / "tone_embedding.onnx"
     with bench.workers(bench.engine("openvoice", model), bench.reference("openvoice")) as (ours, theirs):
         ten = dict(seconds=10)
-        runs = bench.alternate("openvoice", lambda: ours.run(**ten), lambda: theirs.run(**ten), repeats=20)
+        runs = bench.alternate(lambda: ours.run(**ten), lambda: theirs.run(**ten), repeats=20)
     bench.compare("OpenVoice embedding of 10 s", runs, cpu, 0.6, peer="OpenVoice on PyTorch")
 
 
 def whisper(bench):
     (model,) = sorted((bench.args.models / "whisper").glob("*.bin"))
     with bench.workers(bench.engine("whisper", model), bench.reference("whisper")) as (ours, theirs):
-        runs = bench.alternate("whisper", lambda: ours.run(seconds=5), lambda: ours.run(seconds=29.5), repeats=7)
+        runs = bench.alternate(lambda: ours.run(seconds=5), lambda: ours.run(seconds=29.5), repeats=7)
         bench.compare("Whisper tiny, 5 s over 30 s", runs, cpu, 0.35, peer="ours")
         five = lambda: theirs.run(seconds=5, tokens=WHISPER_TOKENS)
-        runs = bench.alternate("whisper peer", lambda: ours.run(seconds=5), five, repeats=7)
+        runs = bench.alternate(lambda: ours.run(seconds=5), five, repeats=7)
     bench.compare("Whisper tiny, 5 s", runs, cpu, 1.0, peer="transformers fp32")
 
 
@@ -204,7 +212,7 @@ def message(bench):
                text=SENTENCE)  # fmt: skip
     with bench.workers(bench.reference("cascade")) as (theirs,):
         ours = lambda: whole(bench, folder, once)
-        runs = bench.alternate("message", ours, lambda: theirs.run(**ask), repeats=min(3, bench.args.repeats))
+        runs = bench.alternate(ours, lambda: theirs.run(**ask), repeats=min(3, bench.args.repeats))
     name = f"message of {MESSAGE_SECONDS} s in {len(MESSAGE_LANGUAGES)} languages"
     bench.compare(name, runs, cpu, 0.18, peer="Python cascade, without its translations")
 
@@ -214,9 +222,7 @@ def many(bench):
     prepare.message(bench.args.models, folder, CODES, MESSAGE_SECONDS, str(bench.args.translator), recording)
     together = workload(bench, recording, "together", ["fr"], messages=16, concurrency=16)
     alone = workload(bench, recording, "alone", ["fr"], messages=16, concurrency=1)
-    runs = bench.alternate(
-        "many", lambda: whole(bench, folder, together), lambda: whole(bench, folder, alone), repeats=2
-    )
+    runs = bench.alternate(lambda: whole(bench, folder, together), lambda: whole(bench, folder, alone), repeats=2)
     speed = lambda run: 16 * 3600 / run["wall_s"]
     bench.compare("16 messages at once over one by one", runs, speed, 2.5, at_least=True, what="messages/h", peer="ours")
 
@@ -241,7 +247,64 @@ def whole(bench, folder, workload):
     return {**measured, "cpu_s": measured["cpu_secs"], "wall_s": measured["wall_secs"]}
 
 
-CASES = dict(openvoice=openvoice, whisper=whisper, marian=marian, xtts=xtts, message=message, many=many)
+def daemon(bench):
+    """The daemon at rest with the tiny models: what it takes beside the weights."""
+    goal = dict(ready_s=1, resident_mb=150)
+    runs = bench.alternate(lambda: resting(bench), lambda: goal)
+    for figure, what in (("ready_s", "seconds until ready"), ("resident_mb", "MB of memory at rest")):
+        bench.compare("daemon with tiny models", runs, lambda run: run[figure], 1.0, what=what, peer="the goal")
+
+
+def resting(bench):
+    ports = dict(zip(("TRANSLATOR_ZMQ_PULL_PORT", "TRANSLATOR_ZMQ_PUB_PORT", "HTTP_PORT"), map(str, free_ports(3))))
+    environment = {**os.environ, **ports, "MODELS_PATH": str(prepare.FIXTURES)}
+    get = lambda path: http_get(f"http://127.0.0.1:{ports['HTTP_PORT']}{path}")
+    with tempfile.TemporaryDirectory(dir=bench.scratch) as folder:
+        started = time.perf_counter()
+        process = subprocess.Popen([bench.args.translator, "serve"], cwd=folder, env=environment,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        try:
+            wait_until(process, lambda: get("/ready") is not None)
+            ready_s = time.perf_counter() - started
+            wait_until(process, lambda: json.loads(get("/health"))["models_loading"] is False)
+            status = Path(f"/proc/{process.pid}/status").read_text()
+        finally:
+            process.terminate()
+            process.wait()
+    (resident_kib,) = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")]
+    return {"ready_s": ready_s, "resident_mb": resident_kib * 1024 / 1e6}
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as open_:
+        sockets = [open_.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def http_get(url):
+    """The body of a good answer, else None."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.read()
+    except OSError:  # nobody listens yet, or the answer is an error
+        return None
+
+
+def wait_until(process, is_so):
+    while not is_so():
+        if process.poll() is not None:
+            raise SystemExit(f"the daemon ended with {process.returncode}")
+        time.sleep(0.01)
+
+
+CASES = {
+    "openvoice": openvoice, "whisper": whisper, "marian": marian, "xtts": xtts, "xtts-wall": xtts_wall,
+    "message": message, "many": many, "daemon": daemon,
+}  # fmt: skip
+# Where threads wait for each other, one that has to share its core holds all of them up.
+NEED_IDLE_CORES = {"xtts-wall"}
 
 
 def arguments():
@@ -263,40 +326,43 @@ def arguments():
 
 
 def machine():
-    facts = Path("/proc/cpuinfo").read_text()
-    field = lambda name: next(line.split(":", 1)[1].strip() for line in facts.splitlines() if line.startswith(name))
-    known = set(field("flags").split())
-    flags = [flag for flag in ("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8") if flag in known]
-    return {"processor": field("model name"), "instructions": flags, "cores": os.cpu_count(),
-            "system": f"Linux {platform.release()}"}  # fmt: skip
+    return {"cores": os.cpu_count(), "architecture": platform.machine().replace("_", "-")}
 
 
-def versions():
+def versions(translator):
     packages = ["torch", "transformers", "coqui-tts", "ctranslate2"]
     found = {name: importlib.metadata.version(name) for name in packages}
-    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    library = Path(os.environ["ORT_DYLIB_PATH"]).resolve().name
-    return {"translator": revision.stdout.strip(), "onnxruntime": library.removeprefix("libonnxruntime.so."), **found}
+    own = subprocess.run([translator, "--version"], check=True, capture_output=True, text=True).stdout.split()[-1]
+    return {"translator": own, "onnxruntime": onnxruntime_version(os.environ["ORT_DYLIB_PATH"]), **found}
+
+
+def onnxruntime_version(library):
+    class ApiBase(ctypes.Structure):
+        _fields_ = [("get_api", ctypes.c_void_p), ("version", ctypes.CFUNCTYPE(ctypes.c_char_p))]
+
+    base = ctypes.CDLL(library).OrtGetApiBase
+    base.restype = ctypes.POINTER(ApiBase)
+    return base().contents.version().decode()
 
 
 def main():
     args = arguments()
-    load = os.getloadavg()[0]
-    if load > 0.2 * os.cpu_count():
-        print(f"warning: load average {load:.2f}: others use the machine, ratios will vary", file=sys.stderr)
+    conditions = {
+        "machine": machine(), "versions": versions(args.translator), "threads": args.threads, "repeats": args.repeats,
+    }  # fmt: skip
     # Beside the models, so that their files need no second copy.
     with tempfile.TemporaryDirectory(prefix=".bench-peer-", dir=args.models.resolve().parent) as scratch:
-        bench = Bench(args, Path(scratch))
-        for case in args.cases:
-            CASES[case](bench)
+        for part in args.cases:
+            load = round(os.getloadavg()[0], 2)
+            if part in NEED_IDLE_CORES and load > IDLE_LOAD:
+                print(f"{part} is left out: others use the machine, the load average is {load}", file=sys.stderr)
+                continue
+            bench = Bench(args, Path(scratch))
+            measured = {"part": part, "date": datetime.date.today().isoformat(), "load": load}
+            CASES[part](bench)
+            report.write(args.out, conditions, [{**measured, **row} for row in bench.rows], list(CASES))
             for path in bench.scratch.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-    report.write(args.out, {
-        "date": datetime.date.today().isoformat(), "machine": machine(), "versions": versions(),
-        "threads": args.threads, "repeats": args.repeats,
-        "load_average": {"before": round(load, 2), "after": round(os.getloadavg()[0], 2)},
-        "rows": bench.rows,
-    })  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -94,3 +94,8 @@ def int4_blocks(weight):
 
 
 KINDS = {"fp32": Float32Linear, "int8r": Int8RowLinear, "q4": Int4BlockLinear}
+
+
+def graph_file(name, precision):
+    """The file of a graph in one precision: only those of fp32 do not name it."""
+    return f"{name}.onnx" if precision == "fp32" else f"{name}.{precision}.onnx"

@@ -12,7 +12,7 @@ from transformers import MarianMTModel
 from transformers.utils import logging as transformers_logging
 
 from . import ExportError, install, languages, marian_graphs
-from .linear import KINDS
+from .linear import KINDS, graph_file
 from .runtime import MarianGraphs, relative_error
 from .source import fetch, required, sha256
 
@@ -47,10 +47,9 @@ def export(source, out, name=None, sources=None, targets=None, precisions=PRECIS
         for file in TOKENIZER:
             shutil.copyfile(checkpoint.folder / file, folder / file)
         for precision in precisions:
-            suffix = suffix_of(precision)
             kind = KINDS[precision]
-            marian_graphs.encoder_graph(checkpoint.model, kind).save(folder / f"encoder{suffix}.onnx")
-            marian_graphs.decoder_graph(checkpoint.model, kind).save(folder / f"decoder{suffix}.onnx")
+            marian_graphs.encoder_graph(checkpoint.model, kind).save(folder / graph_file("encoder", precision))
+            marian_graphs.decoder_graph(checkpoint.model, kind).save(folder / graph_file("decoder", precision))
         facts = metadata(checkpoint, precisions, spoken)
         facts["parity"] = check(folder, checkpoint, facts, precisions)
         install.write_json(folder / "metadata.json", facts)
@@ -58,10 +57,6 @@ def export(source, out, name=None, sources=None, targets=None, precisions=PRECIS
                           targets=sorted(spoken["target_languages"]))  # fmt: skip
     install.register(out, [entry])
     return entry
-
-
-def suffix_of(precision):
-    return "" if precision == "fp32" else f".{precision}"
 
 
 def load(source):
@@ -167,7 +162,7 @@ def check(folder, checkpoint, facts, precisions):
     references = [reference(checkpoint.model, ids) for ids in sources]
     figures = {"inputs": len(sources)}
     for precision in precisions:
-        graphs = MarianGraphs(folder, facts, suffix_of(precision))
+        graphs = MarianGraphs(folder, facts, precision)
         logits = [graphs.forced_logits(ids, answer) for ids, (answer, _) in zip(sources, references)]
         found, wanted = np.concatenate(logits), np.concatenate([scores for _, scores in references])
         if precision == "fp32":

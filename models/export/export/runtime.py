@@ -3,6 +3,8 @@
 import numpy as np
 import onnxruntime
 
+from .linear import graph_file
+
 
 def session(path):
     options = onnxruntime.SessionOptions()
@@ -127,9 +129,9 @@ def check_windows(vocoder, metadata, frames, speaker):
 class MarianGraphs:
     """encoder.onnx and decoder.onnx of a model directory, in one precision."""
 
-    def __init__(self, folder, metadata, suffix=""):
-        self.m, self.encoder = metadata, session(folder / f"encoder{suffix}.onnx")
-        self.decoder = session(folder / f"decoder{suffix}.onnx")
+    def __init__(self, folder, metadata, precision="fp32"):
+        self.m = metadata
+        self.encoder, self.decoder = (session(folder / graph_file(name, precision)) for name in ("encoder", "decoder"))
         parts = [(part, layer) for layer in range(metadata["layers"]) for part in ("key", "value")]
         self.cross_names = [f"cross_{part}_{layer}" for part, layer in parts]
         self.past_names = [f"past_{part}_{layer}" for part, layer in parts]

@@ -12,7 +12,7 @@ from TTS.tts.layers.xtts.tokenizer import VoiceBpeTokenizer
 from TTS.tts.models.xtts import Xtts, _legacy_safe_globals, wav_to_mel_cloning
 
 from . import ExportError, install, vocoder_int8, xtts_graphs
-from .linear import KINDS
+from .linear import KINDS, graph_file
 from .runtime import check_windows, frames_from_latents, greedy, relative_error, session, sung_vowel
 from .source import fetch, required, sha256
 
@@ -73,17 +73,13 @@ def export(source, out, precisions=PRECISIONS, int8_vocoder=False, default_voice
         vocoder = decoder.waveform_decoder
         xtts_graphs.vocoder_graph(vocoder, gpt.model_dim).save(folder / "vocoder_frames.onnx")
         for precision in precisions:
-            xtts_graphs.gpt_graph(gpt, KINDS[precision]).save(folder / gpt_file(precision))
+            xtts_graphs.gpt_graph(gpt, KINDS[precision]).save(folder / graph_file("gpt_batched", precision))
         facts = metadata(checkpoint, precisions)
         facts["parity"] = check(folder, checkpoint, facts, int8_vocoder)
         install.write_json(folder / "metadata.json", facts)
     entry = install.entry(out, "xtts", "xtts", "xtts", licence, requires_acceptance)
     install.register(out, [entry])
     return entry
-
-
-def gpt_file(precision):
-    return "gpt_batched.onnx" if precision == "fp32" else f"gpt_batched.{precision}.onnx"
 
 
 def load(source):
@@ -173,7 +169,7 @@ def check(folder, checkpoint, facts, int8_vocoder):
     vocoder = folder / "vocoder_frames.onnx"
     wanted = np.concatenate([reference_logits(checkpoint, latents) for _, latents, _ in references])
     for precision in facts["precisions"]:
-        gpt = session(folder / gpt_file(precision))
+        gpt = session(folder / graph_file("gpt_batched", precision))
         rows = [greedy(gpt, facts, wanted_cond, ids, forced=codes) for ids, (codes, _, _) in zip(texts, references)]
         if precision == "fp32":
             figures |= check_float(rows, references, facts, session(vocoder), wanted_speaker)
