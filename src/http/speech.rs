@@ -17,7 +17,9 @@ use uuid::Uuid;
 
 use super::error::{ApiError, ErrorBody, FieldProblem, InvalidBody, Place};
 use super::form::{Form, MAX_ID_BYTES};
-use super::jobs::{Answer, Awaited, JobsState, Need, NewWork, Piece, no_result, prefers_async};
+use super::jobs::{
+    Answer, Awaited, JobReport, JobsState, Need, NewWork, Piece, no_result, prefers_async,
+};
 use crate::domain::{Language, PrivateText};
 use crate::pipeline::{SpeechFormat, SpokenText};
 use crate::scheduler::Demand;
