@@ -308,6 +308,7 @@ pub async fn serve(
             token: token(&settings.http.admin_token),
         },
         token: token(&settings.http.token),
+        has_console: settings.console.enabled,
         request_timeout: Duration::from_secs(settings.http.request_timeout_secs),
     });
     tasks.spawn(http::server::serve(

@@ -6,6 +6,7 @@
 
 mod audio;
 mod cache;
+mod console;
 mod environment;
 mod http;
 mod hub;
@@ -36,6 +37,7 @@ use serde::{Deserialize, Serialize};
 
 pub use audio::AudioSettings;
 pub use cache::CacheSettings;
+pub use console::ConsoleSettings;
 pub use environment::Warning;
 pub use http::HttpSettings;
 pub use hub::HubSettings;
@@ -73,6 +75,8 @@ pub struct Settings {
     pub outbox: OutboxSettings,
     /// Probes, metrics and API.
     pub http: HttpSettings,
+    /// The page for people.
+    pub console: ConsoleSettings,
     /// What is kept, and for how long.
     pub ledger: LedgerSettings,
     /// Results that are given out again.

@@ -73,6 +73,7 @@ const VARIABLES: &[(&str, &str, Kind)] = &[
     ("TRANSLATOR_ADMIN_TOKEN", "http.admin_token", Kind::Text),
     ("TRANSLATOR_HTTP_TIMEOUT_SECS", "http.request_timeout_secs", COUNT),
     ("TRANSLATOR_HTTP_TOKEN", "http.token", Kind::Text),
+    ("CONSOLE", "console.enabled", Kind::Boolean),
     ("FASTAPI_PORT", "http.port", PORT),
     ("HTTP_PORT", "http.port", PORT),
     ("TRANSLATION_CACHE_TTL", "cache.max_age_secs", Kind::Number(0, 31_536_000)),

@@ -16,6 +16,7 @@
 //! | `catalogue` | `/languages`, `/models`, `/queues` |
 //! | `voices` | `/audio/voice-models` |
 //! | `admin` | `/admin` |
+//! | `console` | `/`: a page for people |
 
 mod admin;
 mod audio;
@@ -23,6 +24,7 @@ mod auth;
 mod base64;
 mod body;
 mod catalogue;
+mod console;
 mod error;
 mod files;
 mod form;
@@ -74,6 +76,8 @@ pub struct Services {
     pub admin: AdminState,
     /// What clients of the API show; `None`: nobody has to.
     pub token: Option<BearerToken>,
+    /// True: a page for people is at `/`.
+    pub has_console: bool,
     /// Time in which an answer begins.
     pub request_timeout: Duration,
 }
@@ -81,11 +85,14 @@ pub struct Services {
 /// All routes.
 pub fn router(services: Services) -> Router {
     let (work, jobs) = (services.work, services.jobs);
-    let open = Router::new()
+    let mut open = Router::new()
         .merge(probes::routes(services.probes))
         .merge(openapi::routes())
         // Its own token is another one.
         .merge(admin::routes(services.admin));
+    if services.has_console {
+        open = open.merge(console::routes());
+    }
     let api = Router::new()
         .merge(voices::routes(work.clone()))
         .merge(catalogue::routes(CatalogueState::new(

@@ -29,6 +29,7 @@ mod broken_audio;
 mod canaries;
 mod chaos_checker;
 mod commands;
+mod console;
 mod contract;
 mod conversations;
 mod decode_workers;
