@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo build test test-api openapi check setup setup-speech setup-tests setup-fuzz chaos chaos-short bench bench-peer fuzz fuzz-short fmt clippy doc deny lint-container fixtures export-setup test-export parity release
+.PHONY: help demo build test test-api openapi check setup setup-speech setup-tests setup-fuzz setup-browser test-console console-picture chaos chaos-short bench bench-peer fuzz fuzz-short fmt clippy doc deny lint-container fixtures export-setup test-export parity release
 
 export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime/libonnxruntime.so
 CARGO_FLAGS := --locked
@@ -30,6 +30,12 @@ test-api: build setup-tests ## Asks a daemon all that /openapi.json says, for te
 
 openapi: build ## Writes docs/openapi.json anew, from the code
 	target/debug/translator openapi >docs/openapi.json
+
+test-console: build setup-browser ## Uses the console in a browser, with the daemon behind it
+	python3 -m unittest discover --start-directory tests/console
+
+console-picture: build setup-browser ## Makes docs/images/console.png again
+	python3 tests/console/picture.py
 
 CHAOS = PYTHONPATH=$(CURDIR)/.local/python FERRETDB=$(CURDIR)/.local/bin/ferretdb cargo test $(CARGO_FLAGS) --test chaos --
 CHAOS_CHOICE = $(addprefix --scenario ,$(SCENARIO)) $(addprefix --seed ,$(SEED))
@@ -74,6 +80,9 @@ setup-speech: ## Installs espeak-ng, which speaks where XTTS does not, if it can
 
 setup-tests: setup setup-speech ## Installs what the tests need and is not there yet
 	@scripts/setup-tests.sh
+
+setup-browser: ## Installs the browser that the console is tested with
+	@scripts/setup-browser.sh
 
 setup-fuzz: setup setup-tests ## Installs what fuzzing needs and is not there yet
 	@scripts/setup-fuzz.sh

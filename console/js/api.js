@@ -2,7 +2,7 @@
 
 import { at } from './dom.js';
 import { answers, lost, present } from './connection.js';
-import { ask, headers } from './session.js';
+import { ask, askAgain, headers } from './session.js';
 
 /** The stream is cut and begun anew when nothing came for so long: the daemon sends a comment each 15 s. */
 const SILENCE_MS = 45_000;
@@ -77,6 +77,7 @@ export async function readiness() {
 
 /** Sends a voice message; the answer is a job. `onProgress` is told the share that was sent. */
 export async function submitMessage(form, onProgress, signal) {
+  askAgain();
   const answer = await authorized((shown) => upload('audio/process-message', form, shown, onProgress, signal));
   if (answer.status >= 200 && answer.status < 300) return JSON.parse(answer.body);
   if (answer.status !== 0) throw errorOf(answer.status, answer.body, answer.retryAfter);
@@ -116,13 +117,16 @@ export async function follow(path, onEvent, signal, isOver = () => false) {
       await readOnce(path, onEvent, signal);
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof ApiError && error.status !== GONE && error.status < 500) throw error;
+      if (error instanceof ApiError && isFinal(error.status)) throw error;
     }
     if (isOver()) return;
     if (!(await answers())) lost();
     await new Promise((resolve) => { setTimeout(resolve, 1000); });
   }
 }
+
+/** True for a refusal that stays; that nobody answers, or that too much is going on, passes. */
+const isFinal = (status) => status > GONE && status < 500 && status !== 429;
 
 async function readOnce(path, onEvent, signal) {
   const cut = new AbortController();

@@ -5,7 +5,7 @@ import { say } from './i18n.js';
 export const byId = (id) => document.getElementById(id);
 
 /**
- * An element: `h('button.primary', { type: 'button', onclick, text: () => t('go') }, child, …)`.
+ * An element: `h('button.primary', { type: 'button', onclick, text: () => t('record') }, child, …)`.
  * A function is a listener where the name begins with `on`, else a text that follows the language.
  */
 export function h(name, properties = {}, ...children) {
@@ -15,7 +15,7 @@ export function h(name, properties = {}, ...children) {
   for (const [property, value] of Object.entries(properties)) {
     set(element, property, value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return element;
 }
 
@@ -53,8 +53,8 @@ export function showOnly(elements, shown) {
 export const styled = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** What cannot be told with styles alone changes with the colour scheme. */
-export function onColours(callback) {
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', callback);
+export function onColours(callback, signal) {
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', callback, { signal });
 }
 
 /** A URL that works where the page is, also behind a proxy that serves it below a path. */

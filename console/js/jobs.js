@@ -1,6 +1,6 @@
 // The jobs of late, as they go on.
 
-import { ApiError, cancelJob, follow, getJson } from './api.js';
+import { ApiError, cancelJob, follow } from './api.js';
 import { byId, h } from './dom.js';
 import { explainJob } from './errors.js';
 import { ago, retell, say, span, t, word } from './i18n.js';
@@ -30,8 +30,7 @@ export class Jobs {
     const stop = new AbortController();
     this.#stop = stop;
     try {
-      const { jobs } = await getJson(`jobs?limit=${SHOWN}`);
-      jobs.reverse().forEach((job) => this.#update(job));
+      // It begins with the newest jobs.
       await follow('jobs/events', (name, data) => {
         if (name === 'job') this.#update(data);
         if (name === 'stage') this.#stage(data);

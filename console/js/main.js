@@ -6,6 +6,7 @@ import { Daemon } from './daemon.js';
 import { language, sayPage, speak } from './i18n.js';
 import { Jobs } from './jobs.js';
 import { Result } from './result.js';
+import { onToken } from './session.js';
 
 sayPage();
 
@@ -17,7 +18,7 @@ function show(work) {
   section.classList.remove('ended');
   result = new Result(section, () => { composer.isBusy = false; });
   section.focus({ preventScroll: true });
-  section.scrollIntoView({ block: 'nearest' });
+  section.scrollIntoView({ block: 'start', behavior: 'smooth' });
   return work(result);
 }
 
@@ -48,5 +49,6 @@ for (const button of switches) {
   });
 }
 
+onToken(() => jobs.start());
 daemon.run();
 jobs.start();

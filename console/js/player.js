@@ -34,15 +34,13 @@ export class Player {
     }
   }
 
-  /** Takes a recording; false when this browser cannot play it. */
+  /** Takes its recording; false when this browser cannot play it. */
   async load(blob) {
-    this.close();
-    const url = URL.createObjectURL(blob);
-    this.#url = url;
-    this.audio.src = url;
+    this.#url = URL.createObjectURL(blob);
+    this.audio.src = this.#url;
     const shape = await shapeOf(blob);
-    // Another recording may have come, or none be wanted any more.
-    if (this.#url !== url) return true;
+    // It may have been closed meanwhile.
+    if (!this.#url) return true;
     if (!shape) return false;
     this.#seconds = shape.seconds;
     this.waveform.points = shape.points;
@@ -61,7 +59,8 @@ export class Player {
   close() {
     if (heard === this) heard = null;
     this.audio.pause();
-    if (this.#url) URL.revokeObjectURL(this.#url);
+    this.waveform.close();
+    URL.revokeObjectURL(this.#url);
     this.#url = null;
   }
 

@@ -15,6 +15,7 @@ export class Result {
   #job = null;
   #uploaded = null;
   #stop = new AbortController();
+  #stopUpload = new AbortController();
   hasFailed = false;
 
   /** Shows itself in `section`; `onEnd` is called when there is nothing to wait for any more. */
@@ -51,7 +52,7 @@ export class Result {
     for (const [name, value] of Object.entries(fields)) form.append(name, value);
     form.append('audio', file, file.name);
     await this.#guarded(async () => {
-      const job = await submitMessage(form, (share) => { this.#uploaded = share; }, this.#stop.signal);
+      const job = await submitMessage(form, (share) => { this.#uploaded = share; }, this.#stopUpload.signal);
       this.#uploaded = 1;
       await this.#follow(job);
     });
@@ -62,7 +63,7 @@ export class Result {
     return this.#guarded(() => this.#follow(job));
   }
 
-  /** Leaves everything. */
+  /** Shows nothing any more. What is on its way to the daemon goes on. */
   close() {
     this.#stop.abort();
     clearInterval(this.timer);
@@ -155,10 +156,8 @@ export class Result {
 
   async #cancel() {
     if (!this.#job) {
-      this.#stop.abort();
-      clearInterval(this.timer);
-      this.#fail(() => ({ title: t('status.cancelled'), advice: t('error.cancelled.advice') }));
-      this.#end();
+      this.#stopUpload.abort();
+      this.#job = { kind: 'process_message', status: 'cancelled' };
       return;
     }
     this.cancel.disabled = true;
@@ -188,6 +187,7 @@ export class Result {
     for (const card of [this.original, ...this.#cards.values()]) card.settle(this.original.language, this.hasFailed);
     this.#showTrack();
     this.section.classList.add('ended');
+    say(this.title, 'text', () => this.#heading());
     if (!this.hasFailed) say(this.spoken, 'text', () => this.#heading());
     this.onEnd();
   }

@@ -10,17 +10,10 @@ export const stageName = (stage) => word('stage', stage);
 export const isEnded = (job) => ['completed', 'failed', 'cancelled'].includes(job.status);
 
 /** Notes what a `stage` event tells in the stages of its job. */
-export function note(stages, event) {
-  const known = stages.find(({ stage, language }) => stage === event.stage && language === (event.language ?? null));
-  if (known) {
-    known.status = event.status;
-    known.duration_ms = event.duration_ms ?? null;
-  } else {
-    stages.push({
-      stage: event.stage, language: event.language ?? null, status: event.status,
-      started_at: event.started_at ?? new Date().toISOString(), duration_ms: event.duration_ms ?? null,
-    });
-  }
+export function note(stages, { stage, language = null, status, started_at, duration_ms = null }) {
+  const told = { stage, language, status, started_at, duration_ms };
+  const index = stages.findIndex((known) => known.stage === stage && known.language === language);
+  if (index >= 0) stages[index] = told; else stages.push(told);
 }
 
 /**

@@ -40,11 +40,18 @@ function loudness(samples) {
 export class Waveform {
   #points = null;
   #share = 0;
+  #end = new AbortController();
 
   constructor(canvas) {
     this.canvas = canvas;
-    new ResizeObserver(() => this.draw()).observe(canvas);
-    onColours(() => this.draw());
+    this.observer = new ResizeObserver(() => this.draw());
+    this.observer.observe(canvas);
+    onColours(() => this.draw(), this.#end.signal);
+  }
+
+  close() {
+    this.observer.disconnect();
+    this.#end.abort();
   }
 
   set points(points) {
