@@ -39,9 +39,9 @@ class Refused(BrowserTest):
         page = self.open(self.daemon)
         send_bytes(page, "notes.ogg", b"no recording at all" * 100)
         expect(page.locator("#drop-chosen")).to_contain_text("This browser cannot play the format.")
-        expect(page.get_by_role("alert")).to_contain_text("This format cannot be read.")
-        expect(page.get_by_role("alert")).to_contain_text("Save the recording as OGG, M4A, MP3 or WAV")
-        expect(page.locator(".job").first).to_contain_text("(unsupported_codec)")
+        expect(page.get_by_role("alert")).to_contain_text("The recording is damaged.")
+        expect(page.get_by_role("alert")).to_contain_text("Save it as OGG, M4A, MP3 or WAV")
+        expect(page.locator(".job").first).to_contain_text("(malformed_audio)")
         expect(page.get_by_role("button", name="Translate")).to_be_enabled()
 
     def test_an_empty_file_is_not_sent(self):
