@@ -13,7 +13,10 @@ use crate::support::tests_daemon::fixture_models;
 /// Bound of the time from a job's turn to its end, milliseconds.
 const MAX_TURN_MS: f64 = 5_000.0;
 
-/// What memory may be at most, beside 1.3 times that of an idle daemon.
+/// Longest recording that is taken: its samples take 55 MiB, of which there are several copies at times.
+const MAX_DURATION_SECS: &str = "300";
+
+/// What memory may be at most with recordings of that length, beside 1.3 times that of an idle daemon.
 const MORE_MIB: f64 = 256.0;
 
 /// Recordings that wait at once: fewer than the daemon refuses.
@@ -39,8 +42,14 @@ pub fn broken_audio(seed: u64, scale: Scale) -> Row {
         files = Dice::new(seed, "broken").sample(&files, FEW);
     }
     // As many at once as there are cores: a turn is then not spent waiting for others.
+    let environment = [
+        ("MAX_CONCURRENT_JOBS", "2"),
+        ("AUDIO_MAX_DURATION_SECS", MAX_DURATION_SECS),
+    ];
     let setting = Setting {
-        environment: vec![("MAX_CONCURRENT_JOBS".to_owned(), "2".to_owned())],
+        environment: environment
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
         ..Setting::default()
     };
     let mut bench = Bench::start("broken-audio", seed, setting);
