@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use super::models::transcribes_on_gpu;
-use crate::config::Settings;
-use crate::error::error_chain;
+use crate::config::{ModelSettings, Settings};
 use crate::http::{InstalledModel, Inventory};
 use crate::onnx::Device;
 use crate::registry::catalogue::Catalogue;
@@ -27,23 +26,16 @@ pub(super) fn of(settings: &Settings, device: Device) -> Inventory {
         ("synthesize", onnx),
         ("base_voice", onnx),
     ];
+    let settings = settings.models.clone();
     Inventory {
-        models: models(settings),
+        models: Box::new(move || models(&settings)),
         devices: devices.into(),
     }
 }
 
-fn models(settings: &Settings) -> Vec<InstalledModel> {
-    let models = &settings.models;
-    let registry = match Registry::open(&models.path, &models.accept_licenses) {
-        Ok(registry) => registry,
-        Err(error) => {
-            // The engines tell it too, each time they try to load.
-            let error = error_chain(&error);
-            tracing::debug!(error, "there is no list of models");
-            return Vec::new();
-        }
-    };
+/// The models that the manifest lists; `None` while it cannot be read, which the engines tell of.
+fn models(settings: &ModelSettings) -> Option<Vec<InstalledModel>> {
+    let registry = Registry::open(&settings.path, &settings.accept_licenses).ok()?;
     let catalogue = Catalogue::load(None).ok();
     let memory_bytes = |model: &Model| {
         let known = catalogue.as_ref()?.model(&model.id)?;
@@ -66,8 +58,8 @@ fn models(settings: &Settings) -> Vec<InstalledModel> {
         },
     };
     let all = Engine::ALL.into_iter();
-    all.flat_map(|engine| registry.models(engine).map(installed).collect::<Vec<_>>())
-        .collect()
+    let models = all.flat_map(|engine| registry.models(engine).map(installed));
+    Some(models.collect())
 }
 
 /// The languages that a model covers, by their codes; of one that translates, its source first. `multilingual`,

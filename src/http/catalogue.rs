@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::{Json, Router};
 use serde::Serialize;
+use tokio::sync::OnceCell;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -16,11 +17,10 @@ use crate::domain::Language;
 use crate::engine::EngineStatus;
 use crate::pipeline::Pipeline;
 
-/// What is installed, as of the start.
-#[derive(Default)]
+/// What is installed.
 pub struct Inventory {
-    /// The models that the manifest lists.
-    pub models: Vec<InstalledModel>,
+    /// Reads the models that the manifest lists; `None` while that cannot be read.
+    pub models: Box<dyn Fn() -> Option<Vec<InstalledModel>> + Send + Sync>,
     /// Where each engine runs, by its name.
     pub devices: BTreeMap<&'static str, &'static str>,
 }
@@ -50,6 +50,8 @@ pub struct InstalledModel {
 pub struct CatalogueState {
     work: WorkState,
     inventory: Arc<Inventory>,
+    /// Once they were asked for.
+    models: Arc<OnceCell<Vec<InstalledModel>>>,
     translation: Arc<[Translation]>,
 }
 
@@ -69,9 +71,21 @@ impl CatalogueState {
         });
         Self {
             inventory: Arc::new(inventory),
+            models: Arc::default(),
             translation: translation.collect(),
             work,
         }
+    }
+
+    /// The models that are installed, read when they are first asked for; none while they cannot be read.
+    async fn models(&self) -> &[InstalledModel] {
+        let read = || async {
+            let inventory = Arc::clone(&self.inventory);
+            let read = tokio::task::spawn_blocking(move || (inventory.models)()).await;
+            read.ok().flatten().ok_or(())
+        };
+        let models = self.models.get_or_try_init(read).await;
+        models.map_or(&[], Vec::as_slice)
     }
 }
 
@@ -208,13 +222,13 @@ struct Model {
     device: Option<&'static str>,
 }
 
-/// The models that are installed, as of the start.
+/// The models that are installed.
 #[utoipa::path(
     get, path = "/models", operation_id = "models", tag = "catalogue",
     responses((status = 200, description = "The models", body = Models)),
 )]
 async fn models(State(state): State<CatalogueState>) -> Json<Models> {
-    let inventory = &state.inventory;
+    let devices = &state.inventory.devices;
     let statuses: BTreeMap<&str, EngineStatus> = state.work.pipeline.health.engines().collect();
     let model = |model: &InstalledModel| Model {
         id: model.id.clone(),
@@ -227,10 +241,10 @@ async fn models(State(state): State<CatalogueState>) -> Json<Models> {
             Some(status) => status_text(status),
             None => "not used".to_owned(),
         },
-        device: inventory.devices.get(model.engine).copied(),
+        device: devices.get(model.engine).copied(),
     };
     Json(Models {
-        models: inventory.models.iter().map(model).collect(),
+        models: state.models().await.iter().map(model).collect(),
     })
 }
 
@@ -255,7 +269,8 @@ struct EngineState {
     engine: &'static str,
     status: String,
     device: Option<&'static str>,
-    /// About what its models take; null where that is not known, or they are not loaded.
+    /// About what its models take; null where that is not known, they are not loaded, or nobody
+    /// has asked for the models yet.
     memory_bytes: Option<u64>,
 }
 
@@ -272,14 +287,14 @@ async fn queues(State(state): State<CatalogueState>) -> Json<Queues> {
         bytes: report.bytes,
         running: report.running,
     });
-    let inventory = &state.inventory;
+    let devices = &state.inventory.devices;
+    // They must not keep anybody waiting who wants to know what waits.
+    let models = state.models.get().map_or(&[][..], Vec::as_slice);
     let engine = |(engine, status): (&'static str, EngineStatus)| EngineState {
         engine,
         status: status_text(&status),
-        device: inventory.devices.get(engine).copied(),
-        memory_bytes: inventory
-            .memory_bytes(engine)
-            .filter(|_| status == EngineStatus::Ready),
+        device: devices.get(engine).copied(),
+        memory_bytes: memory_bytes(models, engine).filter(|_| status == EngineStatus::Ready),
     };
     Json(Queues {
         lanes: lanes.collect(),
@@ -287,17 +302,13 @@ async fn queues(State(state): State<CatalogueState>) -> Json<Queues> {
     })
 }
 
-impl Inventory {
-    /// About what the models of an engine take; `None` where that is not known of all of them.
-    fn memory_bytes(&self, engine: &str) -> Option<u64> {
-        let of_engine = self
-            .models
-            .iter()
-            .filter(|model| model.engine == engine && model.is_usable);
-        let mut sizes = of_engine.map(|model| model.memory_bytes).peekable();
-        sizes.peek()?;
-        sizes.sum()
-    }
+/// About what the models of an engine take; `None` where that is not known of all of them.
+fn memory_bytes(models: &[InstalledModel], engine: &str) -> Option<u64> {
+    let of_engine = models.iter();
+    let of_engine = of_engine.filter(|model| model.engine == engine && model.is_usable);
+    let mut sizes = of_engine.map(|model| model.memory_bytes).peekable();
+    sizes.peek()?;
+    sizes.sum()
 }
 
 #[cfg(test)]
@@ -316,17 +327,14 @@ mod tests {
             is_usable: true,
             engine,
         };
-        let inventory = Inventory {
-            models: vec![
-                model("translate", Some(2)),
-                model("translate", Some(3)),
-                model("embed", Some(1)),
-                model("embed", None),
-            ],
-            ..Inventory::default()
-        };
-        assert_eq!(inventory.memory_bytes("translate"), Some(5));
-        assert_eq!(inventory.memory_bytes("embed"), None);
-        assert_eq!(inventory.memory_bytes("transcribe"), None);
+        let models = [
+            model("translate", Some(2)),
+            model("translate", Some(3)),
+            model("embed", Some(1)),
+            model("embed", None),
+        ];
+        assert_eq!(memory_bytes(&models, "translate"), Some(5));
+        assert_eq!(memory_bytes(&models, "embed"), None);
+        assert_eq!(memory_bytes(&models, "transcribe"), None);
     }
 }

@@ -25,6 +25,8 @@ fn every_command_explains_itself() {
         "process",
         "voices",
         "jobs",
+        "languages",
+        "openapi",
         "models",
         "doctor",
         "check-config",
@@ -48,7 +50,7 @@ fn every_command_explains_itself() {
     for command in ["list", "show", "recalibrate", "delete"] {
         commands.succeed(&["voices", command, "--help"]);
     }
-    for command in ["list", "show", "retry", "purge"] {
+    for command in ["list", "show", "retry", "cancel", "purge"] {
         commands.succeed(&["jobs", command, "--help"]);
     }
     let version = commands.succeed(&["--version"]);
