@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond a build: ffmpeg, pyzmq (a libzmq peer that is not ours) and FerretDB
-# (a server that speaks MongoDB's protocol), the latter two in .local, as well as the dictionaries of Chinese and
+# Installs what the tests need beyond a build: ffmpeg, pyzmq (a libzmq peer that is not ours), the client of OpenAI and FerretDB
+# (a server that speaks MongoDB's protocol), the latter three in .local, as well as the dictionaries of Chinese and
 # Japanese readings.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,6 +11,11 @@ command -v ffmpeg >/dev/null || install_packages ffmpeg
 if [ ! -d .local/python/zmq ]; then
     say "fetching pyzmq"
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .local/python --upgrade pyzmq==27.3.0
+fi
+
+if [ ! -d .local/python/openai ]; then
+    say "fetching the client of OpenAI's API"
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .local/python --upgrade openai==3.57.0
 fi
 
 if [ ! -f .local/readings/unidic/char.bin ]; then

@@ -284,7 +284,16 @@ pub async fn serve(
             .as_ref()
             .map(|token| http::AdminToken::new(token.expose())),
     };
-    let router = http::router(Arc::clone(&core.health), metrics, voices, admin);
+    let http_jobs = http::JobsState::new(
+        Arc::clone(&core.pipeline),
+        Arc::clone(&scheduler),
+        http::JobsOptions {
+            audio_enabled: settings.audio.enabled,
+            request_timeout: Duration::from_secs(settings.http.request_timeout_secs),
+            stopping: stopping.clone(),
+        },
+    );
+    let router = http::router(Arc::clone(&core.health), metrics, voices, admin, http_jobs);
     tasks.spawn(serve_http(http_listener, router, stopping.clone()));
     let settlement = outbox::settle::run(ledger.clone(), core.store.clone());
     tasks.spawn(until_stopped(settlement, stopping.clone()));

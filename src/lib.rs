@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | [`commands`] | the command line: one file for each command |
 //! | [`app`] | the composition root: builds everything, runs it, stops it in order |
-//! | [`http`] | probes, metrics, the voices that are kept, and jobs for operators, over HTTP |
+//! | [`http`] | probes, metrics, voice messages as jobs, the voices that are kept, and jobs for operators, over HTTP |
 //! | [`intake`] | receive, check, keep |
 //! | [`scheduler`] | lanes and bounds: whose turn it is |
 //! | [`pipeline`] | the path of one job as straight code |

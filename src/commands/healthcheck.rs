@@ -76,6 +76,7 @@ mod tests {
             let settings = HttpSettings {
                 bind_address: bind_address.to_owned(),
                 port: 8000,
+                request_timeout_secs: 1,
                 admin_token: None,
             };
             assert_eq!(local_url(&settings, "/live"), expected);

@@ -71,6 +71,7 @@ const VARIABLES: &[(&str, &str, Kind)] = &[
     ("TRANSLATOR_REPUBLISH_SECS", "outbox.republish_secs", Kind::Numbers),
     ("TRANSLATOR_HTTP_BIND_ADDRESS", "http.bind_address", Kind::Text),
     ("TRANSLATOR_ADMIN_TOKEN", "http.admin_token", Kind::Text),
+    ("TRANSLATOR_HTTP_TIMEOUT_SECS", "http.request_timeout_secs", COUNT),
     ("FASTAPI_PORT", "http.port", PORT),
     ("HTTP_PORT", "http.port", PORT),
     ("TRANSLATION_CACHE_TTL", "cache.max_age_secs", Kind::Number(0, 31_536_000)),

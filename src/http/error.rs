@@ -1,9 +1,10 @@
-//! Errors as clients of the replaced service know them: `{"detail": "…"}`.
+//! Errors as clients of the replaced service know them: `{"detail": "…"}`, and where fields of a request are
+//! wrong, `{"detail": [{"loc": […], "msg": "…", "type": "…"}]}`.
 
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::error::error_chain;
 use crate::ledger::LedgerError;
@@ -13,10 +14,53 @@ use crate::storage::{Storage, StorageFault};
 /// When a client may try again that found all places taken.
 const RETRY_AFTER_SECONDS: &str = "5";
 
+/// What the body of an error says.
+#[derive(Serialize)]
+pub struct ErrorBody {
+    /// What is wrong, for people.
+    detail: String,
+}
+
+/// What the body of an error says when fields are wrong.
+#[derive(Serialize)]
+pub struct InvalidBody {
+    /// Every field that is wrong.
+    detail: Vec<FieldProblem>,
+}
+
+/// A field that is not as it has to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldProblem {
+    /// Where it is: `["body", "text"]`.
+    pub loc: Vec<Place>,
+    /// What is wrong with it, for people. It never quotes what was sent.
+    pub msg: String,
+    /// The same for programs, such as `missing` or `string_type`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+}
+
+/// A step on the way to a field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Place {
+    /// A name.
+    Name(&'static str),
+    /// A place in a list, or in the text of the body.
+    Index(usize),
+}
+
 /// Why a request was not answered.
+#[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,
-    detail: String,
+    detail: Detail,
+}
+
+#[derive(Debug)]
+enum Detail {
+    Text(String),
+    Fields(Vec<FieldProblem>),
 }
 
 impl ApiError {
@@ -24,8 +68,26 @@ impl ApiError {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
             status,
-            detail: detail.into(),
+            detail: Detail::Text(detail.into()),
         }
+    }
+
+    /// Fields are not as they have to be.
+    pub fn invalid(problems: Vec<FieldProblem>) -> Self {
+        Self {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            detail: Detail::Fields(problems),
+        }
+    }
+
+    /// The models that the request needs are not there yet, or not at all.
+    pub fn not_ready() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Models are not loaded")
+    }
+
+    /// It took too long.
+    pub fn timeout(detail: &str) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, detail)
     }
 
     /// Too much waits already; it is worth another try soon.
@@ -95,12 +157,17 @@ impl From<SubmitError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = Json(json!({ "detail": self.detail }));
-        if self.status == StatusCode::TOO_MANY_REQUESTS {
-            let retry_after = [(header::RETRY_AFTER, RETRY_AFTER_SECONDS)];
-            return (self.status, retry_after, body).into_response();
+        let comes_again = matches!(
+            self.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        );
+        let retry_after = comes_again.then_some([(header::RETRY_AFTER, RETRY_AFTER_SECONDS)]);
+        match self.detail {
+            Detail::Text(detail) => {
+                (self.status, retry_after, Json(ErrorBody { detail })).into_response()
+            }
+            Detail::Fields(detail) => (self.status, Json(InvalidBody { detail })).into_response(),
         }
-        (self.status, body).into_response()
     }
 }
 

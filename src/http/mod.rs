@@ -1,8 +1,15 @@
-//! HTTP: probes and metrics (`/live`, `/health`, `/ready`, `/metrics`), the voices that are kept, and jobs
-//! for operators.
+//! HTTP: probes and metrics (`/live`, `/health`, `/ready`, `/metrics`), voice messages and the jobs that they
+//! become, the voices that are kept, and jobs for operators.
 
 mod admin;
+mod audio;
+mod base64;
 mod error;
+mod files;
+mod form;
+mod jobs;
+mod speech;
+mod v1;
 mod voices;
 
 use std::sync::Arc;
@@ -25,6 +32,7 @@ use crate::observe::metrics::ENGINE_READY;
 use crate::storage::StorageFault;
 
 pub use admin::{AdminState, AdminToken};
+pub use jobs::{JobsOptions, JobsState};
 pub use voices::VoiceState;
 
 const SERVICE: &str = "meeshy-translator";
@@ -43,6 +51,7 @@ pub fn router(
     metrics: PrometheusHandle,
     voices: VoiceState,
     admin: AdminState,
+    jobs: JobsState,
 ) -> Router {
     let ledger = admin.ledger.clone();
     Router::new()
@@ -57,6 +66,11 @@ pub fn router(
         })
         .merge(voices::routes(voices))
         .merge(admin::routes(admin))
+        .merge(files::routes(jobs.output_directory()))
+        .merge(audio::routes(jobs.clone()))
+        .merge(speech::routes(jobs.clone()))
+        .merge(v1::routes(jobs.clone()))
+        .merge(jobs::routes(jobs))
 }
 
 async fn live(State(state): State<AppState>) -> Json<Value> {
