@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond a build: ffmpeg, and in .local pyzmq (a libzmq peer that is not ours),
-# schemathesis (a client that reads the description of the HTTP interface), FerretDB (a server that speaks MongoDB's
-# protocol) and the dictionaries of Chinese and Japanese readings.
+# the client of OpenAI's API, schemathesis (a client that reads the description of the HTTP interface), FerretDB
+# (a server that speaks MongoDB's protocol) and the dictionaries of Chinese and Japanese readings.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -16,6 +16,11 @@ fi
 if [ ! -x .local/schemathesis/bin/schemathesis ]; then
     say "fetching schemathesis"
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .local/schemathesis --upgrade schemathesis==4.32.5
+fi
+
+if [ ! -d .local/python/openai ]; then
+    say "fetching the client of OpenAI's API"
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .local/python --upgrade openai==3.57.0
 fi
 
 if [ ! -f .local/readings/unidic/char.bin ]; then

@@ -292,6 +292,15 @@ pub async fn serve(
             pipeline: Arc::clone(&core.pipeline),
             scheduler: Arc::clone(&scheduler),
         },
+        jobs: http::JobsState::new(
+            Arc::clone(&core.pipeline),
+            Arc::clone(&scheduler),
+            http::JobsOptions {
+                audio_enabled: settings.audio.enabled,
+                request_timeout: Duration::from_secs(settings.http.request_timeout_secs),
+                stopping: stopping.clone(),
+            },
+        ),
         inventory: inventory::of(settings, core.device),
         admin: http::AdminState {
             ledger: ledger.clone(),

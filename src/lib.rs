@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | [`commands`] | the command line: one file for each command |
 //! | [`app`] | the composition root: builds everything, runs it, stops it in order |
-//! | [`http`] | texts, the voices that are kept, what is installed, jobs for operators, probes and metrics over HTTP |
+//! | [`http`] | texts, voice messages and speech as jobs, the voices that are kept, what is installed, jobs for operators, probes and metrics over HTTP |
 //! | [`intake`] | receive, check, keep |
 //! | [`scheduler`] | lanes and bounds: whose turn it is |
 //! | [`pipeline`] | the path of one job as straight code |

@@ -193,6 +193,11 @@ impl Scheduler {
         Demand::of(request, lane, frames, self.options.max_decoded_bytes)
     }
 
+    /// What a recording of so many bytes asks for in `lane`.
+    pub fn demand_of_upload(&self, lane: Lane, user_id: Option<&str>, size_bytes: u64) -> Demand {
+        Demand::of_upload(lane, user_id, size_bytes, self.options.max_decoded_bytes)
+    }
+
     /// Promises a place in a lane, so that nothing is accepted that cannot wait here.
     ///
     /// # Errors

@@ -257,6 +257,7 @@ fn list(settings: &Settings, args: ListArgs) -> Result<(), CommandError> {
         event_state: args.event,
         before: args.before.map(JobId),
         limit: args.limit,
+        ..JobFilter::default()
     })?;
     if args.output.json {
         return say_json(&page);
@@ -304,6 +305,8 @@ fn show(details: &JobDetails, json: bool) -> Result<(), CommandError> {
         received_at_ms,
         started_at_ms,
         finished_at_ms,
+        audience: _,
+        stages: _,
     } = &details.summary;
     let optional = |value: &Option<String>| printable(value.as_deref().unwrap_or("-"));
     let time = |at: &Option<i64>| at.map_or_else(|| "-".to_owned(), second);

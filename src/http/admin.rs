@@ -124,6 +124,7 @@ async fn list(
         event_state: query.event,
         before: query.before.map(JobId),
         limit: query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE),
+        ..JobFilter::default()
     };
     Ok(Json(state.ledger.jobs(filter).await?))
 }

@@ -1,4 +1,5 @@
-//! HTTP: probes and metrics, texts, the voices that are kept, what is installed, jobs for operators, and the description of it all.
+//! HTTP: probes and metrics, texts, voice messages and speech as jobs, the voices that are kept, what is installed,
+//! jobs for operators, and the description of it all.
 //!
 //! | module | what it holds |
 //! | --- | --- |
@@ -9,20 +10,31 @@
 //! | [`openapi`] | the description of the routes, and its viewer |
 //! | `probes` | `/live`, `/health`, `/ready`, `/metrics` |
 //! | `text` | `/translate`, `/detect-language`; `body` reads what they are sent |
+//! | `jobs` | `/jobs`: what takes long, and how requests become it |
+//! | `audio`, `speech` | `/audio`: recordings and texts that are spoken; `form` and `base64` read what they are sent |
+//! | `v1` | `/v1`: the same for clients of other services |
+//! | `files` | `/outputs/audio`: speech that was made |
 //! | `catalogue` | `/languages`, `/models`, `/queues` |
 //! | `voices` | `/audio/voice-models` |
 //! | `admin` | `/admin` |
 
 mod admin;
+mod audio;
 mod auth;
+mod base64;
 mod body;
 mod catalogue;
 mod error;
+mod files;
+mod form;
+mod jobs;
 mod layers;
 pub mod openapi;
 mod probes;
 pub mod server;
+mod speech;
 mod text;
+mod v1;
 mod voices;
 
 use std::sync::Arc;
@@ -37,6 +49,7 @@ pub use admin::AdminState;
 pub use auth::BearerToken;
 use catalogue::CatalogueState;
 pub use catalogue::{InstalledModel, Inventory};
+pub use jobs::{JobsOptions, JobsState};
 pub use probes::ProbeState;
 
 /// What routes that start work need.
@@ -54,6 +67,8 @@ pub struct Services {
     pub probes: ProbeState,
     /// For work.
     pub work: WorkState,
+    /// For work that takes long.
+    pub jobs: JobsState,
     /// What is installed.
     pub inventory: Inventory,
     /// For operators.
@@ -78,7 +93,12 @@ pub fn router(services: Services) -> Router {
             work.clone(),
             services.inventory,
         )))
-        .merge(text::routes(work));
+        .merge(text::routes(work))
+        .merge(files::routes(services.jobs.output_directory()))
+        .merge(audio::routes(services.jobs.clone()))
+        .merge(speech::routes(services.jobs.clone()))
+        .merge(v1::routes(services.jobs.clone()))
+        .merge(jobs::routes(services.jobs));
     let api = auth::protect(api, services.token);
     layers::wrap(open.merge(api), services.request_timeout)
 }

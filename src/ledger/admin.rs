@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::blobs::optional_blob_ref;
-use super::records::{JobId, JobState, Purged};
+use super::records::{Audience, JobId, JobState, Purged, StageRun};
 use super::retention::{self, IS_UNPUBLISHED, IS_UNWRITTEN, JOBS_PER_STEP};
 use super::{BlobRef, DATABASE, Ledger, LedgerError, Store, schema};
 
@@ -28,6 +28,8 @@ pub struct JobFilter {
     pub user_id: Option<String>,
     /// The task id of their events.
     pub task_id: Option<String>,
+    /// What peers call it.
+    pub public_id: Option<String>,
     /// Where at least one of their events stands, see [`EVENT_STATES`].
     pub event_state: Option<String>,
     /// Only jobs with smaller ids: the next page.
@@ -76,6 +78,10 @@ pub struct JobSummary {
     pub started_at_ms: Option<i64>,
     /// When it ended.
     pub finished_at_ms: Option<i64>,
+    /// Who is told of it.
+    pub audience: Audience,
+    /// The stages that its last attempt went through, once it has ended.
+    pub stages: Vec<StageRun>,
 }
 
 /// Everything that is told of one job.
@@ -251,7 +257,8 @@ pub fn read_details(data_dir: &Path, job_id: JobId) -> Result<Option<JobDetails>
 }
 
 const COLUMNS: &str = "id, task_id, public_id, kind, lane, user_id, state, reason, attempts, \
-                       received_at_ms, started_at_ms, finished_at_ms, crashes, soft_failures";
+                       received_at_ms, started_at_ms, finished_at_ms, crashes, soft_failures, \
+                       audience, stages";
 
 fn page(connection: &Connection, filter: &JobFilter) -> Result<JobPage, LedgerError> {
     let state = filter.state.map(JobState::as_str);
@@ -263,6 +270,7 @@ fn page(connection: &Connection, filter: &JobFilter) -> Result<JobPage, LedgerEr
         ("lane = ?", filter.lane.as_ref().map(|lane| lane as _)),
         ("user_id = ?", filter.user_id.as_ref().map(|id| id as _)),
         ("task_id = ?", filter.task_id.as_ref().map(|id| id as _)),
+        ("public_id = ?", filter.public_id.as_ref().map(|id| id as _)),
         (
             "id IN (SELECT job_id FROM events WHERE state = ?)",
             filter.event_state.as_ref().map(|state| state as _),
@@ -306,6 +314,12 @@ fn summary(row: &Row<'_>) -> JobSummary {
         finished_at_ms: row.get(11).unwrap_or_default(),
         crashes: row.get(12).unwrap_or_default(),
         soft_failures: row.get(13).unwrap_or_default(),
+        audience: row.get(14).unwrap_or_default(),
+        stages: row
+            .get::<_, String>(15)
+            .ok()
+            .and_then(|stages| serde_json::from_str(&stages).ok())
+            .unwrap_or_default(),
     }
 }
 

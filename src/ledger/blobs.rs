@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use bytes::Bytes;
 use rusqlite::Row;
 
-use super::LedgerError;
+use super::{LedgerError, ReceivedUpload};
 use crate::domain::digest::sha256_hex;
 use crate::fault;
 use crate::storage::StorageFault;
@@ -75,6 +75,26 @@ impl Deposit<'_> {
         }
         Ok(refs)
     }
+
+    /// Makes a payload of a recording that was received, durably, by giving its file the name of its hash.
+    pub(super) fn adopt(&mut self, upload: ReceivedUpload) -> Result<BlobRef, LedgerError> {
+        let store = self.store;
+        let _shared = store.sweep.read().unwrap_or_else(PoisonError::into_inner);
+        let (file, blob) = upload.into_parts();
+        *store.deposits().entry(blob.sha256.clone()).or_default() += 1;
+        self.hashes.push(blob.sha256.clone());
+        let path = store.path(&blob);
+        let directory = path.parent().unwrap_or(&store.root);
+        let adopted = (|| {
+            fault::disk("blob")?;
+            store.create_shard(directory)?;
+            // One that is there already has the same bytes, or is damaged.
+            file.persist(&path).map_err(|error| error.error)?;
+            sync_directory(directory)
+        })();
+        adopted.map_err(|source| at(&path, source))?;
+        Ok(blob)
+    }
 }
 
 impl Drop for Deposit<'_> {
@@ -122,15 +142,20 @@ impl BlobStore {
 
     fn write(&self, path: &Path, directory: &Path, payload: &[u8]) -> io::Result<()> {
         fault::disk("blob")?;
-        if !directory.is_dir() {
-            fs::create_dir_all(directory)?;
-            sync_directory(&self.root)?;
-        }
+        self.create_shard(directory)?;
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
         file.write_all(payload)?;
         file.as_file().sync_data()?;
         file.persist(path).map_err(|error| error.error)?;
         Ok(())
+    }
+
+    fn create_shard(&self, directory: &Path) -> io::Result<()> {
+        if directory.is_dir() {
+            return Ok(());
+        }
+        fs::create_dir_all(directory)?;
+        sync_directory(&self.root)
     }
 
     /// Reads a payload and checks that its bytes are those that were stored.

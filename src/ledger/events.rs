@@ -162,8 +162,9 @@ pub(super) fn store(
     events: &[StoredEvent],
 ) -> Result<(), LedgerError> {
     let mut insert_event = connection.prepare_cached(
-        "INSERT INTO events (job_id, key, kind, repeatable, body, digest)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        "INSERT INTO events (job_id, key, kind, repeatable, body, digest, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6,
+                 iif((SELECT audience FROM jobs WHERE id = ?1) = 'http', 'settled', 'pending'))
          ON CONFLICT DO NOTHING",
     )?;
     for StoredEvent {

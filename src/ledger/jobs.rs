@@ -9,12 +9,14 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use super::digest;
 use super::events::{self, StoredEvent};
 use super::frames::{JOB_FRAMES, Payloads};
-use super::records::{Accepted, Finish, JobId, JobRecord, JobState, NewJob, UnfinishedJob};
+use super::records::{
+    Accepted, Audience, Finish, JobId, JobRecord, JobState, NewJob, StageRun, UnfinishedJob,
+};
 use super::{BlobRef, LedgerError};
 
 const COLUMNS: &str = "id, key, kind, lane, task_id, state, attempts, received_at_ms, \
                        finished_at_ms, request, user_id, public_id, reason, \
-                       started_at_ms, crashes, soft_failures, digest";
+                       started_at_ms, crashes, soft_failures, digest, audience";
 
 /// A request whose payloads are on disk.
 pub(super) struct StoredJob {
@@ -74,6 +76,7 @@ fn accept_one(
             task_id: &job.task_id,
             user_id: job.user_id.as_deref(),
             public_id: job.public_id.as_deref(),
+            audience: job.audience,
             received_at_ms: now_ms,
             request: job.request.expose().as_bytes(),
             items: missing.clone(),
@@ -83,8 +86,8 @@ fn accept_one(
     connection
         .prepare_cached(
             "INSERT INTO jobs (key, kind, lane, task_id, received_at_ms, request, user_id, public_id,
-                               size_bytes, memory_bytes, digest)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                               size_bytes, memory_bytes, digest, audience)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
             key,
@@ -97,7 +100,8 @@ fn accept_one(
             job.public_id,
             to_integer(job.request.expose().len() as u64 + payloads.size_bytes()),
             to_integer(job.memory_bytes),
-            digest
+            digest,
+            job.audience.as_str()
         ])?;
     let job_id = JobId(connection.last_insert_rowid());
     JOB_FRAMES.store(connection, job_id.0, &payloads)?;
@@ -137,6 +141,7 @@ struct Identity<'a> {
     task_id: &'a str,
     user_id: Option<&'a str>,
     public_id: Option<&'a str>,
+    audience: Audience,
     received_at_ms: i64,
     /// Empty when it is a payload.
     request: &'a [u8],
@@ -150,6 +155,7 @@ fn identity(record: &JobRecord) -> Identity<'_> {
         task_id: &record.task_id,
         user_id: record.user_id.as_deref(),
         public_id: record.public_id.as_deref(),
+        audience: record.audience,
         received_at_ms: record.received_at_ms,
         request: record.request.expose(),
         items: record.items.iter().map(String::as_str).collect(),
@@ -167,6 +173,10 @@ fn job_digest(identity: &Identity<'_>, payloads: &Payloads) -> String {
         &received_at_ms,
         identity.request,
     ];
+    // Jobs that are older than audiences are the gateway's.
+    if identity.audience != Audience::Gateway {
+        columns.push(identity.audience.as_str().as_bytes());
+    }
     let mut items = identity.items.clone();
     items.sort_unstable();
     columns.extend(items.into_iter().map(str::as_bytes));
@@ -312,21 +322,25 @@ pub(super) fn finish(
     connection: &Connection,
     job_id: JobId,
     finish: Finish,
+    stages: &[StageRun],
     now_ms: i64,
 ) -> Result<(), LedgerError> {
+    // Plain data with string keys always has a JSON form.
+    let stages = serde_json::to_string(stages).unwrap_or_default();
     let reason = match finish {
         Finish::Failed(reason) | Finish::Quarantined(reason) => Some(reason),
         Finish::Done => None,
     };
     connection
         .prepare_cached(
-            "UPDATE jobs SET state = ?2, finished_at_ms = ?3, reason = ?4 WHERE id = ?1",
+            "UPDATE jobs SET state = ?2, finished_at_ms = ?3, reason = ?4, stages = ?5 WHERE id = ?1",
         )?
         .execute(params![
             job_id,
             JobState::from(finish).as_str(),
             now_ms,
-            reason
+            reason,
+            stages
         ])?;
     Ok(())
 }
@@ -461,6 +475,7 @@ fn job(row: &Row<'_>) -> (JobRecord, Option<String>) {
         request: columns.bytes(9).into(),
         user_id: columns.get(10),
         public_id: columns.get(11),
+        audience: columns.get(17),
         reason: columns.get(12),
         started_at_ms: columns.get(13),
         crashes: columns.get(14),

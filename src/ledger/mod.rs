@@ -5,6 +5,7 @@
 //! <data_dir>/ledger.sqlite3    the records (write-ahead log, a sync at every commit)
 //! <data_dir>/ledger.sqlite3.damaged-<time>   what could not be trusted and was replaced
 //! <data_dir>/blobs/ab/ab34…    payloads, named by the SHA-256 of their bytes
+//! <data_dir>/uploads/          recordings that are being received
 //! ```
 //!
 //! A function that changes something returns when the change would survive a power cut. An async
@@ -22,6 +23,7 @@ mod error;
 mod events;
 mod frames;
 mod jobs;
+mod kept;
 mod records;
 mod retention;
 mod salvage;
@@ -29,6 +31,7 @@ mod schema;
 mod settlement;
 #[cfg(test)]
 mod tests;
+mod uploads;
 mod users;
 mod voice_api;
 mod wal;
@@ -59,12 +62,15 @@ pub use attempts::{MAX_CRASHES, MAX_SOFT_FAILURES};
 pub use blobs::BlobRef;
 pub use cache::{CacheEntry, CacheKind, NewCacheEntry};
 pub use error::LedgerError;
+pub use kept::{KeptEvent, Tally};
 pub use records::{
-    Accepted, CacheLimits, Checkpoint, DocumentOutcome, DocumentWrite, Emission, EventRef, Finish,
-    Forgotten, JobId, JobRecord, JobState, LedgerCounts, NewCheckpoint, NewJob, OutgoingEvent,
-    PendingDocument, Purged, RepeatWindow, Retention, UnfinishedJob, UnsettledEvent,
+    Accepted, Audience, CacheLimits, Checkpoint, DocumentOutcome, DocumentWrite, Emission,
+    EventRef, Finish, Forgotten, JobId, JobRecord, JobState, LedgerCounts, NewCheckpoint, NewJob,
+    OutgoingEvent, PendingDocument, Purged, RepeatWindow, Retention, StageRun, StageStatus,
+    UnfinishedJob, UnsettledEvent,
 };
 pub use salvage::Salvage;
+pub use uploads::{ReceivedUpload, Upload};
 pub use voice_api::{
     HistoryPage, HistoryRange, JobStatistics, UserStatistics, VoiceFeedback, VoiceTranslationRecord,
 };
@@ -109,6 +115,7 @@ impl Ledger {
         create_private_directory(data_dir)?;
         let lock = lock(data_dir)?;
         let blobs = BlobStore::open(data_dir.join("blobs"))?;
+        uploads::clear(data_dir)?;
         let database = data_dir.join(DATABASE);
         let (connection, salvage) = salvage::open(&database, blobs.is_empty())?;
         let crashed = jobs::count_crashes(&connection)?;
@@ -289,14 +296,21 @@ impl Ledger {
     pub async fn emit(&self, job_id: JobId, emission: Emission) -> Result<(), LedgerError> {
         self.off_thread(move |store| {
             let mut deposit = store.blobs.deposit();
-            let events = events::put(&mut deposit, emission.events)?;
-            let (documents, finish) = (emission.documents, emission.finish);
+            let Emission {
+                events,
+                documents,
+                finish,
+                stages,
+            } = emission;
+            let events = events::put(&mut deposit, events)?;
             store.write(move |connection| {
                 jobs::require_unfinished(connection, job_id)?;
                 events::store(connection, job_id, &events)?;
                 documents::store(connection, job_id, &documents)?;
                 match finish {
-                    Some(finish) => jobs::finish(connection, job_id, finish, now_unix_ms()),
+                    Some(finish) => {
+                        jobs::finish(connection, job_id, finish, &stages, now_unix_ms())
+                    }
                     None => Ok(()),
                 }
             })
@@ -361,9 +375,13 @@ impl Store {
         let mut deposit = self.blobs.deposit();
         let mut stored = Vec::with_capacity(batch.len());
         for mut job in batch {
+            let mut frames = deposit.put_all(job.frames.expose())?;
+            for upload in std::mem::take(&mut job.uploads) {
+                frames.push(deposit.adopt(upload)?);
+            }
             stored.push(jobs::StoredJob {
                 request: self.put_request(&mut deposit, &mut job)?,
-                frames: deposit.put_all(job.frames.expose())?,
+                frames,
                 events: events::put(&mut deposit, std::mem::take(&mut job.events))?,
                 job,
             });

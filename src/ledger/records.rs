@@ -7,7 +7,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::BlobRef;
+use super::{BlobRef, ReceivedUpload};
 use crate::domain::{Private, PrivateBytes, PrivateText};
 
 /// Names a job; later jobs have larger ids.
@@ -113,6 +113,64 @@ impl FromSql for JobState {
     }
 }
 
+/// Who is told of a job.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Audience {
+    /// The gateway, to which the events of the job are published.
+    #[default]
+    Gateway,
+    /// Whoever asks over HTTP: the events are read in the ledger and never published.
+    Http,
+}
+
+impl Audience {
+    /// The audience's name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Http => "http",
+        }
+    }
+}
+
+impl FromSql for Audience {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_str()? {
+            "gateway" => Ok(Self::Gateway),
+            "http" => Ok(Self::Http),
+            _ => Err(FromSqlError::InvalidType),
+        }
+    }
+}
+
+/// How one run of a stage stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StageStatus {
+    /// It goes on.
+    Running,
+    /// It ended well.
+    Done,
+    /// It failed, or was stopped.
+    Failed,
+}
+
+/// One run of a stage of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StageRun {
+    /// The stage's name.
+    pub stage: String,
+    /// The language, for stages that run once for each.
+    pub language: Option<String>,
+    /// How it stands.
+    pub status: StageStatus,
+    /// When it began, milliseconds since 1970.
+    pub started_at_ms: i64,
+    /// How long it took; `None` while it goes on.
+    pub duration_ms: Option<u64>,
+}
+
 /// A request that was checked and is to be kept.
 #[derive(Debug, Default)]
 pub struct NewJob {
@@ -132,10 +190,14 @@ pub struct NewJob {
     pub request: PrivateText,
     /// The binary frames after the JSON, in order.
     pub frames: Private<Vec<Bytes>>,
+    /// More frames, after those: recordings that were received piece by piece.
+    pub uploads: Vec<ReceivedUpload>,
     /// Whose job it is: the owner of the voice, or who asks.
     pub user_id: Option<String>,
     /// What peers call the job, where they may ask for it.
     pub public_id: Option<String>,
+    /// Who is told of it.
+    pub audience: Audience,
     /// Memory that the work is expected to take.
     pub memory_bytes: u64,
     /// Events that are stored with the job: the answer that it was accepted.
@@ -192,6 +254,8 @@ pub struct JobRecord {
     pub user_id: Option<String>,
     /// See [`NewJob::public_id`].
     pub public_id: Option<String>,
+    /// See [`NewJob::audience`].
+    pub audience: Audience,
     /// See [`Finish::Failed`] and [`Finish::Quarantined`].
     pub reason: Option<String>,
     /// When the latest attempt was begun.
@@ -303,6 +367,8 @@ pub struct Emission {
     pub documents: Vec<DocumentWrite>,
     /// Set when the job ends with it.
     pub finish: Option<Finish>,
+    /// The stages that the job went through, when it ends.
+    pub stages: Vec<StageRun>,
 }
 
 /// Names a stored event; events are published in the order of their ids.
@@ -431,7 +497,7 @@ pub struct LedgerCounts {
     pub pending_events: u64,
     /// Events that were published; nothing more is known of them yet.
     pub published_events: u64,
-    /// Events that the gateway is known to have taken.
+    /// Events that the gateway is known to have taken, or that are for nobody but who asks for them.
     pub settled_events: u64,
     /// Events that were published often enough and that nobody is known to have taken.
     pub unconfirmed_events: u64,

@@ -15,6 +15,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema/003_crashes_and_sizes.sql"),
     include_str!("schema/004_settlement.sql"),
     DIGESTS,
+    include_str!("schema/006_http_jobs.sql"),
 ];
 
 /// Adds columns that are filled in by [`digest::fill`], in the same transaction.

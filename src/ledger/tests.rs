@@ -1,6 +1,7 @@
 mod corruption;
 mod items;
 mod jobs;
+mod kept;
 mod memory;
 mod migrations;
 mod operators;

@@ -31,6 +31,7 @@ pub(super) async fn run(
     }
     let transcript = Arc::new(transcript);
     let targets = Targets::of(job, request.target_languages.as_ref(), &transcript);
+    job.expect_languages(targets.spoken.len());
     let mut speaking = Speaking::start(
         job,
         &message,

@@ -24,6 +24,10 @@ pub(super) fn of_audio(
     let Some(policy) = job.pipeline.documents else {
         return Vec::new();
     };
+    // Who names no message over HTTP gets the job's id for one: no document is about that.
+    if request.message_id == job.record.task_id {
+        return Vec::new();
+    }
     let at = accepted_at(job);
     let mut writes = Vec::new();
     if request.post_id.is_none() {

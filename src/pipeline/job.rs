@@ -20,11 +20,16 @@ use crate::error::{ErrorCode, Stage, error_chain};
 use crate::fault;
 use crate::ledger::{
     Checkpoint, DocumentWrite, Emission, Finish, JobId, JobRecord, LedgerError, MAX_SOFT_FAILURES,
-    NewCheckpoint, OutgoingEvent,
+    NewCheckpoint, OutgoingEvent, StageStatus,
 };
 use crate::observe::metrics::STAGE_DURATION;
 use crate::protocol::Event;
 use crate::stages::Engine;
+
+/// Stages of every recording: decode and transcribe.
+const STAGES_OF_RECORDING: usize = 2;
+/// Stages of a language that is spoken: translate, synthesize and encode.
+const STAGES_OF_LANGUAGE: usize = 3;
 
 /// Characters that one translate budget is meant for.
 const CHARACTERS_PER_BUDGET: usize = 500;
@@ -215,6 +220,20 @@ impl Job {
         self.hand_over(events, documents, Some(finish)).await
     }
 
+    /// Stores events that never go out on the wire, and perhaps the job's end.
+    pub(super) async fn keep(
+        &self,
+        events: Vec<OutgoingEvent>,
+        finish: Option<Finish>,
+    ) -> Result<(), LedgerError> {
+        let emission = Emission {
+            events,
+            finish,
+            ..Emission::default()
+        };
+        self.pipeline.emit(self.record.id, emission).await
+    }
+
     async fn hand_over(
         &self,
         events: Vec<(String, Event)>,
@@ -234,6 +253,7 @@ impl Job {
             events: outgoing,
             documents,
             finish,
+            ..Emission::default()
         };
         self.pipeline.emit(self.record.id, emission).await
     }
@@ -261,6 +281,13 @@ impl Job {
         };
         self.tell(stage, language, step);
         result
+    }
+
+    /// Notes how far the job is when so many languages of a recording are to be spoken.
+    pub(super) fn expect_languages(&self, languages: usize) {
+        let voice = usize::from(languages > 0);
+        let stages = STAGES_OF_RECORDING + voice + STAGES_OF_LANGUAGE * languages;
+        self.pipeline.running.expect(self.record.id, stages);
     }
 
     /// What faults that tests inject are chosen by.
@@ -308,8 +335,11 @@ impl Job {
         if self.record.id == UNRECORDED {
             return;
         }
-        if step == Step::Started {
-            self.pipeline.running.begin_step(self.record.id, stage);
+        let (running, job_id) = (&self.pipeline.running, self.record.id);
+        match step {
+            Step::Started => running.begin_step(job_id, stage, language),
+            Step::Done => running.end_step(job_id, stage, language, StageStatus::Done),
+            Step::Failed => running.end_step(job_id, stage, language, StageStatus::Failed),
         }
         let progress = Progress {
             job_id: self.record.id,

@@ -6,6 +6,7 @@
 //! speech.rs         one language of it: translate → synthesize → encode → file
 //! speaker.rs        who says it: XTTS or a base voice; spoken.rs which of them a language has
 //! transcription.rs recording → transcript
+//! spoken_text.rs  text → speech
 //! text.rs         text → every language, and story texts
 //! translation.rs    one language of it, or of a transcript: cache → translate
 //! direct.rs       a text whose sender waits: no job, one language
@@ -46,6 +47,7 @@ mod running;
 mod speaker;
 mod speech;
 mod spoken;
+mod spoken_text;
 mod text;
 mod transcription;
 mod translation;
@@ -73,6 +75,7 @@ use crate::outbox::Outbox;
 use crate::protocol::{Event, Request, RequestError, Timestamp, readable_request};
 use crate::stages::decode::DecodeLimits;
 use crate::stages::encode::Mp3Options;
+pub use crate::stages::encode::SpeechFormat;
 use crate::stages::synthesize::XttsEngine;
 use crate::stages::synthesize::base::BaseVoiceEngine;
 use crate::stages::transcribe::{self, WhisperEngine};
@@ -91,6 +94,7 @@ pub use progress::Progress;
 pub use recording::RecordingOptions;
 pub use running::{Advance, RunningJob, RunningJobs};
 pub use spoken::Spoken;
+pub use spoken_text::SpokenText;
 pub use text::items;
 use voice_api::Webhooks;
 pub use voice_task::{Deleted, VoiceTask, VoiceTaskKind};
@@ -265,6 +269,9 @@ impl Pipeline {
             if let Some(task) = VoiceTask::of(&job.record) {
                 return voice_task::run(&job, &task).await;
             }
+            if let Some(wanted) = SpokenText::of(&job.record) {
+                return spoken_text::run(&job, wanted?).await;
+            }
             match self.request_of(&job.record).await? {
                 Ok(Request::AudioProcess(request)) => audio::run(&job, *request).await,
                 Ok(Request::TranscriptionOnly(request)) => transcription::run(&job, request).await,
@@ -352,6 +359,9 @@ impl Pipeline {
         finish: Finish,
     ) -> Result<(), LedgerError> {
         failure.record(job.kind());
+        if SpokenText::is_of(&job.record) {
+            return spoken_text::fail(job, failure, finish).await;
+        }
         let event = if VoiceTask::of(&job.record).is_some() {
             None
         } else {
@@ -376,11 +386,16 @@ impl Pipeline {
     }
 
     /// Stores what a job hands over, and lets its events be published.
-    async fn emit(&self, job_id: JobId, emission: Emission) -> Result<(), LedgerError> {
-        match &self.outbox {
-            Some(outbox) => outbox.emit(job_id, emission).await,
-            None => self.ledger.emit(job_id, emission).await,
+    async fn emit(&self, job_id: JobId, mut emission: Emission) -> Result<(), LedgerError> {
+        if emission.finish.is_some() {
+            emission.stages = self.running.ended_stages(job_id);
         }
+        match &self.outbox {
+            Some(outbox) => outbox.emit(job_id, emission).await?,
+            None => self.ledger.emit(job_id, emission).await?,
+        }
+        self.running.tell(job_id);
+        Ok(())
     }
 
     async fn request_of(

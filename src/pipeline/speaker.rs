@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::JobFailure;
 use super::cache::EngineFingerprint;
 use super::job::Job;
-use super::message::{Voice, VoiceMessage};
+use super::message::Voice;
 use super::spoken::Reader;
 use crate::domain::Language;
 use crate::domain::voice::SpeakerEmbedding;
 use crate::engine::EngineHandle;
 use crate::error::{ErrorCode, Reason, Stage};
+use crate::protocol::VoiceCloneHints;
 use crate::stages::Engine;
 use crate::stages::synthesize::base::BaseSpeechRequest;
 use crate::stages::synthesize::{SamplingHints, Speech, SpeechRequest};
@@ -53,13 +54,14 @@ pub(super) struct Utterance {
 }
 
 impl Speaker {
-    /// The speaker of `language` for a message with this voice. A base voice speaks without it too.
+    /// The speaker of `language` in this voice, which was to be a clone or not. A base voice speaks without it
+    /// too.
     ///
     /// # Errors
     /// XTTS is to speak and there is no voice, or the disk is full: then the job waits.
     pub(super) fn of(
         job: &Job,
-        message: &VoiceMessage,
+        wants_clone: bool,
         language: Language,
         voice: Voice,
     ) -> Result<Self, JobFailure> {
@@ -69,7 +71,7 @@ impl Speaker {
             Ok(voice) => Ok(voice),
             Err(failure) => match failure.same_storage_fault() {
                 Some(failure) => return Err(failure),
-                None => Err(without_voice(message, &failure)),
+                None => Err(without_voice(wants_clone, &failure)),
             },
         };
         match spoken.reader(language, otherwise) {
@@ -141,7 +143,7 @@ impl Speaker {
     pub(super) async fn say(
         &self,
         job: &Job,
-        message: &VoiceMessage,
+        hints: VoiceCloneHints,
         text: &str,
         seed: [u8; 32],
     ) -> Result<Utterance, JobFailure> {
@@ -153,7 +155,6 @@ impl Speaker {
         match self {
             Self::Xtts { language, voice } => {
                 let engine = present(engines.synthesize.as_ref())?;
-                let hints = message.voice_clone_hints;
                 let conditioning = Arc::new(voice.conditioning.clone());
                 let speak = || SpeechRequest {
                     text: text.into(),
@@ -196,9 +197,9 @@ impl Speaker {
 }
 
 /// The failure of a language that is to be spoken in a voice that cannot be had.
-fn without_voice(message: &VoiceMessage, failure: &JobFailure) -> JobFailure {
+fn without_voice(wants_clone: bool, failure: &JobFailure) -> JobFailure {
     let failure = failure.on_the_wire();
-    let code = if message.generate_voice_clone {
+    let code = if wants_clone {
         failure.code
     } else {
         ErrorCode::TtsFailed

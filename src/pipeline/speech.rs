@@ -64,7 +64,7 @@ pub(super) async fn speak(
         return publishable(job, message, language, record, audio).await;
     }
     let text = translation(job, message, transcript, language).await?;
-    let speaker = Speaker::of(job, message, language, voice().await)?;
+    let speaker = Speaker::of(job, message.generate_voice_clone, language, voice().await)?;
     let said = (language, text.as_str());
     let slot = Slot::speech(job, message, recording_sha256, said, &speaker);
     let (speech, audio, is_new) = match slot.find::<SpeechRecord>().await {
@@ -146,7 +146,9 @@ async fn synthesize(
 ) -> Result<Utterance, JobFailure> {
     let code = ErrorCode::TtsFailed;
     job.stage(Stage::Synthesize, Some(language), code, async {
-        let utterance = speaker.say(job, message, text, seed).await?;
+        let utterance = speaker
+            .say(job, message.voice_clone_hints, text, seed)
+            .await?;
         metrics::histogram!(AUDIO_SYNTHESIZED, "language" => language.to_string())
             .record(utterance.speech.pcm.duration_ms() as f64 / 1000.0);
         Ok(utterance)
@@ -154,8 +156,8 @@ async fn synthesize(
     .await
 }
 
-/// The same recording in the same language is always spoken alike.
-fn seed(recording_sha256: &str, language: Language) -> [u8; 32] {
+/// The same recording, or text, is always spoken alike in the same language.
+pub(super) fn seed(recording_sha256: &str, language: Language) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(recording_sha256.as_bytes());
     hasher.update([0]);
@@ -203,7 +205,10 @@ async fn publishable(
     audio: Bytes,
 ) -> Result<TranslatedAudio, JobFailure> {
     let (audio_path, audio_url) = match &message.file_stem {
-        Some(stem) => written_file(job, stem, language, audio.clone()).await?,
+        Some(stem) => {
+            let name = format!("{stem}_{language}.mp3");
+            written_file(job, &name, audio.clone()).await?
+        }
         None => Default::default(),
     };
     Ok(TranslatedAudio {
@@ -221,15 +226,14 @@ async fn publishable(
     })
 }
 
-/// Writes a speech file; gives its path and its URL, both empty when it could not be written, or when
+/// Writes a speech file of that name; gives its path and its URL, both empty when it could not be written, or when
 /// everything of the user was deleted since the job came.
-async fn written_file(
+pub(super) async fn written_file(
     job: &Job,
-    stem: &str,
-    language: Language,
+    name: &str,
     audio: Bytes,
 ) -> Result<(String, String), LedgerError> {
-    let file = relative_file(job.record.received_at_ms, stem, language);
+    let file = relative_file(job.record.received_at_ms, name);
     // A deletion waits until the file is where it will find it.
     let _held = match &job.record.user_id {
         Some(user_id) => {
@@ -261,10 +265,9 @@ async fn written_file(
     Ok((root.join(&file).display().to_string(), url))
 }
 
-/// `translated/YYYY/mm/<stem>_<language>.mp3`
-fn relative_file(received_at_ms: i64, stem: &str, language: Language) -> PathBuf {
+/// `translated/YYYY/mm/<name>`
+fn relative_file(received_at_ms: i64, name: &str) -> PathBuf {
     let received = from_unix_ms(received_at_ms);
-    let name = format!("{stem}_{language}.mp3");
     Path::new("translated")
         .join(format!("{:04}", received.year()))
         .join(format!("{:02}", u8::from(received.month())))

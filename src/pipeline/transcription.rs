@@ -10,10 +10,11 @@ pub(super) async fn run(
     job: &Job,
     mut request: TranscriptionRequest,
 ) -> Result<Finish, JobFailure> {
+    job.expect_languages(0);
     let recording = recording::decoded(job, std::mem::take(&mut request.audio)).await?;
     let hints = Hints {
         mobile: request.mobile_transcription.as_ref(),
-        user_language: None,
+        user_language: request.user_language,
         claimed_duration_ms: None,
         owner_id: None,
     };

@@ -324,7 +324,7 @@ pub fn parse(frames: &[Bytes]) -> Result<Request, RequestError> {
         | RequestKind::VoiceProfileCompare => {
             Request::VoiceProfile(Box::new(VoiceProfileRequest::read(kind, fields)?))
         }
-        kind => Request::VoiceApi(Box::new(VoiceApiRequest::read(kind, fields)?)),
+        kind => Request::VoiceApi(Box::new(VoiceApiRequest::read(kind, fields, frames)?)),
     };
     Ok(request)
 }

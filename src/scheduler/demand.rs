@@ -15,6 +15,9 @@ const LOWEST_BYTES_PER_SECOND: u64 = 2_000;
 /// Bitrate up to which a sender is believed how long the recording is: 128 kbit/s.
 const BELIEVED_BYTES_PER_SECOND: u64 = 16_000;
 
+/// Below that nobody speaks, in whatever script.
+const SLOWEST_CHARACTERS_PER_SECOND: u64 = 2;
+
 /// Who sends; those who do not say it are one sender.
 pub(super) type Sender = Option<Arc<str>>;
 
@@ -55,9 +58,7 @@ impl Demand {
                     (claimed / 1000).max(bytes / BELIEVED_BYTES_PER_SECOND)
                 }
             };
-            (seconds + 1)
-                .saturating_mul(DECODED_BYTES_PER_SECOND)
-                .min(max_decoded_bytes)
+            decoded_bytes(seconds, max_decoded_bytes)
         };
         let recordings = request.recordings();
         let decoded: u64 = recordings.iter().map(|sources| decoded(sources)).sum();
@@ -66,6 +67,34 @@ impl Demand {
             sender: request.user_id().map(Arc::from),
             size_bytes,
             memory_bytes: Self::memory(size_bytes, decoded),
+        }
+    }
+
+    /// The demand of a recording of so many bytes that was received piece by piece.
+    pub(super) fn of_upload(
+        lane: Lane,
+        user_id: Option<&str>,
+        size_bytes: u64,
+        max_decoded_bytes: u64,
+    ) -> Self {
+        let decoded = decoded_bytes(size_bytes / LOWEST_BYTES_PER_SECOND, max_decoded_bytes);
+        Self {
+            lane,
+            sender: user_id.map(Arc::from),
+            size_bytes,
+            memory_bytes: Self::memory(size_bytes, decoded),
+        }
+    }
+
+    /// The demand of a text that is to be spoken.
+    pub fn of_spoken_text(user_id: Option<&str>, text: &str) -> Self {
+        let size_bytes = text.len() as u64;
+        let seconds = text.chars().count() as u64 / SLOWEST_CHARACTERS_PER_SECOND;
+        Self {
+            lane: Lane::Audio,
+            sender: user_id.map(Arc::from),
+            size_bytes,
+            memory_bytes: Self::memory(size_bytes, decoded_bytes(seconds, u64::MAX)),
         }
     }
 
@@ -123,6 +152,13 @@ impl Demand {
     fn memory(size_bytes: u64, decoded_bytes: u64) -> u64 {
         size_bytes.saturating_mul(3) + decoded_bytes.saturating_mul(3) / 2
     }
+}
+
+/// Samples of so many seconds, and of one that was begun.
+fn decoded_bytes(seconds: u64, max_decoded_bytes: u64) -> u64 {
+    (seconds + 1)
+        .saturating_mul(DECODED_BYTES_PER_SECOND)
+        .min(max_decoded_bytes)
 }
 
 #[cfg(test)]

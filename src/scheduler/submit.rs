@@ -33,14 +33,28 @@ impl Scheduler {
         lane: Lane,
         job: NewJob,
     ) -> Result<JobId, SubmitError> {
+        let demand = Demand::of_task(
+            lane,
+            job.user_id.as_deref(),
+            job.request.expose().len() as u64,
+            self.options.max_decoded_bytes,
+        );
+        self.submit_with(ledger, demand, job).await
+    }
+
+    /// The same for a job whose demand is known.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn submit_with(
+        self: &Arc<Self>,
+        ledger: &Ledger,
+        demand: Demand,
+        job: NewJob,
+    ) -> Result<JobId, SubmitError> {
         let (scheduler, ledger) = (Arc::clone(self), ledger.clone());
         to_the_end(async move {
-            let demand = Demand::of_task(
-                lane,
-                job.user_id.as_deref(),
-                job.request.expose().len() as u64,
-                scheduler.options.max_decoded_bytes,
-            );
+            let lane = demand.lane;
             let job = NewJob {
                 memory_bytes: demand.memory_bytes,
                 ..job

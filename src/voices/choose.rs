@@ -102,6 +102,21 @@ impl Voices {
         Ok(Some(ChosenVoice { news, ..chosen }))
     }
 
+    /// The voice that is kept of a user, to speak as it is; `None` when there is none that can.
+    ///
+    /// # Errors
+    /// The store or the clone log fails.
+    pub async fn kept(
+        &self,
+        user_id: &str,
+        occasion: &Occasion<'_>,
+    ) -> Result<Option<ChosenVoice>, VoiceError> {
+        match self.load(user_id).await? {
+            Some(voice) => self.used(voice, occasion).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn supplied_voice(
         &self,
         request: &VoiceRequest<'_>,

@@ -436,6 +436,12 @@ fn settle_orphans(to: &Connection) -> Result<u64, LedgerError> {
         let orphans = format!("DELETE FROM {table} WHERE job_id NOT IN (SELECT id FROM jobs)");
         deleted += to.execute(&orphans, [])? as u64;
     }
+    // What had lost its state is not for the gateway all the same.
+    to.execute(
+        "UPDATE events SET state = 'settled' WHERE state = 'pending'
+         AND job_id IN (SELECT id FROM jobs WHERE audience = 'http')",
+        [],
+    )?;
     let frames = "DELETE FROM event_frames WHERE event_id NOT IN (SELECT id FROM events)";
     deleted += to.execute(frames, [])? as u64;
     Ok(deleted)

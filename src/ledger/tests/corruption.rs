@@ -38,6 +38,7 @@ async fn original(is_closed: bool) -> Original {
             events: vec![event(&format!("event of {key}"))],
             documents: vec![write(&key, &format!(r#"{{"text":"{key}"}}"#))],
             finish,
+            ..Emission::default()
         };
         ledger.emit(job_id, emission).await.unwrap();
         if number == JOBS / 2 && !is_closed {
@@ -329,6 +330,7 @@ async fn changed_checkpoints_events_and_documents_are_not_used() {
         events: vec![event("1"), event("2"), event("3")],
         documents: vec![write("k", "{}"), write("k2", "{}")],
         finish: None,
+        ..Emission::default()
     };
     ledger.emit(job_id, emission).await.unwrap();
     let entry = NewCacheEntry {

@@ -27,6 +27,7 @@ async fn what_was_answered_survives_a_kill() {
         events: vec![event("completed")],
         documents: vec![write("k", "{}")],
         finish: Some(Finish::Done),
+        ..Emission::default()
     };
     ledger.emit(third, emission).await.unwrap();
 
@@ -182,6 +183,7 @@ async fn a_second_attempt_stores_no_second_copy_and_a_job_ends_once() {
         events: vec![event("transcription_ready"), event("audio:fr")],
         documents: vec![write("transcript", "{}")],
         finish,
+        ..Emission::default()
     };
     ledger.emit(job_id, emission(None)).await.unwrap();
     ledger

@@ -126,6 +126,7 @@ async fn debug_output_shows_no_text() {
         }],
         documents: vec![write("k", canary)],
         finish: None,
+        ..Emission::default()
     };
     shown.push_str(&format!("{checkpoint:?} {emission:?}"));
     ledger.checkpoint(job_id, checkpoint).await.unwrap();

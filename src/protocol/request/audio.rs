@@ -285,6 +285,8 @@ pub struct TranscriptionRequest {
     pub audio_format: Option<String>,
     /// What the sender's device heard.
     pub mobile_transcription: Option<MobileTranscription>,
+    /// The language that is expected: a hint.
+    pub user_language: Option<Language>,
 }
 
 impl TranscriptionRequest {
@@ -329,6 +331,7 @@ impl TranscriptionRequest {
             audio,
             audio_format: fields.string("audioFormat"),
             mobile_transcription: MobileTranscription::take(&mut fields),
+            user_language: take_language(&mut fields, "userLanguage"),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Requests of the voice API: one JSON frame, exactly one reply to each.
 
+use bytes::Bytes;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -11,6 +12,7 @@ use super::{
 };
 use crate::domain::{Language, Private, PrivateText};
 use crate::protocol::fields::Fields;
+use crate::protocol::frames::RequestFrames;
 
 /// Entries of a page that asks for none.
 const DEFAULT_PAGE: u32 = 20;
@@ -184,13 +186,17 @@ pub struct ProfileRequest {
 }
 
 impl VoiceApiRequest {
-    pub(super) fn read(kind: RequestKind, mut fields: Fields) -> Result<Self, RequestError> {
+    pub(super) fn read(
+        kind: RequestKind,
+        mut fields: Fields,
+        frames: &[Bytes],
+    ) -> Result<Self, RequestError> {
         let ids = RequestIds {
             task_id: fields.id("taskId"),
             user_id: fields.id("userId"),
             ..RequestIds::default()
         };
-        let read_call = || read_call(kind, &mut fields);
+        let read_call = || read_call(kind, &mut fields, frames);
         let (task_id, user_id, call) =
             read_named(kind, ids, "taskId", needs_user(kind), read_call)?;
         Ok(Self {
@@ -260,7 +266,11 @@ fn needs_user(kind: RequestKind) -> bool {
     )
 }
 
-fn read_call(kind: RequestKind, fields: &mut Fields) -> Result<VoiceCall, Problem> {
+fn read_call(
+    kind: RequestKind,
+    fields: &mut Fields,
+    frames: &[Bytes],
+) -> Result<VoiceCall, Problem> {
     Ok(match kind {
         RequestKind::VoiceTranslate => VoiceCall::Translate(Box::new(read_translate(fields)?)),
         RequestKind::VoiceTranslateAsync => {
@@ -297,7 +307,7 @@ fn read_call(kind: RequestKind, fields: &mut Fields) -> Result<VoiceCall, Proble
         RequestKind::VoiceLanguages => VoiceCall::Languages,
         RequestKind::VoiceProfileGet => VoiceCall::ProfileGet(fields.id("profileId")),
         RequestKind::VoiceProfileCreate => {
-            let audio = read_audio(fields, "audioBase64", "audioPath")?;
+            let audio = read_recording(fields, frames)?;
             VoiceCall::ProfileCreate(read_profile(fields, audio))
         }
         RequestKind::VoiceProfileUpdate => {
@@ -350,6 +360,14 @@ pub(super) fn read_audio(
         return Err(Problem::NoAudio);
     }
     Ok(sources)
+}
+
+/// The recording in a frame, else where [`read_audio`] looks.
+fn read_recording(fields: &mut Fields, frames: &[Bytes]) -> Result<Vec<AudioSource>, Problem> {
+    match RequestFrames::take(frames, fields).get("audio") {
+        Some(audio) => Ok(vec![AudioSource::Frame(audio.into())]),
+        None => read_audio(fields, "audioBase64", "audioPath"),
+    }
 }
 
 fn read_feedback(fields: &mut Fields) -> Result<FeedbackRequest, Problem> {

@@ -17,8 +17,8 @@ pub enum EncodeError {
         /// The bit rate asked for.
         bitrate_kbps: u32,
     },
-    /// The samples could not be brought to a rate that MP3 knows.
-    #[error("cannot resample for MP3")]
+    /// The samples could not be brought to a rate that the encoder knows.
+    #[error("cannot resample for the encoder")]
     Resample(#[source] ResampleError),
     /// LAME refused its settings. (Its error type is no `std` error: kept as text.)
     #[error("cannot set up LAME: {0}")]
@@ -26,6 +26,12 @@ pub enum EncodeError {
     /// LAME failed on the samples.
     #[error("LAME failed: {0}")]
     Lame(String),
+    /// libopus refused its settings or the samples. (Its error type is no `std` error: kept as text.)
+    #[error("libopus failed: {0}")]
+    Opus(&'static str),
+    /// An Ogg page could not be written.
+    #[error("an ogg page could not be written")]
+    Ogg(#[source] std::io::Error),
     /// The deadline has passed, or nobody waits any more.
     #[error(transparent)]
     Stopped(#[from] Stop),
@@ -39,7 +45,9 @@ impl StageError for EncodeError {
             Self::UnsupportedBitrate { .. }
             | Self::Resample(_)
             | Self::Setup(_)
-            | Self::Lame(_) => Reason::Internal,
+            | Self::Lame(_)
+            | Self::Opus(_)
+            | Self::Ogg(_) => Reason::Internal,
         }
     }
 }

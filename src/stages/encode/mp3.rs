@@ -50,32 +50,82 @@ pub fn mp3(pcm: &Pcm, options: &Mp3Options, deadline: &Deadline) -> Result<Bytes
     }
     let pcm =
         resample(pcm, nearest_mp3_rate(pcm.sample_rate_hz())).map_err(EncodeError::Resample)?;
-    let mut encoder = build_encoder(pcm.sample_rate_hz(), options)?;
+    let mut encoder = build_encoder(pcm.sample_rate_hz(), options, Tag::Written)?;
     let mut encoded = Vec::new();
-    let mut block = Vec::with_capacity(BLOCK_SAMPLES.min(pcm.samples().len()));
     for samples in pcm.samples().chunks(BLOCK_SAMPLES) {
         deadline.check()?;
-        block.clear();
-        block.extend(samples.iter().map(|&sample| {
-            // `clamp` lets NaN through.
-            if sample.is_nan() {
-                0.0
-            } else {
-                sample.clamp(-1.0, 1.0)
-            }
-        }));
-        encoded.reserve(max_required_buffer_size(block.len()));
-        encoder
-            .encode_to_vec(MonoPcm(block.as_slice()), &mut encoded)
-            .map_err(|error| EncodeError::Lame(error.to_string()))?;
+        encode_block(&mut encoder, samples, &mut encoded)?;
     }
-    // The other flush, FlushNoGap, leaves out the last samples.
-    encoded.reserve(FLUSH_BYTES);
-    encoder
-        .flush_to_vec::<FlushGap>(&mut encoded)
-        .map_err(|error| EncodeError::Lame(error.to_string()))?;
+    flush(&mut encoder, &mut encoded)?;
     write_lame_tag(&encoder, &mut encoded)?;
     Ok(encoded.into())
+}
+
+/// MP3 that is given out while it is made: without the tag, which comes first and tells the length.
+pub struct Mp3Stream {
+    encoder: Encoder,
+    sample_rate_hz: u32,
+}
+
+impl Mp3Stream {
+    /// A stream of samples of that rate.
+    pub(super) fn new(sample_rate_hz: u32, options: &Mp3Options) -> Result<Self, EncodeError> {
+        let sample_rate_hz = nearest_mp3_rate(sample_rate_hz);
+        Ok(Self {
+            encoder: build_encoder(sample_rate_hz, options, Tag::LeftOut)?,
+            sample_rate_hz,
+        })
+    }
+
+    /// The bytes that follow from more samples; with the last ones all that are left.
+    pub(super) fn push(&mut self, pcm: &Pcm, is_last: bool) -> Result<Bytes, EncodeError> {
+        let pcm = resample(pcm, self.sample_rate_hz).map_err(EncodeError::Resample)?;
+        let mut encoded = Vec::new();
+        for samples in pcm.samples().chunks(BLOCK_SAMPLES) {
+            encode_block(&mut self.encoder, samples, &mut encoded)?;
+        }
+        if is_last {
+            flush(&mut self.encoder, &mut encoded)?;
+        }
+        Ok(encoded.into())
+    }
+}
+
+fn encode_block(
+    encoder: &mut Encoder,
+    samples: &[f32],
+    encoded: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    let clean = |sample: &f32| {
+        // `clamp` lets NaN through.
+        if sample.is_nan() {
+            0.0
+        } else {
+            sample.clamp(-1.0, 1.0)
+        }
+    };
+    let block: Vec<f32> = samples.iter().map(clean).collect();
+    encoded.reserve(max_required_buffer_size(block.len()));
+    encoder
+        .encode_to_vec(MonoPcm(block.as_slice()), encoded)
+        .map_err(|error| EncodeError::Lame(error.to_string()))?;
+    Ok(())
+}
+
+fn flush(encoder: &mut Encoder, encoded: &mut Vec<u8>) -> Result<(), EncodeError> {
+    encoded.reserve(FLUSH_BYTES);
+    // The other flush, FlushNoGap, leaves out the last samples.
+    encoder
+        .flush_to_vec::<FlushGap>(encoded)
+        .map_err(|error| EncodeError::Lame(error.to_string()))?;
+    Ok(())
+}
+
+/// Whether a file begins with the tag.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tag {
+    Written,
+    LeftOut,
 }
 
 /// The lowest rate of MP3 that keeps the whole spectrum, the highest if there is none.
@@ -87,7 +137,11 @@ fn nearest_mp3_rate(sample_rate_hz: u32) -> u32 {
         .unwrap_or(highest)
 }
 
-fn build_encoder(sample_rate_hz: u32, options: &Mp3Options) -> Result<Encoder, EncodeError> {
+fn build_encoder(
+    sample_rate_hz: u32,
+    options: &Mp3Options,
+    tag: Tag,
+) -> Result<Encoder, EncodeError> {
     let bitrate = bitrate(options.bitrate_kbps)?;
     let setup = |error: mp3lame_encoder::BuildError| EncodeError::Setup(error.to_string());
     Builder::new()
@@ -98,6 +152,7 @@ fn build_encoder(sample_rate_hz: u32, options: &Mp3Options) -> Result<Encoder, E
         // Without this LAME may choose a lower rate for the bit rate.
         .and_then(|builder| builder.with_output_sample_rate(sample_rate_hz.try_into().ok()))
         .and_then(|builder| builder.with_brate(bitrate))
+        .and_then(|builder| builder.with_to_write_vbr_tag(tag == Tag::Written))
         .and_then(Builder::build)
         .map_err(setup)
 }

@@ -33,4 +33,4 @@ pub use metadata::{Ratio, SamplingDefaults, XttsMetadata};
 pub use options::{Precision, SynthesizeOptions};
 pub use sampler::SamplingHints;
 pub use speech::{Speech, SpeechRequest, SpokenPart};
-pub use text::TextError;
+pub use text::{TextError, split_sentences};

@@ -11,6 +11,7 @@ pub mod examples;
 #[path = "../../support/fake_mongodb.rs"]
 pub mod fake_mongodb;
 pub mod ffmpeg;
+pub mod forms;
 pub mod gateway;
 pub mod http;
 pub mod hub;

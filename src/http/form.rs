@@ -1,0 +1,341 @@
+//! Bodies that are forms: their fields, and recordings, which go to the disk piece by piece.
+
+use std::collections::HashMap;
+
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Request};
+use axum::http::{StatusCode, header};
+use axum::{Form as UrlEncoded, RequestExt as _};
+
+use super::base64::Base64Decoder;
+use super::error::{ApiError, FieldProblem, Place};
+use super::jobs::JobsState;
+use crate::domain::Language;
+use crate::error::error_chain;
+use crate::ledger::ReceivedUpload;
+
+/// Fields of one form, files included.
+const MAX_FIELDS: usize = 128;
+/// Bytes of all fields together that are no files.
+const MAX_FIELD_BYTES: usize = 1 << 20;
+/// What a body may have beside a recording.
+const OVERHEAD_BYTES: u64 = 2 << 20;
+/// Longest id, as in requests over ZeroMQ.
+pub const MAX_ID_BYTES: usize = 512;
+
+/// The field whose file comes as base64.
+const BASE64: &str = "audio_base64";
+
+/// A form that was read.
+#[derive(Default)]
+pub struct Form {
+    /// The values of each field, in order.
+    fields: HashMap<String, Vec<String>>,
+    files: HashMap<String, ReceivedUpload>,
+    /// Fields that are not as they have to be.
+    problems: Vec<FieldProblem>,
+}
+
+impl Form {
+    /// Reads the body of a request; fields with these names are files.
+    ///
+    /// # Errors
+    /// It is no form, too large, or broken off.
+    pub async fn read(
+        state: &JobsState,
+        request: Request,
+        files: &[&str],
+    ) -> Result<Self, ApiError> {
+        let mut request = request;
+        if content_type(&request).starts_with("application/x-www-form-urlencoded") {
+            // It comes as a whole, and each byte may be three characters.
+            DefaultBodyLimit::max(3 * MAX_FIELD_BYTES).apply(&mut request);
+            let pairs = request
+                .extract::<UrlEncoded<Vec<(String, String)>>, _>()
+                .await;
+            let UrlEncoded(pairs) = pairs
+                .map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
+            let mut form = Self::default();
+            for (name, value) in pairs {
+                form.add(name, value)?;
+            }
+            return Ok(form);
+        }
+        Self::read_multipart(state, request, files).await
+    }
+
+    async fn read_multipart(
+        state: &JobsState,
+        request: Request,
+        files: &[&str],
+    ) -> Result<Self, ApiError> {
+        let max_bytes = state.max_upload_bytes();
+        let announced = request.headers().get(header::CONTENT_LENGTH);
+        let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > max_bytes.saturating_add(OVERHEAD_BYTES)) {
+            return Err(too_large(max_bytes));
+        }
+        let _place = state
+            .uploads
+            .try_acquire()
+            .map_err(|_| ApiError::overloaded())?;
+        let multipart = Multipart::from_request(request, &()).await;
+        let mut multipart = multipart
+            .map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
+        let (mut form, mut bytes) = (Self::default(), 0);
+        while let Some(field) = multipart.next_field().await.map_err(broken)? {
+            let Some(name) = field.name().map(str::to_owned) else {
+                continue;
+            };
+            if form.len() >= MAX_FIELDS {
+                let detail = format!("A form has at most {MAX_FIELDS} fields");
+                return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+            }
+            if files.contains(&name.as_str()) {
+                let upload = match name == BASE64 {
+                    true => received_base64(state, field, max_bytes).await?,
+                    false => received(state, field, max_bytes).await?,
+                };
+                if upload.size_bytes() > 0 {
+                    form.files.insert(name, upload);
+                }
+                continue;
+            }
+            let value = text(field, MAX_FIELD_BYTES.saturating_sub(bytes)).await?;
+            bytes += value.len();
+            form.add(name, value)?;
+        }
+        Ok(form)
+    }
+
+    fn add(&mut self, name: String, value: String) -> Result<(), ApiError> {
+        if self.len() >= MAX_FIELDS {
+            let detail = format!("A form has at most {MAX_FIELDS} fields");
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        }
+        self.fields.entry(name).or_default().push(value);
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.fields.values().map(Vec::len).sum::<usize>() + self.files.len()
+    }
+
+    /// A recording; `None` when there is none, or an empty one.
+    pub fn file(&mut self, name: &str) -> Option<ReceivedUpload> {
+        self.files.remove(name)
+    }
+
+    /// True when there is such a field, even a blank one.
+    pub fn has(&self, name: &str) -> bool {
+        self.fields.contains_key(name)
+    }
+
+    /// The last value of a field; a blank one counts as absent.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let value = self.fields.get(name)?.last()?.as_str();
+        (!value.trim().is_empty()).then_some(value)
+    }
+
+    /// An id that may be absent.
+    ///
+    /// # Errors
+    /// It is too long.
+    pub fn id(&self, name: &'static str) -> Result<Option<String>, ApiError> {
+        let id = self.text(name).map(str::trim);
+        if id.is_some_and(|id| id.len() > MAX_ID_BYTES) {
+            let detail = format!("{name} has at most {MAX_ID_BYTES} bytes");
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, detail));
+        }
+        Ok(id.map(str::to_owned))
+    }
+
+    /// An id that has to be there; empty, and noted, when it is not.
+    ///
+    /// # Errors
+    /// It is too long.
+    pub fn required_id(&mut self, name: &'static str) -> Result<String, ApiError> {
+        let id = self.id(name)?;
+        Ok(id.unwrap_or_else(|| {
+            self.missing(name);
+            String::new()
+        }))
+    }
+
+    /// A language; `None`, and noted, when it is none.
+    pub fn language(&mut self, name: &'static str) -> Option<Language> {
+        let code = self.text(name)?;
+        let language = Language::parse(code.trim());
+        if language.is_none() {
+            self.wrong(name, "Not a language", "language");
+        }
+        language
+    }
+
+    /// Languages with commas, or in several fields; `None` when there is no such field.
+    pub fn languages(&mut self, name: &'static str) -> Option<Vec<Language>> {
+        let codes: Vec<String> = self
+            .fields
+            .get(name)?
+            .iter()
+            .flat_map(|value| value.split(','))
+            .map(|code| code.trim().to_owned())
+            .filter(|code| !code.is_empty())
+            .collect();
+        let languages: Vec<Language> = codes
+            .iter()
+            .filter_map(|code| Language::parse(code))
+            .collect();
+        if languages.len() < codes.len() {
+            self.wrong(name, "Not a language", "language");
+        }
+        Some(languages)
+    }
+
+    /// Yes or no; `default`, and noted, when it is neither.
+    pub fn flag(&mut self, name: &'static str, default: bool) -> bool {
+        let Some(value) = self.text(name) else {
+            return default;
+        };
+        match value.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => true,
+            "false" | "0" | "no" | "off" => false,
+            _ => {
+                self.wrong(name, "Not a boolean", "bool_parsing");
+                default
+            }
+        }
+    }
+
+    /// One of some values; the first of them, and noted, when it is another.
+    pub fn choice(&mut self, name: &'static str, among: &[&'static str]) -> &'static str {
+        let default = among.first().copied().unwrap_or_default();
+        let Some(value) = self
+            .text(name)
+            .map(|value| value.trim().to_ascii_lowercase())
+        else {
+            return default;
+        };
+        let known = among.iter().copied().find(|known| *known == value);
+        known.unwrap_or_else(|| {
+            let msg = format!("One of {} is expected", among.join(", "));
+            self.wrong(name, &msg, "literal_error");
+            default
+        })
+    }
+
+    /// Notes that a field is not there.
+    pub fn missing(&mut self, name: &'static str) {
+        self.wrong(name, "Field required", "missing");
+    }
+
+    fn wrong(&mut self, name: &'static str, msg: &str, kind: &'static str) {
+        self.problems.push(FieldProblem {
+            loc: vec![Place::Name("body"), Place::Name(name)],
+            msg: msg.to_owned(),
+            kind,
+        });
+    }
+
+    /// # Errors
+    /// Fields were noted.
+    pub fn check(&mut self) -> Result<(), ApiError> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        Err(ApiError::invalid(std::mem::take(&mut self.problems)))
+    }
+}
+
+impl JobsState {
+    /// Bytes of a recording at most.
+    pub(super) fn max_upload_bytes(&self) -> u64 {
+        self.pipeline.options.decode_limits.max_bytes as u64
+    }
+
+    /// Bytes of a body at most.
+    pub(super) fn max_body_bytes(&self) -> usize {
+        let bytes = self.max_upload_bytes().saturating_add(OVERHEAD_BYTES);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+}
+
+fn content_type(request: &Request) -> String {
+    let value = request.headers().get(header::CONTENT_TYPE);
+    let value = value.and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().to_ascii_lowercase()
+}
+
+async fn received(
+    state: &JobsState,
+    mut field: Field<'_>,
+    max_bytes: u64,
+) -> Result<ReceivedUpload, ApiError> {
+    let ledger = &state.pipeline.ledger;
+    let mut upload = noted(state, ledger.begin_upload().await)?;
+    while let Some(piece) = field.chunk().await.map_err(broken)? {
+        if upload.size_bytes() + piece.len() as u64 > max_bytes {
+            return Err(too_large(max_bytes));
+        }
+        noted(state, upload.write(&piece).await)?;
+    }
+    noted(state, upload.finish().await)
+}
+
+/// The same of a recording that comes as base64, perhaps as a `data:` URL.
+async fn received_base64(
+    state: &JobsState,
+    mut field: Field<'_>,
+    max_bytes: u64,
+) -> Result<ReceivedUpload, ApiError> {
+    let ledger = &state.pipeline.ledger;
+    let mut upload = noted(state, ledger.begin_upload().await)?;
+    let mut decoder = Base64Decoder::default();
+    while let Some(piece) = field.chunk().await.map_err(broken)? {
+        let bytes = decoder.decode(&piece).ok_or_else(no_base64)?;
+        if upload.size_bytes() + bytes.len() as u64 > max_bytes {
+            return Err(too_large(max_bytes));
+        }
+        noted(state, upload.write(&bytes).await)?;
+    }
+    let rest = decoder.finish().ok_or_else(no_base64)?;
+    noted(state, upload.write(&rest).await)?;
+    noted(state, upload.finish().await)
+}
+
+fn no_base64() -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "The audio is not base64")
+}
+
+/// Tells the storage of a disk that takes nothing.
+fn noted<T>(
+    state: &JobsState,
+    result: Result<T, crate::ledger::LedgerError>,
+) -> Result<T, ApiError> {
+    Ok(result.inspect_err(|error| {
+        state.pipeline.ledger.note_storage(error);
+    })?)
+}
+
+async fn text(mut field: Field<'_>, max_bytes: usize) -> Result<String, ApiError> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = field.chunk().await.map_err(broken)? {
+        if bytes.len() + piece.len() > max_bytes {
+            let detail = format!("The fields of a form have at most {MAX_FIELD_BYTES} bytes");
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "A field is not UTF-8"))
+}
+
+fn too_large(max_bytes: u64) -> ApiError {
+    let detail = format!("Audio is larger than {max_bytes} bytes");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+}
+
+fn broken(error: MultipartError) -> ApiError {
+    tracing::info!(error = %error_chain(&error), "a form could not be read");
+    ApiError::new(error.status(), error.body_text())
+}

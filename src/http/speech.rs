@@ -1,0 +1,288 @@
+//! Texts that are spoken: `/audio/tts`, `/v1/tts` and `/v1/audio/speech`.
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use futures_util::stream::unfold;
+use serde::Deserialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::error::{ApiError, FieldProblem, Place};
+use super::form::{Form, MAX_ID_BYTES};
+use super::jobs::{Answer, Awaited, JobsState, Need, NewWork, Piece, no_result, prefers_async};
+use crate::domain::{Language, PrivateText};
+use crate::pipeline::{SpeechFormat, SpokenText};
+use crate::scheduler::Demand;
+
+/// Longest text that is spoken at once: a quarter of an hour of speech.
+const MAX_CHARACTERS: usize = 10_000;
+/// What a body with a text may have.
+const MAX_BODY_BYTES: usize = 4 << 20;
+/// Tells whether it is the voice that was asked for.
+const VOICE_CLONED: HeaderName = HeaderName::from_static("x-voice-cloned");
+/// Names the job that has spoken, or speaks.
+const JOB_ID: HeaderName = HeaderName::from_static("x-job-id");
+
+/// The routes of speech.
+pub fn routes(state: JobsState) -> Router {
+    Router::new()
+        .route("/audio/tts", post(tts))
+        .route("/v1/audio/tts", post(tts))
+        .route("/v1/tts", post(tts_of_voice))
+        .route("/v1/audio/speech", post(openai))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(state)
+}
+
+/// What is to be said, and how.
+struct Wanted {
+    text: String,
+    /// `None`: that of the text.
+    language: Option<Language>,
+    user_id: Option<String>,
+    format: SpeechFormat,
+    /// True: as it is spoken.
+    is_streamed: bool,
+    /// What the client is told that it gets.
+    media_type: String,
+}
+
+/// A text in a user's voice, as a file or as it is spoken.
+async fn tts(State(state): State<JobsState>, request: Request) -> Result<Response, ApiError> {
+    state
+        .in_time(async {
+            state.require(Need::Speaking)?;
+            let is_async = prefers_async(request.headers());
+            let mut form = Form::read(&state, request, &[]).await?;
+            let text = text_of(&mut form);
+            let language = form.language("language").unwrap_or(Language::ENGLISH);
+            let format = format_of(form.text("format").unwrap_or("mp3"))?;
+            let wanted = Wanted {
+                text,
+                language: Some(language),
+                user_id: form.id("user_id")?,
+                format,
+                is_streamed: form.flag("stream", false),
+                media_type: format!("audio/{}", format.as_str()),
+            };
+            form.check()?;
+            answer(&state, wanted, is_async).await
+        })
+        .await
+}
+
+/// The same as the later API names it: always MP3.
+async fn tts_of_voice(
+    State(state): State<JobsState>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    state
+        .in_time(async {
+            state.require(Need::Speaking)?;
+            let is_async = prefers_async(request.headers());
+            let mut form = Form::read(&state, request, &["voice_embedding"]).await?;
+            if form.file("voice_embedding").is_some() {
+                let detail = "A voice is named by voice_id; voice_embedding is not read";
+                return Err(ApiError::new(StatusCode::BAD_REQUEST, detail));
+            }
+            let text = text_of(&mut form);
+            let language = form.language("language").unwrap_or(Language::ENGLISH);
+            let wanted = Wanted {
+                text,
+                language: Some(language),
+                user_id: form.id("voice_id")?,
+                format: SpeechFormat::Mp3,
+                is_streamed: false,
+                media_type: SpeechFormat::Mp3.media_type().to_owned(),
+            };
+            form.check()?;
+            answer(&state, wanted, is_async).await
+        })
+        .await
+}
+
+/// What clients of OpenAI's API send. `model`, `speed` and `instructions` mean nothing here.
+#[derive(Deserialize)]
+struct OpenAiSpeech {
+    input: PrivateText,
+    voice: Option<String>,
+    response_format: Option<String>,
+    language: Option<String>,
+    stream_format: Option<String>,
+}
+
+/// A text in the voice of the user whom `voice` names, else in the default voice, as it is spoken.
+async fn openai(
+    State(state): State<JobsState>,
+    body: Result<Json<OpenAiSpeech>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    state
+        .in_time(async {
+            state.require(Need::Speaking)?;
+            let Json(body) = body.map_err(|rejection| rejected(&rejection))?;
+            if body.stream_format.is_some_and(|format| format != "audio") {
+                return Err(unsupported("stream_format is audio"));
+            }
+            let format = format_of(body.response_format.as_deref().unwrap_or("mp3"))?;
+            let language = body.language.as_deref().map(|code| {
+                Language::parse(code).ok_or_else(|| invalid("language", "Not a language"))
+            });
+            let wanted = Wanted {
+                text: body.input.into_exposed(),
+                language: language.transpose()?,
+                user_id: body.voice.filter(|voice| !voice.trim().is_empty()),
+                format,
+                is_streamed: format != SpeechFormat::Ogg,
+                media_type: format.media_type().to_owned(),
+            };
+            answer(&state, wanted, false).await
+        })
+        .await
+}
+
+async fn answer(state: &JobsState, wanted: Wanted, is_async: bool) -> Result<Response, ApiError> {
+    if wanted.text.trim().is_empty() {
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "No text"));
+    }
+    if wanted.text.chars().count() > MAX_CHARACTERS {
+        let detail = format!("A text that is spoken has at most {MAX_CHARACTERS} characters");
+        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    }
+    let voice_bytes = wanted.user_id.as_ref().map_or(0, String::len);
+    if voice_bytes > MAX_ID_BYTES {
+        let detail = format!("A user id has at most {MAX_ID_BYTES} bytes");
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, detail));
+    }
+    if wanted.is_streamed && wanted.format == SpeechFormat::Ogg {
+        return Err(unsupported(
+            "Only mp3 and wav are given out as they are spoken",
+        ));
+    }
+    let (format, is_streamed) = (wanted.format, wanted.is_streamed && !is_async);
+    let media_type = wanted.media_type.clone();
+    let language = wanted.language.map(|language| language.to_string());
+    let language = language.unwrap_or_else(|| "speech".to_owned());
+    let name = format!("tts_{language}.{}", format.as_str());
+    let work = work(wanted, is_streamed);
+    if is_async {
+        return state.accepted(work).await;
+    }
+    let mut awaited = state.begin(work).await?;
+    let id = awaited.id();
+    let (body, is_cloned) = if is_streamed {
+        match awaited.piece().await? {
+            Some(first) => (
+                Body::from_stream(pieces(awaited, first.clone())),
+                first.is_cloned,
+            ),
+            None => return Err(no_result()),
+        }
+    } else {
+        let job = awaited.ended().await?;
+        let (audio, is_cloned) = job.speech(&state.pipeline).await?;
+        (Body::from(audio), is_cloned)
+    };
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, media_type),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{name}\""),
+        ),
+        (VOICE_CLONED, is_cloned.to_string()),
+        (JOB_ID, id),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    }
+    Ok(response)
+}
+
+/// The rest of a speech, behind its first piece. Dropped, it cancels the job.
+fn pieces(
+    awaited: Awaited,
+    first: Piece,
+) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> {
+    unfold((awaited, Some(first)), |(mut awaited, first)| async move {
+        let piece = match first {
+            Some(first) => Some(first),
+            // The headers have said that all is well: the client sees the speech break off.
+            None => match awaited.piece().await {
+                Ok(piece) => piece,
+                Err(_) => {
+                    let broken = std::io::Error::other("the speech has failed");
+                    return Some((Err(broken), (awaited, None)));
+                }
+            },
+        };
+        piece.map(|piece| (Ok(piece.audio), (awaited, None)))
+    })
+}
+
+fn work(wanted: Wanted, is_streamed: bool) -> NewWork {
+    let id = Uuid::new_v4();
+    let user_id = wanted.user_id;
+    NewWork {
+        id,
+        kind: SpokenText::KIND,
+        request: json!({
+            "type": SpokenText::KIND,
+            "answer": Answer::Speech,
+            "text": wanted.text,
+            "language": wanted.language,
+            "userId": user_id,
+            "format": wanted.format,
+            "isStreamed": is_streamed,
+        }),
+        upload: None,
+        demand: Demand::of_spoken_text(user_id.as_deref(), &wanted.text),
+        user_id,
+    }
+}
+
+/// The text of a form; one that is not there is noted.
+fn text_of(form: &mut Form) -> String {
+    if !form.has("text") {
+        form.missing("text");
+    }
+    form.text("text").unwrap_or_default().to_owned()
+}
+
+fn format_of(name: &str) -> Result<SpeechFormat, ApiError> {
+    let name = name.trim().to_ascii_lowercase();
+    match name.as_str() {
+        // The container of Opus.
+        "opus" => Ok(SpeechFormat::Ogg),
+        name => SpeechFormat::ALL
+            .into_iter()
+            .find(|format| format.as_str() == name)
+            .ok_or_else(|| unsupported("A format is one of mp3, wav, ogg")),
+    }
+}
+
+fn unsupported(detail: &str) -> ApiError {
+    ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+}
+
+fn invalid(field: &'static str, msg: &str) -> ApiError {
+    ApiError::invalid(vec![FieldProblem {
+        loc: vec![Place::Name("body"), Place::Name(field)],
+        msg: msg.to_owned(),
+        kind: "value_error",
+    }])
+}
+
+/// What is wrong with a body that is no such JSON; what was sent is not quoted.
+fn rejected(rejection: &JsonRejection) -> ApiError {
+    match rejection {
+        JsonRejection::JsonDataError(_) => invalid("input", "A string is expected in input"),
+        _ => ApiError::new(rejection.status(), "The body is not JSON"),
+    }
+}
