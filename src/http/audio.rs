@@ -4,31 +4,94 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::post;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::error::ApiError;
-use super::form::Form;
-use super::jobs::{Answer, JobsState, Need, NewWork};
+use super::form::{AudioFile, Form};
+use super::jobs::{
+    Accepted, Answer, JobsState, Need, NewWork, NotDone, Preference, ProcessedMessage,
+    TranscriptionReport,
+};
 use crate::domain::Language;
 use crate::ledger::ReceivedUpload;
 use crate::scheduler::Lane;
 
-/// The routes under `/audio`, served under `/v1/audio` too.
-pub fn routes(state: JobsState) -> Router {
-    let limit = DefaultBodyLimit::max(state.max_body_bytes());
-    let routes = Router::new()
-        .route("/process-message", post(process_message))
-        .route("/transcribe", post(transcribe))
-        .layer(limit)
-        .with_state(state);
-    Router::new()
-        .nest("/audio", routes.clone())
-        .nest("/v1/audio", routes)
+/// What there is about recordings, under `/audio` and under `/v1/audio`.
+pub fn operations() -> OpenApiRouter<JobsState> {
+    let recordings = OpenApiRouter::default()
+        .routes(routes!(process_message))
+        .routes(routes!(transcribe));
+    OpenApiRouter::default()
+        .nest("/audio", recordings.clone())
+        .nest("/v1/audio", recordings)
 }
 
-/// A voice message: transcribed, translated, and spoken in its sender's voice.
+/// Its routes.
+pub fn routes(state: JobsState) -> Router {
+    let limit = DefaultBodyLimit::max(state.max_body_bytes());
+    Router::from(operations()).layer(limit).with_state(state)
+}
+
+/// A voice message.
+#[derive(ToSchema)]
+#[allow(
+    dead_code,
+    reason = "it describes the form, which is read field by field"
+)]
+struct MessageForm {
+    /// The recording.
+    audio: AudioFile,
+    /// Whose it is; 512 bytes at most, as all ids.
+    #[schema(min_length = 1, example = "awa")]
+    sender_id: String,
+    #[schema(min_length = 1, example = "family")]
+    conversation_id: String,
+    /// With commas, or in several fields; without them those of the conversation's members.
+    #[schema(example = "fr,es")]
+    target_languages: Option<String>,
+    /// The message in the gateway's database that it belongs to.
+    message_id: Option<String>,
+    attachment_id: Option<String>,
+    /// `true` or `false`: whether it is spoken in the sender's voice; `true` where it is not said.
+    generate_voice_clone: Option<String>,
+    /// How good the translation has to be: `medium`, `basic` or `premium`; `medium` where it is not said.
+    model_type: Option<String>,
+    /// What the sender's device has heard, instead of what is heard here.
+    mobile_transcription: Option<String>,
+    /// Its language; it is detected where it is not told.
+    mobile_language: Option<String>,
+}
+
+/// A recording to write down.
+#[derive(ToSchema)]
+#[allow(
+    dead_code,
+    reason = "it describes the form, which is read field by field"
+)]
+struct TranscribeForm {
+    /// The recording.
+    audio: AudioFile,
+    /// The language; it is detected where it is not told.
+    language: Option<String>,
+    /// `true` or `false`: whether the parts are told too; `false` where it is not said.
+    return_timestamps: Option<String>,
+}
+
+/// Writes a voice message down, translates it, and speaks it in its sender's voice.
+#[utoipa::path(
+    post, path = "/process-message", operation_id = "process_message", tag = "audio",
+    params(Preference),
+    request_body(content = MessageForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "The message in every language", body = ProcessedMessage),
+        Accepted,
+        NotDone,
+    ),
+)]
 async fn process_message(
     State(state): State<JobsState>,
     request: Request,
@@ -57,7 +120,17 @@ async fn process_message(
         .await
 }
 
-/// A recording to write down.
+/// Writes a recording down.
+#[utoipa::path(
+    post, path = "/transcribe", operation_id = "transcribe", tag = "audio",
+    params(Preference),
+    request_body(content = TranscribeForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "What is said", body = TranscriptionReport),
+        Accepted,
+        NotDone,
+    ),
+)]
 async fn transcribe(
     State(state): State<JobsState>,
     request: Request,

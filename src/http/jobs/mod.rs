@@ -15,23 +15,29 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorBody};
 use crate::ledger::{Audience, JobFilter, LedgerError};
 use crate::pipeline::Pipeline;
 use crate::scheduler::Scheduler;
 
-use follow::{FollowAll, FollowJob};
+use follow::{FollowAll, FollowJob, ServerEvent};
+pub use follow::{Heard, SpokenLanguage, StageNews, TranslatedLanguage};
 pub use report::{JobPage, JobReport};
 use report::{Loaded, find};
 use result::heard;
 pub use result::no_result;
-pub use result::{Answer, SegmentReport, TranscriptionReport};
-pub use work::{Awaited, Need, NewWork, Piece, prefers_async};
+pub use result::{
+    Answer, JobResult, ProcessedMessage, RegisteredVoice, SegmentReport, TranscriptionReport,
+    TranslatedMessage,
+};
+pub use work::{Accepted, Awaited, Need, NewWork, NotDone, Piece, Preference, prefers_async};
 
 /// Jobs in one answer, where the query does not say it.
 const PAGE: u32 = 50;
@@ -92,22 +98,39 @@ impl JobsState {
     }
 }
 
-/// The routes under `/jobs`.
-pub fn routes(state: JobsState) -> Router {
-    Router::new()
-        .route("/jobs", get(list))
-        .route("/jobs/events", get(follow_all))
-        .route("/jobs/{id}", get(show).delete(cancel))
-        .route("/jobs/{id}/events", get(follow))
-        .with_state(state)
+/// What there is under `/jobs`.
+pub fn operations() -> OpenApiRouter<JobsState> {
+    OpenApiRouter::default()
+        .routes(routes!(list))
+        .routes(routes!(follow_all))
+        .routes(routes!(show, cancel))
+        .routes(routes!(follow))
 }
 
-#[derive(Deserialize)]
+/// Its routes.
+pub fn routes(state: JobsState) -> Router {
+    Router::from(operations()).with_state(state)
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Listed {
+    /// Most jobs: 50 where it is not said, at most 500.
+    #[param(value_type = Option<usize>)]
     limit: Option<u32>,
 }
 
-/// The newest jobs, those of the gateway too: what they are and how far, not what they are about.
+/// The newest jobs.
+///
+/// Those of the gateway too: what they are and how far, not what they are about.
+#[utoipa::path(
+    get, path = "/jobs", operation_id = "list_jobs", tag = "jobs",
+    params(Listed),
+    responses(
+        (status = 200, description = "The jobs", body = JobPage),
+        (status = 400, description = "The query cannot be read", body = ErrorBody),
+    ),
+)]
 async fn list(
     State(state): State<JobsState>,
     query: Result<Query<Listed>, QueryRejection>,
@@ -127,6 +150,16 @@ async fn list(
     Ok(Json(JobPage { jobs, total }))
 }
 
+/// One job, with its result if it came over HTTP.
+#[utoipa::path(
+    get, path = "/jobs/{id}", operation_id = "show_job", tag = "jobs",
+    params(("id" = String, Path, description = "A UUID, or the number of a job of the gateway")),
+    responses(
+        (status = 200, description = "The job", body = JobReport),
+        (status = 400, description = "The id cannot be read", body = ErrorBody),
+        (status = 404, description = "There is no such job", body = ErrorBody),
+    ),
+)]
 async fn show(
     State(state): State<JobsState>,
     id: Result<Path<String>, PathRejection>,
@@ -135,6 +168,18 @@ async fn show(
 }
 
 /// Ends a job that came over HTTP and has not ended.
+#[utoipa::path(
+    delete, path = "/jobs/{id}", operation_id = "cancel_job", tag = "jobs",
+    params(("id" = String, Path, description = "A UUID")),
+    responses(
+        (status = 200, description = "The job, which has ended", body = JobReport),
+        (status = 400, description = "The id cannot be read", body = ErrorBody),
+        (status = 403, description = "It is a job of the gateway", body = ErrorBody),
+        (status = 404, description = "There is no such job", body = ErrorBody),
+        (status = 409, description = "The job has ended already", body = ErrorBody),
+        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+    ),
+)]
 async fn cancel(
     State(state): State<JobsState>,
     id: Result<Path<String>, PathRejection>,
@@ -162,6 +207,20 @@ async fn cancel(
 }
 
 /// Tells of one job until it ends.
+///
+/// Server-sent events. `job` (a `JobReport`) comes first, at every change of status, and last; `stage` (a `StageNews`)
+/// whenever a stage begins or ends; of a job that came over HTTP also `transcribed` (`Heard`), `translated`
+/// (`TranslatedLanguage`) and `spoken` (`SpokenLanguage`). A new stream tells again what is known so far.
+#[utoipa::path(
+    get, path = "/jobs/{id}/events", operation_id = "follow_job", tag = "jobs",
+    params(("id" = String, Path, description = "A UUID, or the number of a job of the gateway")),
+    responses(
+        (status = 200, description = "The events", body = ServerEvent, content_type = "text/event-stream"),
+        (status = 400, description = "The id cannot be read", body = ErrorBody),
+        (status = 404, description = "There is no such job", body = ErrorBody),
+        (status = 429, description = "Too many streams are open", body = ErrorBody),
+    ),
+)]
 async fn follow(
     State(state): State<JobsState>,
     id: Result<Path<String>, PathRejection>,
@@ -173,6 +232,16 @@ async fn follow(
 }
 
 /// Tells of all jobs, for as long as somebody listens.
+///
+/// Server-sent events: `job` (a `JobReport` without result) for each of the newest jobs, each new one and at every change
+/// of status, and `stage` (a `StageNews`) whenever a stage begins or ends.
+#[utoipa::path(
+    get, path = "/jobs/events", operation_id = "follow_jobs", tag = "jobs",
+    responses(
+        (status = 200, description = "The events", body = ServerEvent, content_type = "text/event-stream"),
+        (status = 429, description = "Too many streams are open", body = ErrorBody),
+    ),
+)]
 async fn follow_all(State(state): State<JobsState>) -> Result<Response, ApiError> {
     let place = state.stream_place()?;
     let events = FollowAll::new(state).events(place);

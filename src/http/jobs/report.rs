@@ -2,9 +2,9 @@
 
 use axum::body::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use utoipa::ToSchema;
 
-use super::result::{Answer, speech};
+use super::result::{Answer, JobResult, speech};
 use crate::domain::timestamp::{from_unix_ms, text};
 use crate::error::Reason;
 use crate::http::error::ApiError;
@@ -14,7 +14,8 @@ use crate::ledger::{
 use crate::pipeline::Pipeline;
 
 /// Jobs, newest first.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = JobReports)]
 pub struct JobPage {
     /// The jobs.
     pub jobs: Vec<JobReport>,
@@ -23,7 +24,7 @@ pub struct JobPage {
 }
 
 /// A job.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct JobReport {
     /// What it is called: a UUID, or a number for jobs of the gateway.
     pub id: String,
@@ -35,12 +36,16 @@ pub struct JobReport {
     /// The stage that was begun last, while the job runs.
     pub stage: Option<String>,
     /// In percent.
+    #[schema(maximum = 100)]
     pub progress: u8,
     /// When it was accepted (RFC 3339).
+    #[schema(format = DateTime)]
     pub created_at: String,
     /// When its latest attempt was begun.
+    #[schema(format = DateTime)]
     pub started_at: Option<String>,
     /// When it ended.
+    #[schema(format = DateTime)]
     pub completed_at: Option<String>,
     /// The stages of its latest attempt, in the order in which they began.
     pub stages: Vec<StageReport>,
@@ -48,11 +53,12 @@ pub struct JobReport {
     pub error: Option<JobError>,
     /// What a request that waits is answered with; left out in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub result: Option<Option<Value>>,
+    #[schema(required = false)]
+    pub result: Option<Option<JobResult>>,
 }
 
 /// How a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobStatus {
     /// It waits for its turn.
@@ -68,7 +74,7 @@ pub enum JobStatus {
 }
 
 /// One run of a stage.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StageReport {
     /// The stage.
     pub stage: String,
@@ -77,13 +83,14 @@ pub struct StageReport {
     /// `running`, `done` or `failed`.
     pub status: StageStatus,
     /// When it began (RFC 3339).
+    #[schema(format = DateTime)]
     pub started_at: String,
     /// How long it took, once it is over.
     pub duration_ms: Option<u64>,
 }
 
 /// Why a job failed.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, ToSchema)]
 pub struct JobError {
     /// In general, such as `transcription_failed`.
     pub code: String,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::report::JobError;
 use crate::error::Reason;
@@ -45,7 +45,10 @@ impl Answer {
     ///
     /// # Errors
     /// The ledger fails.
-    pub async fn result(pipeline: &Pipeline, job_id: JobId) -> Result<Option<Value>, LedgerError> {
+    pub async fn result(
+        pipeline: &Pipeline,
+        job_id: JobId,
+    ) -> Result<Option<JobResult>, LedgerError> {
         let Some(record) = pipeline.ledger.load(job_id).await? else {
             return Ok(None);
         };
@@ -61,32 +64,44 @@ impl Answer {
     }
 
     /// The result that an event tells; `None` for an event of another kind.
-    fn of(self, event: &[u8]) -> Option<Value> {
-        let result = match self {
+    fn of(self, event: &[u8]) -> Option<JobResult> {
+        Some(match self {
             Self::ProcessMessage => {
                 let event: Processed = serde_json::from_slice(event).ok()?;
-                serde_json::to_value(ProcessedMessage::of(event))
+                JobResult::ProcessedMessage(ProcessedMessage::of(event))
             }
             Self::VoiceMessage => {
                 let event: Processed = serde_json::from_slice(event).ok()?;
-                serde_json::to_value(TranslatedMessage::of(event))
+                JobResult::TranslatedMessage(TranslatedMessage::of(event))
             }
             Self::Transcription | Self::TimedTranscription => {
                 let event: Transcribed = serde_json::from_slice(event).ok()?;
                 let is_timed = self == Self::TimedTranscription;
-                serde_json::to_value(event.transcription.report(is_timed))
+                JobResult::Transcription(event.transcription.report(is_timed))
             }
-            Self::Speech => {
-                let event: Spoken = serde_json::from_slice(event).ok()?;
-                serde_json::to_value(event)
-            }
+            Self::Speech => JobResult::Spoken(serde_json::from_slice(event).ok()?),
             Self::Voice => {
                 let event: Registered = serde_json::from_slice(event).ok()?;
-                serde_json::to_value(RegisteredVoice::of(event.result))
+                JobResult::RegisteredVoice(RegisteredVoice::of(event.result))
             }
-        };
-        result.ok()
+        })
     }
+}
+
+/// What a job has brought, by its kind.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum JobResult {
+    /// Of `process_message`.
+    ProcessedMessage(ProcessedMessage),
+    /// The same in one language.
+    TranslatedMessage(TranslatedMessage),
+    /// Of `transcribe`.
+    Transcription(TranscriptionReport),
+    /// Of `tts`.
+    Spoken(Spoken),
+    /// Of `register_voice`.
+    RegisteredVoice(RegisteredVoice),
 }
 
 /// `audio_process_completed`, as far as it is told.
@@ -138,7 +153,7 @@ struct Segment {
 }
 
 /// What is said in a recording.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, ToSchema)]
 pub struct TranscriptionReport {
     /// The words.
     pub text: String,
@@ -155,7 +170,7 @@ pub struct TranscriptionReport {
 }
 
 /// A part of what is said.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, ToSchema)]
 pub struct SegmentReport {
     /// The words.
     pub text: String,
@@ -205,7 +220,7 @@ pub(super) fn translated(event: &[u8]) -> Option<TranslatedAudio> {
 }
 
 /// A voice message in every language.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct ProcessedMessage {
     /// What was sent.
     pub original: OriginalMessage,
@@ -218,7 +233,7 @@ pub struct ProcessedMessage {
 }
 
 /// What was sent.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct OriginalMessage {
     /// Always null: the recording is kept for as long as the job, and not as a file for others.
     pub audio_path: Option<String>,
@@ -235,7 +250,7 @@ pub struct OriginalMessage {
 }
 
 /// A voice message in one language.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct TranslatedMessageAudio {
     /// The language.
     pub language: String,
@@ -285,7 +300,7 @@ impl ProcessedMessage {
 }
 
 /// A voice message in the one language that was asked for.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct TranslatedMessage {
     /// What was said.
     pub original_text: String,
@@ -324,7 +339,7 @@ impl TranslatedMessage {
 }
 
 /// A text that was spoken.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub struct Spoken {
     /// Where the file is served; empty where it could not be written.
     pub audio_url: String,
@@ -356,7 +371,7 @@ struct Profile {
 }
 
 /// A voice that was registered.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct RegisteredVoice {
     /// Whose it is.
     pub user_id: String,
