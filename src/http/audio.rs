@@ -10,58 +10,59 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::error::{ApiError, ErrorBody, InvalidBody};
-use super::form::Form;
+use super::error::ApiError;
+use super::form::{AudioFile, Form};
 use super::jobs::{
-    Answer, JobReport, JobsState, Need, NewWork, ProcessedMessage, TranscriptionReport,
+    Accepted, Answer, JobsState, Need, NewWork, NotDone, Preference, ProcessedMessage,
+    TranscriptionReport,
 };
 use crate::domain::Language;
 use crate::ledger::ReceivedUpload;
 use crate::scheduler::Lane;
 
-/// What there is under `/audio`.
+/// What there is about recordings, under `/audio` and under `/v1/audio`.
 pub fn operations() -> OpenApiRouter<JobsState> {
-    OpenApiRouter::default().nest("/audio", recordings())
+    let recordings = OpenApiRouter::default()
+        .routes(routes!(process_message))
+        .routes(routes!(transcribe));
+    OpenApiRouter::default()
+        .nest("/audio", recordings.clone())
+        .nest("/v1/audio", recordings)
 }
 
-/// The routes under `/audio` and, for clients of the later API, under `/v1/audio`.
+/// Its routes.
 pub fn routes(state: JobsState) -> Router {
     let limit = DefaultBodyLimit::max(state.max_body_bytes());
-    Router::from(operations())
-        .nest("/v1/audio", recordings().into())
-        .layer(limit)
-        .with_state(state)
+    Router::from(operations()).layer(limit).with_state(state)
 }
 
-fn recordings() -> OpenApiRouter<JobsState> {
-    OpenApiRouter::default()
-        .routes(routes!(process_message))
-        .routes(routes!(transcribe))
-}
-
-/// A voice message to translate.
+/// A voice message.
 #[derive(ToSchema)]
 #[allow(
     dead_code,
-    reason = "it describes a form, which is read field by field"
+    reason = "it describes the form, which is read field by field"
 )]
-struct ProcessMessageForm {
-    #[schema(format = Binary)]
-    audio: String,
-    /// Who has sent it, and whose voice it is.
+struct MessageForm {
+    /// The recording.
+    audio: AudioFile,
+    /// Whose it is; 512 bytes at most, as all ids.
+    #[schema(min_length = 1, example = "awa")]
     sender_id: String,
+    #[schema(min_length = 1, example = "family")]
     conversation_id: String,
-    /// Languages with commas, or in several fields; without them those of the conversation, where they are known.
+    /// With commas, or in several fields; without them those of the conversation's members.
+    #[schema(example = "fr,es")]
     target_languages: Option<String>,
-    /// With it the result is written to the gateway's database, where there is one.
+    /// The message in the gateway's database that it belongs to.
     message_id: Option<String>,
     attachment_id: Option<String>,
-    /// False: the default voice speaks, and nothing is learnt. Default: true.
-    generate_voice_clone: Option<bool>,
-    /// `basic`, `medium` or `premium`.
+    /// `true` or `false`: whether it is spoken in the sender's voice; `true` where it is not said.
+    generate_voice_clone: Option<String>,
+    /// How good the translation has to be: `medium`, `basic` or `premium`; `medium` where it is not said.
     model_type: Option<String>,
-    /// What the sender's device has heard.
+    /// What the sender's device has heard, instead of what is heard here.
     mobile_transcription: Option<String>,
+    /// Its language; it is detected where it is not told.
     mobile_language: Option<String>,
 }
 
@@ -69,93 +70,87 @@ struct ProcessMessageForm {
 #[derive(ToSchema)]
 #[allow(
     dead_code,
-    reason = "it describes a form, which is read field by field"
+    reason = "it describes the form, which is read field by field"
 )]
 struct TranscribeForm {
-    #[schema(format = Binary)]
-    audio: String,
-    /// The language that is expected.
+    /// The recording.
+    audio: AudioFile,
+    /// The language; it is detected where it is not told.
     language: Option<String>,
-    /// True: with its parts and their times. Default: false.
-    return_timestamps: Option<bool>,
+    /// `true` or `false`: whether the parts are told too; `false` where it is not said.
+    return_timestamps: Option<String>,
 }
 
-/// A voice message: transcribed, translated, and spoken in its sender's voice.
+/// Writes a voice message down, translates it, and speaks it in its sender's voice.
 #[utoipa::path(
     post, path = "/process-message", operation_id = "process_message", tag = "audio",
-    params(("prefer" = Option<String>, Header, description = "`respond-async`: the job is wanted, not its result")),
-    request_body(content = ProcessMessageForm, content_type = "multipart/form-data"),
+    params(Preference),
+    request_body(content = MessageForm, content_type = "multipart/form-data"),
     responses(
         (status = 200, description = "The message in every language", body = ProcessedMessage),
-        (status = 202, description = "The job, where `Prefer: respond-async` asks for it", body = JobReport),
-        (status = 400, description = "There is no audio, or an id is too long", body = ErrorBody),
-        (status = 408, description = "The body did not come in time", body = ErrorBody),
-        (status = 413, description = "The recording, or the text, is too large", body = ErrorBody),
-        (status = 415, description = "The recording cannot be read, or the format is none of ours", body = ErrorBody),
-        (status = 422, description = "Fields are missing or wrong", body = InvalidBody),
-        (status = 429, description = "Too much waits", body = ErrorBody),
-        (status = 503, description = "Models are not loaded, or audio is switched off", body = ErrorBody),
-        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+        Accepted,
+        NotDone,
     ),
 )]
 async fn process_message(
     State(state): State<JobsState>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    state.require(Need::Everything)?;
-    let headers = request.headers().clone();
-    let mut form = Form::read(&state, request, &["audio"]).await?;
-    let message = Message {
-        audio: recording(&mut form, "audio")?,
-        sender_id: form.required_id("sender_id")?,
-        conversation_id: Some(form.required_id("conversation_id")?),
-        target_languages: form.languages("target_languages"),
-        message_id: form.id("message_id")?,
-        attachment_id: form.id("attachment_id")?,
-        generate_voice_clone: form.flag("generate_voice_clone", true),
-        model_type: form.choice("model_type", &["medium", "basic", "premium"]),
-        mobile_language: form.language("mobile_language"),
-        mobile_transcription: form.text("mobile_transcription").map(str::to_owned),
-        answer: Answer::ProcessMessage,
-    };
-    form.check()?;
-    state.respond(message.work(&state), &headers).await
+    state
+        .in_time(async {
+            state.require(Need::Everything)?;
+            let headers = request.headers().clone();
+            let mut form = Form::read(&state, request, &["audio"]).await?;
+            let message = Message {
+                audio: recording(&mut form, "audio")?,
+                sender_id: form.required_id("sender_id")?,
+                conversation_id: Some(form.required_id("conversation_id")?),
+                target_languages: form.languages("target_languages"),
+                message_id: form.id("message_id")?,
+                attachment_id: form.id("attachment_id")?,
+                generate_voice_clone: form.flag("generate_voice_clone", true),
+                model_type: form.choice("model_type", &["medium", "basic", "premium"]),
+                mobile_language: form.language("mobile_language"),
+                mobile_transcription: form.text("mobile_transcription").map(str::to_owned),
+                answer: Answer::ProcessMessage,
+            };
+            form.check()?;
+            state.respond(message.work(&state), &headers).await
+        })
+        .await
 }
 
-/// A recording to write down.
+/// Writes a recording down.
 #[utoipa::path(
     post, path = "/transcribe", operation_id = "transcribe", tag = "audio",
-    params(("prefer" = Option<String>, Header, description = "`respond-async`: the job is wanted, not its result")),
+    params(Preference),
     request_body(content = TranscribeForm, content_type = "multipart/form-data"),
     responses(
         (status = 200, description = "What is said", body = TranscriptionReport),
-        (status = 202, description = "The job, where `Prefer: respond-async` asks for it", body = JobReport),
-        (status = 400, description = "There is no audio", body = ErrorBody),
-        (status = 408, description = "The body did not come in time", body = ErrorBody),
-        (status = 413, description = "The recording, or the text, is too large", body = ErrorBody),
-        (status = 415, description = "The recording cannot be read, or the format is none of ours", body = ErrorBody),
-        (status = 422, description = "Fields are missing or wrong", body = InvalidBody),
-        (status = 429, description = "Too much waits", body = ErrorBody),
-        (status = 503, description = "Models are not loaded, or audio is switched off", body = ErrorBody),
-        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+        Accepted,
+        NotDone,
     ),
 )]
 async fn transcribe(
     State(state): State<JobsState>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    state.require(Need::Hearing)?;
-    let headers = request.headers().clone();
-    let mut form = Form::read(&state, request, &["audio"]).await?;
-    let audio = recording(&mut form, "audio")?;
-    let language = form.language("language");
-    let answer = match form.flag("return_timestamps", false) {
-        true => Answer::TimedTranscription,
-        false => Answer::Transcription,
-    };
-    form.check()?;
-    let work = transcription(&state, audio, language, answer);
-    state.respond(work, &headers).await
+    state
+        .in_time(async {
+            state.require(Need::Hearing)?;
+            let headers = request.headers().clone();
+            let mut form = Form::read(&state, request, &["audio"]).await?;
+            let audio = recording(&mut form, "audio")?;
+            let language = form.language("language");
+            let answer = match form.flag("return_timestamps", false) {
+                true => Answer::TimedTranscription,
+                false => Answer::Transcription,
+            };
+            form.check()?;
+            let work = transcription(&state, audio, language, answer);
+            state.respond(work, &headers).await
+        })
+        .await
 }
 
 /// A voice message that was received.

@@ -6,48 +6,178 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{self, Request, State};
-use axum::handler::HandlerWithoutStateExt as _;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
-use tower_http::services::{ServeDir, ServeFile};
+use tower_http::services::ServeFile;
+use utoipa::{IntoParams, IntoResponses};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorBody};
+use super::form::AudioFile;
 
 /// Folder of the speech in the output folder; it has folders for years, and those for months.
 const SPEECH: &str = "translated";
 
-/// The routes of the speech files in that folder.
-pub fn routes(output_directory: PathBuf) -> Router {
-    let files = ServeDir::new(&output_directory)
-        .append_index_html_on_directories(false)
-        .fallback(none.into_service());
-    Router::new()
-        .route("/audio/{file}", get(by_name))
-        .route("/v1/audio/{file}", get(by_name))
-        .with_state(Arc::new(output_directory))
-        .nest_service("/outputs/audio", files)
+/// The output folder.
+type OutputDirectory = Arc<PathBuf>;
+
+/// What there is of files.
+pub fn operations() -> OpenApiRouter<OutputDirectory> {
+    let named = OpenApiRouter::default().routes(routes!(by_name));
+    OpenApiRouter::default()
+        .routes(routes!(by_path))
+        .nest("/audio", named.clone())
+        .nest("/v1/audio", named)
 }
 
-async fn none() -> ApiError {
-    not_found()
+/// The routes of the speech files in that folder.
+pub fn routes(output_directory: PathBuf) -> Router {
+    Router::from(operations()).with_state(Arc::new(output_directory))
+}
+
+/// Which part of a file is wanted, and from when on (RFC 9110).
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(
+    dead_code,
+    reason = "it describes headers, which the file server reads"
+)]
+struct Wanted {
+    /// Only these bytes.
+    #[param(rename = "Range", example = "bytes=0-1023")]
+    range: Option<String>,
+    /// Only if it is another one.
+    #[param(rename = "If-None-Match")]
+    if_none_match: Option<String>,
+    /// Only if it is newer.
+    #[param(rename = "If-Modified-Since")]
+    if_modified_since: Option<String>,
+}
+
+/// Why a file is not sent, or not as a whole.
+#[derive(IntoResponses)]
+#[allow(
+    dead_code,
+    reason = "it describes answers, which the file server makes"
+)]
+enum NotSent {
+    #[response(status = 304, description = "The client has it already")]
+    Unchanged,
+    #[response(status = 400, description = "The path cannot be read")]
+    Unreadable(ErrorBody),
+    #[response(status = 404, description = "There is no such file")]
+    Missing(ErrorBody),
+    #[response(status = 412, description = "It has changed")]
+    Changed,
+    #[response(
+        status = 416,
+        description = "There is no such part",
+        headers(("Content-Range" = String, description = "How long the file is")),
+    )]
+    NoPart,
+}
+
+/// A file with speech, by the path that results tell.
+#[utoipa::path(
+    get, path = "/outputs/audio/{*path}", operation_id = "speech_file", tag = "files",
+    params(("path" = String, Path, description = "Such as `translated/2026/01/name.mp3`"), Wanted),
+    responses(
+        (
+            status = 200, description = "The file",
+            content(
+                (AudioFile = "audio/mpeg"),
+                (AudioFile = "audio/wav"),
+                (AudioFile = "audio/ogg"),
+            ),
+            headers(
+                ("Accept-Ranges" = String, description = "`bytes`"),
+                ("ETag" = String, description = "Names this content"),
+                ("Last-Modified" = String, description = "When it was written"),
+            ),
+        ),
+        (
+            status = 206, description = "The part that is wanted",
+            content(
+                (AudioFile = "audio/mpeg"),
+                (AudioFile = "audio/wav"),
+                (AudioFile = "audio/ogg"),
+            ),
+            headers(("Content-Range" = String, description = "Which part it is")),
+        ),
+        NotSent,
+    ),
+)]
+async fn by_path(
+    State(output_directory): State<OutputDirectory>,
+    path: Result<extract::Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let path = understood(path)?;
+    if !path.split('/').all(is_file_name) {
+        return Err(not_found());
+    }
+    send(request, move || Some(output_directory.join(path))).await
+}
+
+/// A file with speech, by its name alone: the newest of that name.
+#[utoipa::path(
+    get, path = "/{file}", operation_id = "speech_file_by_name", tag = "files",
+    params(("file" = String, Path, description = "The last step of its path"), Wanted),
+    responses(
+        (
+            status = 200, description = "The file",
+            content(
+                (AudioFile = "audio/mpeg"),
+                (AudioFile = "audio/wav"),
+                (AudioFile = "audio/ogg"),
+            ),
+            headers(
+                ("Accept-Ranges" = String, description = "`bytes`"),
+                ("ETag" = String, description = "Names this content"),
+                ("Last-Modified" = String, description = "When it was written"),
+            ),
+        ),
+        (
+            status = 206, description = "The part that is wanted",
+            content(
+                (AudioFile = "audio/mpeg"),
+                (AudioFile = "audio/wav"),
+                (AudioFile = "audio/ogg"),
+            ),
+            headers(("Content-Range" = String, description = "Which part it is")),
+        ),
+        NotSent,
+    ),
+)]
+async fn by_name(
+    State(output_directory): State<OutputDirectory>,
+    name: Result<extract::Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let name = understood(name)?;
+    if !is_file_name(&name) {
+        return Err(not_found());
+    }
+    send(request, move || find(&output_directory.join(SPEECH), &name)).await
+}
+
+fn understood(path: Result<extract::Path<String>, PathRejection>) -> Result<String, ApiError> {
+    let extract::Path(path) =
+        path.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
+    Ok(path)
 }
 
 fn not_found() -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "No such file")
 }
 
-async fn by_name(
-    State(output_directory): State<Arc<PathBuf>>,
-    name: Result<extract::Path<String>, PathRejection>,
+/// Sends the file that is found, or what is wanted of it.
+async fn send(
     request: Request,
+    find: impl FnOnce() -> Option<PathBuf> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let extract::Path(name) =
-        name.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
-    if !is_file_name(&name) {
-        return Err(not_found());
-    }
-    let found = tokio::task::spawn_blocking(move || find(&output_directory.join(SPEECH), &name));
+    let found = tokio::task::spawn_blocking(move || find().filter(|path| path.is_file()));
     let found = found.await.map_err(|error| ApiError::internal(&error))?;
     let path = found.ok_or_else(not_found)?;
     let served = ServeFile::new(path).try_call(request).await;
@@ -57,7 +187,7 @@ async fn by_name(
 
 /// True for a name that leads nowhere else, and to nothing hidden such as a file that is being written.
 fn is_file_name(name: &str) -> bool {
-    !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
+    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
 }
 
 /// The file of that name, the newest if months have several.
@@ -98,7 +228,7 @@ mod tests {
             Some(root.path().join("2026/01/a.mp3"))
         );
         assert_eq!(find(root.path(), "b.mp3"), None);
-        for name in ["..", ".tmp1", "../a.mp3", "01/a.mp3", "a\0"] {
+        for name in ["", "..", ".tmp1", "../a.mp3", "01/a.mp3", "a\0"] {
             assert!(!is_file_name(name), "{name:?}");
         }
     }

@@ -6,6 +6,7 @@ use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Request};
 use axum::http::{StatusCode, header};
 use axum::{Form as UrlEncoded, RequestExt as _};
+use utoipa::ToSchema;
 
 use super::base64::Base64Decoder;
 use super::error::{ApiError, FieldProblem, Place};
@@ -25,6 +26,15 @@ pub const MAX_ID_BYTES: usize = 512;
 
 /// The field whose file comes as base64.
 const BASE64: &str = "audio_base64";
+
+/// A recording, or speech.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[allow(
+    dead_code,
+    reason = "it describes bytes, which are read piece by piece"
+)]
+pub struct AudioFile(Vec<u8>);
 
 /// A form that was read.
 #[derive(Default)]
@@ -337,5 +347,11 @@ fn too_large(max_bytes: u64) -> ApiError {
 
 fn broken(error: MultipartError) -> ApiError {
     tracing::info!(error = %error_chain(&error), "a form could not be read");
-    ApiError::new(error.status(), error.body_text())
+    match error.status() {
+        // Nothing here fails when it reads: it is the body that does not come.
+        StatusCode::INTERNAL_SERVER_ERROR => {
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, "The body did not come in time")
+        }
+        status => ApiError::new(status, error.body_text()),
+    }
 }

@@ -1,5 +1,7 @@
 //! What the routes are, for programs and people: `/openapi.json` and `/docs`.
 
+use std::collections::BTreeSet;
+
 use axum::http::header;
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
@@ -7,10 +9,10 @@ use axum::{Json, Router};
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, HeaderBuilder, OpenApi, Paths, Ref, RefOr, ResponseBuilder};
 
 use super::error::{ErrorBody, InvalidBody};
-use super::{admin, audio, catalogue, jobs, probes, speech, text, v1, voices};
+use super::{admin, audio, catalogue, files, jobs, probes, speech, text, v1, voices};
 
 /// Where the document is.
 const DOCUMENT: &str = "/openapi.json";
@@ -28,13 +30,23 @@ const ADMIN_TOKEN: &str = "admin_token";
         description = "Speech and texts in other languages. Errors are `{\"detail\": …}`; every answer has \
                        the header `x-request-id`.",
     ),
-    components(schemas(ErrorBody, InvalidBody)),
+    components(schemas(
+        ErrorBody,
+        InvalidBody,
+        jobs::StageNews,
+        jobs::Heard,
+        jobs::TranslatedLanguage,
+        jobs::SpokenLanguage,
+    )),
     tags(
         (name = "probes", description = "How the daemon is"),
         (name = "texts", description = "Texts in other languages"),
+        (name = "audio", description = "Recordings and speech. What takes long is a job: with the header \
+                                        `Prefer: respond-async` the answer is that job, without it what the \
+                                        job has brought; who leaves then cancels it"),
+        (name = "jobs", description = "What takes long"),
+        (name = "files", description = "Speech that was made"),
         (name = "catalogue", description = "What is installed, and what waits"),
-        (name = "audio", description = "Voice messages, transcriptions and speech"),
-        (name = "jobs", description = "Work that takes long"),
         (name = "voices", description = "The voices of users"),
         (name = "admin", description = "Jobs, for operators"),
     ),
@@ -46,11 +58,12 @@ pub fn document() -> OpenApi {
     let mut document = Document::openapi();
     document.merge(probes::operations().into_openapi());
     document.merge(text::operations().into_openapi());
-    document.merge(catalogue::operations().into_openapi());
     document.merge(audio::operations().into_openapi());
     document.merge(speech::operations().into_openapi());
     document.merge(v1::operations().into_openapi());
     document.merge(jobs::operations().into_openapi());
+    document.merge(files::operations().into_openapi());
+    document.merge(catalogue::operations().into_openapi());
     document.merge(voices::operations().into_openapi());
     document.merge(admin::operations().into_openapi());
     complete(&mut document);
@@ -82,6 +95,7 @@ fn complete(document: &mut OpenApi) {
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(TOKEN, bearer("`http.token`, where there is one"));
     components.add_security_scheme(ADMIN_TOKEN, bearer("`http.admin_token`"));
+    rename(&mut document.paths);
     for operation in document.paths.paths.values_mut().flat_map(operations) {
         let has_tag = |name: &str| {
             let tags = operation.tags.iter().flatten();
@@ -106,6 +120,30 @@ fn complete(document: &mut OpenApi) {
         }
         refuse(operation, "500", "It is the daemon's fault");
         refuse(operation, "504", "It took too long");
+        let retry_after = "Seconds until it is worth another try";
+        tell(operation, "401", "WWW-Authenticate", "`Bearer`");
+        tell(operation, "429", "Retry-After", retry_after);
+        tell(operation, "503", "Retry-After", retry_after);
+    }
+}
+
+/// Writes paths as OpenAPI does, and gives operations other names that are served under `/v1` too.
+fn rename(paths: &mut Paths) {
+    // Only axum marks what stands for several steps.
+    let renamed = std::mem::take(&mut paths.paths).into_iter();
+    paths.paths = renamed
+        .map(|(path, item)| (path.replace("{*", "{"), item))
+        .collect();
+    let names: BTreeSet<String> = paths.paths.keys().cloned().collect();
+    for (path, item) in &mut paths.paths {
+        let is_served_twice = path
+            .strip_prefix("/v1")
+            .is_some_and(|path| names.contains(path));
+        for operation in operations(item).filter(|_| is_served_twice) {
+            if let Some(id) = &mut operation.operation_id {
+                id.insert_str(0, "v1_");
+            }
+        }
     }
 }
 
@@ -131,4 +169,12 @@ fn refuse(operation: &mut Operation, status: &str, description: &str) {
     responses
         .entry(status.to_owned())
         .or_insert_with(|| response.into());
+}
+
+/// Adds a header to an answer, where there is such an answer.
+fn tell(operation: &mut Operation, status: &str, name: &str, description: &str) {
+    if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(status) {
+        let header = HeaderBuilder::new().description(Some(description)).build();
+        response.headers.insert(name.to_owned(), header.into());
+    }
 }

@@ -1,26 +1,25 @@
 //! Texts that are spoken: `/audio/tts`, `/v1/tts` and `/v1/audio/speech`.
 
+use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
-use axum::{Json, Router};
 use futures_util::stream::unfold;
-use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::error::{ApiError, ErrorBody, FieldProblem, InvalidBody, Place};
-use super::form::{Form, MAX_ID_BYTES};
+use super::body::{BODY, Fields, JsonBody};
+use super::error::ApiError;
+use super::form::{AudioFile, Form, MAX_ID_BYTES};
 use super::jobs::{
-    Answer, Awaited, JobReport, JobsState, Need, NewWork, Piece, no_result, prefers_async,
+    Accepted, Answer, Awaited, JobsState, Need, NewWork, NotDone, Piece, Preference, no_result,
+    prefers_async,
 };
-use crate::domain::{Language, PrivateText};
+use crate::domain::Language;
 use crate::pipeline::{SpeechFormat, SpokenText};
 use crate::scheduler::Demand;
 
@@ -33,54 +32,77 @@ const VOICE_CLONED: HeaderName = HeaderName::from_static("x-voice-cloned");
 /// Names the job that has spoken, or speaks.
 const JOB_ID: HeaderName = HeaderName::from_static("x-job-id");
 
-/// What is spoken.
+/// What there is of speech.
 pub fn operations() -> OpenApiRouter<JobsState> {
+    let spoken = OpenApiRouter::default().routes(routes!(tts));
     OpenApiRouter::default()
-        .routes(routes!(tts))
+        .nest("/audio", spoken.clone())
+        .nest("/v1/audio", spoken)
         .routes(routes!(tts_of_voice))
         .routes(routes!(openai))
 }
 
-/// The routes of speech.
+/// Its routes.
 pub fn routes(state: JobsState) -> Router {
     Router::from(operations())
-        .route("/v1/audio/tts", post(tts))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(state)
 }
 
-/// A text to speak.
+/// A text that is to be spoken.
 #[derive(ToSchema)]
 #[allow(
     dead_code,
-    reason = "it describes a form, which is read field by field"
+    reason = "it describes the form, which is read field by field"
 )]
 struct TtsForm {
-    #[schema(max_length = 10_000)]
+    /// Of up to 10,000 characters.
+    #[schema(example = "Hello my friend.")]
     text: String,
-    /// Default: `en`.
+    /// `en` where it is not said.
     language: Option<String>,
-    /// Whose voice; the default voice where the user has none.
+    /// Whose voice it is to be; one of the language where that user has none. 512 bytes at most.
     user_id: Option<String>,
-    /// `mp3`, `wav` or `ogg`. Default: `mp3`.
+    /// `mp3`, `wav` or `ogg`; `mp3` where it is not said.
     format: Option<String>,
-    /// True: as it is spoken, for mp3 and wav.
-    stream: Option<bool>,
+    /// `true` or `false`: whether it is given out as it is spoken, which `ogg` is not; `false` where it is not said.
+    stream: Option<String>,
 }
 
-/// A text to speak in a voice.
+/// The same as the later API names it.
 #[derive(ToSchema)]
 #[allow(
     dead_code,
-    reason = "it describes a form, which is read field by field"
+    reason = "it describes the form, which is read field by field"
 )]
 struct TtsOfVoiceForm {
-    #[schema(max_length = 10_000)]
+    /// Of up to 10,000 characters.
+    #[schema(example = "Hello my friend.")]
     text: String,
-    /// Default: `en`.
+    /// `en` where it is not said.
     language: Option<String>,
-    /// A user's id.
+    /// The user whose voice it is to be.
     voice_id: Option<String>,
+}
+
+/// What clients of OpenAI's API send. Its other fields, such as `model` and `speed`, mean nothing.
+#[derive(ToSchema)]
+#[allow(
+    dead_code,
+    reason = "it describes the body, which is read field by field"
+)]
+struct OpenAiSpeech {
+    /// The text, of up to 10,000 characters.
+    #[schema(example = "Hello my friend.")]
+    input: String,
+    /// The user whose voice it is to be; one of the language where that user has none. 512 bytes at most.
+    voice: Option<String>,
+    /// `mp3`, `wav` or `opus`; `mp3` where it is not said.
+    response_format: Option<String>,
+    /// It is detected where it is not told.
+    language: Option<String>,
+    /// `audio`.
+    stream_format: Option<String>,
 }
 
 /// What is to be said, and how.
@@ -96,141 +118,166 @@ struct Wanted {
     media_type: String,
 }
 
-/// A text in a user's voice, as a file or as it is spoken.
+/// Speaks a text in a user's voice, into a file or as it is spoken.
 #[utoipa::path(
-    post, path = "/audio/tts", operation_id = "speak", tag = "audio",
-    params(("prefer" = Option<String>, Header, description = "`respond-async`: the job is wanted, not its result")),
-    request_body(content = TtsForm, content_type = "multipart/form-data"),
+    post, path = "/tts", operation_id = "tts", tag = "audio",
+    params(Preference),
+    request_body(content(
+        (TtsForm = "multipart/form-data"),
+        (TtsForm = "application/x-www-form-urlencoded"),
+    )),
     responses(
-        (status = 200, description = "The speech", body = String, content_type = "audio/mp3"),
-        (status = 202, description = "The job, where `Prefer: respond-async` asks for it", body = JobReport),
-        (status = 400, description = "The text is empty, or nobody speaks the language", body = ErrorBody),
-        (status = 408, description = "The body did not come in time", body = ErrorBody),
-        (status = 413, description = "The recording, or the text, is too large", body = ErrorBody),
-        (status = 415, description = "The recording cannot be read, or the format is none of ours", body = ErrorBody),
-        (status = 422, description = "Fields are missing or wrong", body = InvalidBody),
-        (status = 429, description = "Too much waits", body = ErrorBody),
-        (status = 503, description = "Models are not loaded, or audio is switched off", body = ErrorBody),
-        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+        (
+            status = 200, description = "The speech",
+            content(
+                (AudioFile = "audio/mp3"),
+                (AudioFile = "audio/wav"),
+                (AudioFile = "audio/ogg"),
+            ),
+            headers(
+                ("Content-Disposition" = String, description = "What the file is called"),
+                ("X-Voice-Cloned" = bool, description = "Whether it is the voice that was asked for"),
+                ("X-Job-Id" = String, description = "The job that has spoken, or speaks"),
+            ),
+        ),
+        Accepted,
+        NotDone,
     ),
 )]
 async fn tts(State(state): State<JobsState>, request: Request) -> Result<Response, ApiError> {
-    state.require(Need::Speaking)?;
-    let is_async = prefers_async(request.headers());
-    let mut form = Form::read(&state, request, &[]).await?;
-    let text = text_of(&mut form);
-    let language = form.language("language").unwrap_or(Language::ENGLISH);
-    let format = format_of(form.text("format").unwrap_or("mp3"))?;
-    let wanted = Wanted {
-        text,
-        language: Some(language),
-        user_id: form.id("user_id")?,
-        format,
-        is_streamed: form.flag("stream", false),
-        media_type: format!("audio/{}", format.as_str()),
-    };
-    form.check()?;
-    answer(&state, wanted, is_async).await
+    state
+        .in_time(async {
+            state.require(Need::Speaking)?;
+            let is_async = prefers_async(request.headers());
+            let mut form = Form::read(&state, request, &[]).await?;
+            let text = text_of(&mut form);
+            let language = form.language("language").unwrap_or(Language::ENGLISH);
+            let format = format_of(form.text("format").unwrap_or("mp3"))?;
+            let wanted = Wanted {
+                text,
+                language: Some(language),
+                user_id: form.id("user_id")?,
+                format,
+                is_streamed: form.flag("stream", false),
+                media_type: format!("audio/{}", format.as_str()),
+            };
+            form.check()?;
+            answer(&state, wanted, is_async).await
+        })
+        .await
 }
 
-/// The same as the later API names it: always MP3.
+/// Speaks a text in a user's voice, always as MP3.
 #[utoipa::path(
-    post, path = "/v1/tts", operation_id = "speak_in_voice", tag = "audio",
-    params(("prefer" = Option<String>, Header, description = "`respond-async`: the job is wanted, not its result")),
-    request_body(content = TtsOfVoiceForm, content_type = "multipart/form-data"),
+    post, path = "/v1/tts", operation_id = "tts_of_voice", tag = "audio",
+    params(Preference),
+    request_body(content(
+        (TtsOfVoiceForm = "multipart/form-data"),
+        (TtsOfVoiceForm = "application/x-www-form-urlencoded"),
+    )),
     responses(
-        (status = 200, description = "The speech", body = String, content_type = "audio/mpeg"),
-        (status = 202, description = "The job, where `Prefer: respond-async` asks for it", body = JobReport),
-        (status = 400, description = "The text is empty, or nobody speaks the language", body = ErrorBody),
-        (status = 408, description = "The body did not come in time", body = ErrorBody),
-        (status = 413, description = "The recording, or the text, is too large", body = ErrorBody),
-        (status = 415, description = "The recording cannot be read, or the format is none of ours", body = ErrorBody),
-        (status = 422, description = "Fields are missing or wrong", body = InvalidBody),
-        (status = 429, description = "Too much waits", body = ErrorBody),
-        (status = 503, description = "Models are not loaded, or audio is switched off", body = ErrorBody),
-        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+        (
+            status = 200, description = "The speech",
+            content(
+                (AudioFile = "audio/mpeg"),
+            ),
+            headers(
+                ("Content-Disposition" = String, description = "What the file is called"),
+                ("X-Voice-Cloned" = bool, description = "Whether it is the voice that was asked for"),
+                ("X-Job-Id" = String, description = "The job that has spoken, or speaks"),
+            ),
+        ),
+        Accepted,
+        NotDone,
     ),
 )]
 async fn tts_of_voice(
     State(state): State<JobsState>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    state.require(Need::Speaking)?;
-    let is_async = prefers_async(request.headers());
-    let mut form = Form::read(&state, request, &["voice_embedding"]).await?;
-    if form.file("voice_embedding").is_some() {
-        let detail = "A voice is named by voice_id; voice_embedding is not read";
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, detail));
-    }
-    let text = text_of(&mut form);
-    let language = form.language("language").unwrap_or(Language::ENGLISH);
-    let wanted = Wanted {
-        text,
-        language: Some(language),
-        user_id: form.id("voice_id")?,
-        format: SpeechFormat::Mp3,
-        is_streamed: false,
-        media_type: SpeechFormat::Mp3.media_type().to_owned(),
-    };
-    form.check()?;
-    answer(&state, wanted, is_async).await
+    state
+        .in_time(async {
+            state.require(Need::Speaking)?;
+            let is_async = prefers_async(request.headers());
+            let mut form = Form::read(&state, request, &["voice_embedding"]).await?;
+            if form.file("voice_embedding").is_some() {
+                let detail = "A voice is named by voice_id; voice_embedding is not read";
+                return Err(ApiError::new(StatusCode::BAD_REQUEST, detail));
+            }
+            let text = text_of(&mut form);
+            let language = form.language("language").unwrap_or(Language::ENGLISH);
+            let wanted = Wanted {
+                text,
+                language: Some(language),
+                user_id: form.id("voice_id")?,
+                format: SpeechFormat::Mp3,
+                is_streamed: false,
+                media_type: SpeechFormat::Mp3.media_type().to_owned(),
+            };
+            form.check()?;
+            answer(&state, wanted, is_async).await
+        })
+        .await
 }
 
-/// What clients of OpenAI's API send. `model`, `speed` and `instructions` mean nothing here.
-#[derive(Deserialize, ToSchema)]
-struct OpenAiSpeech {
-    /// The text.
-    #[schema(value_type = String, max_length = 10_000)]
-    input: PrivateText,
-    /// A user's id; the default voice where there is no such voice.
-    voice: Option<String>,
-    /// `mp3`, `wav` or `opus`.
-    response_format: Option<String>,
-    /// That of the text where it is not told.
-    language: Option<String>,
-    /// `audio`.
-    stream_format: Option<String>,
-}
-
-/// A text in the voice of the user whom `voice` names, else in the default voice, as it is spoken.
+/// Speaks a text in a user's voice as it is spoken, for clients of OpenAI's API.
 #[utoipa::path(
-    post, path = "/v1/audio/speech", operation_id = "speak_as_openai", tag = "audio",
+    post, path = "/v1/audio/speech", operation_id = "speech", tag = "audio",
     request_body = OpenAiSpeech,
     responses(
-        (status = 200, description = "The speech", body = String, content_type = "audio/mpeg"),
-        (status = 400, description = "The text is empty, or nobody speaks the language", body = ErrorBody),
-        (status = 408, description = "The body did not come in time", body = ErrorBody),
-        (status = 413, description = "The recording, or the text, is too large", body = ErrorBody),
-        (status = 415, description = "The recording cannot be read, or the format is none of ours", body = ErrorBody),
-        (status = 422, description = "Fields are missing or wrong", body = InvalidBody),
-        (status = 429, description = "Too much waits", body = ErrorBody),
-        (status = 503, description = "Models are not loaded, or audio is switched off", body = ErrorBody),
-        (status = 507, description = "The disk takes nothing", body = ErrorBody),
+        (
+            status = 200, description = "The speech",
+            content(
+                (AudioFile = "audio/mpeg"),
+                (AudioFile = "audio/wav"),
+                (AudioFile = "audio/ogg"),
+            ),
+            headers(
+                ("Content-Disposition" = String, description = "What the file is called"),
+                ("X-Voice-Cloned" = bool, description = "Whether it is the voice that was asked for"),
+                ("X-Job-Id" = String, description = "The job that has spoken, or speaks"),
+            ),
+        ),
+        NotDone,
     ),
 )]
 async fn openai(
     State(state): State<JobsState>,
-    body: Result<Json<OpenAiSpeech>, JsonRejection>,
+    JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    state.require(Need::Speaking)?;
-    let Json(body) = body.map_err(|rejection| rejected(&rejection))?;
-    if body.stream_format.is_some_and(|format| format != "audio") {
-        return Err(unsupported("stream_format is audio"));
-    }
-    let format = format_of(body.response_format.as_deref().unwrap_or("mp3"))?;
-    let language = body
-        .language
-        .as_deref()
-        .map(|code| Language::parse(code).ok_or_else(|| invalid("language", "Not a language")));
-    let wanted = Wanted {
-        text: body.input.into_exposed(),
-        language: language.transpose()?,
-        user_id: body.voice.filter(|voice| !voice.trim().is_empty()),
-        format,
-        is_streamed: format != SpeechFormat::Ogg,
-        media_type: format.media_type().to_owned(),
-    };
-    answer(&state, wanted, false).await
+    state
+        .in_time(async {
+            state.require(Need::Speaking)?;
+            let mut fields = Fields::of(body, vec![BODY]);
+            let any = 0..=usize::MAX;
+            let text = fields.text("input", any.clone());
+            let voice = fields.optional_text("voice", any.clone());
+            let format = fields.optional_text("response_format", any.clone());
+            let stream_format = fields.optional_text("stream_format", any.clone());
+            let code = fields.optional_text("language", any);
+            let language = code.as_deref().and_then(Language::parse);
+            if code.is_some() && language.is_none() {
+                fields.problem("language", "value_error", "Not a language".to_owned());
+            }
+            let problems = fields.problems();
+            if !problems.is_empty() {
+                return Err(ApiError::invalid(problems));
+            }
+            if stream_format.is_some_and(|format| format != "audio") {
+                return Err(unsupported("stream_format is audio"));
+            }
+            let format = format_of(format.as_deref().unwrap_or("mp3"))?;
+            let wanted = Wanted {
+                text,
+                language,
+                user_id: voice.filter(|voice| !voice.trim().is_empty()),
+                format,
+                is_streamed: format != SpeechFormat::Ogg,
+                media_type: format.media_type().to_owned(),
+            };
+            answer(&state, wanted, false).await
+        })
+        .await
 }
 
 async fn answer(state: &JobsState, wanted: Wanted, is_async: bool) -> Result<Response, ApiError> {
@@ -357,20 +404,4 @@ fn format_of(name: &str) -> Result<SpeechFormat, ApiError> {
 
 fn unsupported(detail: &str) -> ApiError {
     ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
-}
-
-fn invalid(field: &'static str, msg: &str) -> ApiError {
-    ApiError::invalid(vec![FieldProblem {
-        loc: vec![Place::Name("body"), Place::Name(field)],
-        msg: msg.to_owned(),
-        kind: "value_error",
-    }])
-}
-
-/// What is wrong with a body that is no such JSON; what was sent is not quoted.
-fn rejected(rejection: &JsonRejection) -> ApiError {
-    match rejection {
-        JsonRejection::JsonDataError(_) => invalid("input", "A string is expected in input"),
-        _ => ApiError::new(rejection.status(), "The body is not JSON"),
-    }
 }

@@ -35,23 +35,20 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Who asked, in the clone log.
 const REQUESTED_BY: &str = "http";
 
-/// What there is under `/audio`.
+/// What there is under `/audio` and, for clients of the later API, under `/v1/audio`.
 pub fn operations() -> OpenApiRouter<WorkState> {
-    OpenApiRouter::default().nest("/audio", voice_models())
-}
-
-/// The routes under `/audio` and, for clients of the later API, under `/v1/audio`.
-pub fn routes(state: WorkState) -> Router {
-    Router::from(operations())
-        .nest("/v1/audio", voice_models().into())
-        .with_state(state)
-}
-
-fn voice_models() -> OpenApiRouter<WorkState> {
-    OpenApiRouter::default()
+    let voice_models = OpenApiRouter::default()
         .routes(routes!(list))
         .routes(routes!(show, delete))
-        .routes(routes!(recalibrate))
+        .routes(routes!(recalibrate));
+    OpenApiRouter::default()
+        .nest("/audio", voice_models.clone())
+        .nest("/v1/audio", voice_models)
+}
+
+/// Its routes.
+pub fn routes(state: WorkState) -> Router {
+    Router::from(operations()).with_state(state)
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -225,3 +225,30 @@ fn the_map_lists_every_module_with_its_own_row() {
         .collect();
     assert_eq!(layers, modules);
 }
+
+/// Files of `http` that serve what is no part of the interface: the description itself and its viewer.
+const UNDESCRIBED: &[&str] = &["http/openapi.rs"];
+
+#[test]
+fn routes_come_from_their_description() {
+    let by_hand = Regex::new(r"\.(route|route_service|nest_service|fallback_service)\(").unwrap();
+    let names = |source: &str, pattern: &str| -> BTreeSet<String> {
+        let sources = sources();
+        let is_it = |known: &&Source| known.path == Path::new(source);
+        let source = sources.iter().find(is_it).unwrap();
+        let text: String = source.code().collect();
+        let found = Regex::new(pattern).unwrap();
+        let found = found.captures_iter(&text).map(|found| found[1].to_owned());
+        found.collect()
+    };
+    for source in sources() {
+        let path = source.path.to_str().unwrap();
+        if source.module() == "http" && !UNDESCRIBED.contains(&path) {
+            let line = source.code().find(|line| by_hand.is_match(line));
+            assert_eq!(line, None, "{path} serves what is not described");
+        }
+    }
+    let mut served = names("http/mod.rs", r"(\w+)::routes\(");
+    assert!(served.remove("openapi"));
+    assert_eq!(names("http/openapi.rs", r"(\w+)::operations\("), served);
+}

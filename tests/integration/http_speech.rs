@@ -139,7 +139,7 @@ fn what_is_wrong_with_a_text_is_told() {
     }
     let headers = [("content-type", "application/json")];
     let broken = send(&daemon, "POST", "/v1/audio/speech", &headers, b"{");
-    assert_eq!(broken.status, 400, "{}", broken.text());
+    assert_eq!(broken.status, 422, "{}", broken.text());
 }
 
 #[test]

@@ -8,10 +8,11 @@ use axum::response::sse;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
+use utoipa::ToSchema;
 
 use super::report::{JobStatus, Loaded, StageReport, by_id};
+use super::result::{SegmentReport, TranscriptionReport, TranslatedAudio};
 use super::work::changed;
 use super::{JobsState, heard, result};
 use crate::error::{Stage, error_chain};
@@ -23,6 +24,96 @@ const PACE: Duration = Duration::from_millis(50);
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Jobs that a stream of all of them begins with.
 const NEWEST: u32 = 50;
+
+/// An event of a stream.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it describes events, which axum writes")]
+pub struct ServerEvent {
+    event: EventName,
+    /// As JSON: a `JobReport`, `StageNews`, `Heard`, `TranslatedLanguage` or `SpokenLanguage`.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
+/// What an event tells.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[allow(
+    dead_code,
+    reason = "it describes names, which are written where events are told"
+)]
+pub enum EventName {
+    Job,
+    Stage,
+    Transcribed,
+    Translated,
+    Spoken,
+}
+
+/// How a stage of a job stands now.
+#[derive(Serialize, ToSchema)]
+pub struct StageNews {
+    /// The job.
+    id: String,
+    #[serde(flatten)]
+    stage: StageReport,
+    /// Of the job, in percent.
+    #[schema(maximum = 100)]
+    progress: u8,
+}
+
+/// What is said in a recording.
+#[derive(Serialize, ToSchema)]
+pub struct Heard {
+    text: String,
+    language: String,
+    /// In 0..1.
+    confidence: f64,
+    segments: Option<Vec<SegmentReport>>,
+}
+
+impl Heard {
+    fn of(heard: TranscriptionReport) -> Self {
+        Self {
+            text: heard.text,
+            language: heard.language,
+            confidence: heard.confidence,
+            segments: heard.segments,
+        }
+    }
+}
+
+/// The same in another language.
+#[derive(Serialize, ToSchema)]
+pub struct TranslatedLanguage {
+    language: String,
+    text: String,
+}
+
+/// Speech in another language.
+#[derive(Serialize, ToSchema)]
+pub struct SpokenLanguage {
+    language: String,
+    /// Where it is served.
+    audio_url: String,
+    duration_ms: u64,
+    /// True when it is the sender's voice.
+    voice_cloned: bool,
+    /// In 0..1.
+    voice_quality: f64,
+}
+
+impl SpokenLanguage {
+    fn of(audio: TranslatedAudio) -> Self {
+        Self {
+            language: audio.target_language,
+            audio_url: audio.audio_url,
+            duration_ms: audio.duration_ms,
+            voice_cloned: audio.voice_cloned,
+            voice_quality: audio.voice_quality,
+        }
+    }
+}
 
 /// The next event of a stream.
 type Next = Result<sse::Event, Infallible>;
@@ -158,29 +249,14 @@ impl FollowJob {
                 Some(("audio", _)) => {
                     if let Some(audio) = result::translated(body) {
                         self.tell_translation(&audio.target_language, &audio.translated_text);
-                        self.waiting.push_back(event(
-                            "spoken",
-                            &json!({
-                                "language": audio.target_language,
-                                "audio_url": audio.audio_url,
-                                "duration_ms": audio.duration_ms,
-                                "voice_cloned": audio.voice_cloned,
-                                "voice_quality": audio.voice_quality,
-                            }),
-                        ));
+                        let spoken = SpokenLanguage::of(audio);
+                        self.waiting.push_back(event("spoken", &spoken));
                     }
                 }
                 None if is_of_transcript(&self.job, &stored.key) => {
                     if let Some(heard) = heard(body) {
-                        self.waiting.push_back(event(
-                            "transcribed",
-                            &json!({
-                                "text": heard.text,
-                                "language": heard.language,
-                                "confidence": heard.confidence,
-                                "segments": heard.segments,
-                            }),
-                        ));
+                        let heard = Heard::of(heard);
+                        self.waiting.push_back(event("transcribed", &heard));
                     }
                 }
                 _ => {}
@@ -209,8 +285,11 @@ impl FollowJob {
 
     fn tell_translation(&mut self, language: &str, text: &str) {
         if self.translated.insert(language.to_owned()) {
-            let data = json!({ "language": language, "text": text });
-            self.waiting.push_back(event("translated", &data));
+            let translated = TranslatedLanguage {
+                language: language.to_owned(),
+                text: text.to_owned(),
+            };
+            self.waiting.push_back(event("translated", &translated));
         }
     }
 }
@@ -335,17 +414,12 @@ fn event(name: &str, data: &impl Serialize) -> sse::Event {
 }
 
 fn stage_event(job: &Loaded, stage: &StageRun) -> sse::Event {
-    let stage = StageReport::of(stage);
-    let data = json!({
-        "id": job.id(),
-        "stage": stage.stage,
-        "language": stage.language,
-        "status": stage.status,
-        "started_at": stage.started_at,
-        "duration_ms": stage.duration_ms,
-        "progress": job.progress(),
-    });
-    event("stage", &data)
+    let news = StageNews {
+        id: job.id(),
+        stage: StageReport::of(stage),
+        progress: job.progress(),
+    };
+    event("stage", &news)
 }
 
 /// True for the event that tells first what was heard.

@@ -27,16 +27,17 @@ use crate::ledger::{Audience, JobFilter, LedgerError};
 use crate::pipeline::Pipeline;
 use crate::scheduler::Scheduler;
 
-use follow::{FollowAll, FollowJob};
-pub use report::{JobList, JobReport};
+use follow::{FollowAll, FollowJob, ServerEvent};
+pub use follow::{Heard, SpokenLanguage, StageNews, TranslatedLanguage};
+pub use report::{JobPage, JobReport};
 use report::{Loaded, find};
 use result::heard;
 pub use result::no_result;
 pub use result::{
-    Answer, ProcessedMessage, RegisteredVoice, SegmentReport, TranscriptionReport,
+    Answer, JobResult, ProcessedMessage, RegisteredVoice, SegmentReport, TranscriptionReport,
     TranslatedMessage,
 };
-pub use work::{Awaited, Need, NewWork, Piece, prefers_async};
+pub use work::{Accepted, Awaited, Need, NewWork, NotDone, Piece, Preference, prefers_async};
 
 /// Jobs in one answer, where the query does not say it.
 const PAGE: u32 = 50;
@@ -66,6 +67,8 @@ pub struct JobsState {
 pub struct JobsOptions {
     /// False: recordings are refused.
     pub audio_enabled: bool,
+    /// Time for one request, upload included.
+    pub request_timeout: Duration,
     /// True once the daemon stops.
     pub stopping: watch::Receiver<bool>,
 }
@@ -99,12 +102,12 @@ impl JobsState {
 pub fn operations() -> OpenApiRouter<JobsState> {
     OpenApiRouter::default()
         .routes(routes!(list))
+        .routes(routes!(follow_all))
         .routes(routes!(show, cancel))
         .routes(routes!(follow))
-        .routes(routes!(follow_all))
 }
 
-/// The routes under `/jobs`.
+/// Its routes.
 pub fn routes(state: JobsState) -> Router {
     Router::from(operations()).with_state(state)
 }
@@ -117,19 +120,21 @@ struct Listed {
     limit: Option<u32>,
 }
 
-/// The newest jobs, those of the gateway too: what they are and how far, not what they are about.
+/// The newest jobs.
+///
+/// Those of the gateway too: what they are and how far, not what they are about.
 #[utoipa::path(
     get, path = "/jobs", operation_id = "list_jobs", tag = "jobs",
     params(Listed),
     responses(
-        (status = 200, description = "The jobs", body = JobList),
+        (status = 200, description = "The jobs", body = JobPage),
         (status = 400, description = "The query cannot be read", body = ErrorBody),
     ),
 )]
 async fn list(
     State(state): State<JobsState>,
     query: Result<Query<Listed>, QueryRejection>,
-) -> Result<Json<JobList>, ApiError> {
+) -> Result<Json<JobPage>, ApiError> {
     let Query(query) =
         query.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
     let filter = JobFilter {
@@ -142,15 +147,16 @@ async fn list(
         jobs.push(Loaded::of(&state.pipeline, summary).await?.report());
     }
     let total = ledger.job_count().await?;
-    Ok(Json(JobList { jobs, total }))
+    Ok(Json(JobPage { jobs, total }))
 }
 
-/// A job, with its result if it came over HTTP.
+/// One job, with its result if it came over HTTP.
 #[utoipa::path(
     get, path = "/jobs/{id}", operation_id = "show_job", tag = "jobs",
-    params(("id" = String, Path, description = "What the job is called")),
+    params(("id" = String, Path, description = "A UUID, or the number of a job of the gateway")),
     responses(
         (status = 200, description = "The job", body = JobReport),
+        (status = 400, description = "The id cannot be read", body = ErrorBody),
         (status = 404, description = "There is no such job", body = ErrorBody),
     ),
 )]
@@ -164,12 +170,13 @@ async fn show(
 /// Ends a job that came over HTTP and has not ended.
 #[utoipa::path(
     delete, path = "/jobs/{id}", operation_id = "cancel_job", tag = "jobs",
-    params(("id" = String, Path, description = "What the job is called")),
+    params(("id" = String, Path, description = "A UUID")),
     responses(
-        (status = 200, description = "The job as it has ended", body = JobReport),
+        (status = 200, description = "The job, which has ended", body = JobReport),
+        (status = 400, description = "The id cannot be read", body = ErrorBody),
         (status = 403, description = "It is a job of the gateway", body = ErrorBody),
         (status = 404, description = "There is no such job", body = ErrorBody),
-        (status = 409, description = "It has ended already", body = ErrorBody),
+        (status = 409, description = "The job has ended already", body = ErrorBody),
         (status = 507, description = "The disk takes nothing", body = ErrorBody),
     ),
 )]
@@ -200,13 +207,18 @@ async fn cancel(
 }
 
 /// Tells of one job until it ends.
+///
+/// Server-sent events. `job` (a `JobReport`) comes first, at every change of status, and last; `stage` (a `StageNews`)
+/// whenever a stage begins or ends; of a job that came over HTTP also `transcribed` (`Heard`), `translated`
+/// (`TranslatedLanguage`) and `spoken` (`SpokenLanguage`). A new stream tells again what is known so far.
 #[utoipa::path(
     get, path = "/jobs/{id}/events", operation_id = "follow_job", tag = "jobs",
-    params(("id" = String, Path, description = "What the job is called")),
+    params(("id" = String, Path, description = "A UUID, or the number of a job of the gateway")),
     responses(
-        (status = 200, description = "Events `job`, `stage`, `transcribed`, `translated` and `spoken`", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "The events", body = ServerEvent, content_type = "text/event-stream"),
+        (status = 400, description = "The id cannot be read", body = ErrorBody),
         (status = 404, description = "There is no such job", body = ErrorBody),
-        (status = 429, description = "Too many follow", body = ErrorBody),
+        (status = 429, description = "Too many streams are open", body = ErrorBody),
     ),
 )]
 async fn follow(
@@ -220,11 +232,14 @@ async fn follow(
 }
 
 /// Tells of all jobs, for as long as somebody listens.
+///
+/// Server-sent events: `job` (a `JobReport` without result) for each of the newest jobs, each new one and at every change
+/// of status, and `stage` (a `StageNews`) whenever a stage begins or ends.
 #[utoipa::path(
     get, path = "/jobs/events", operation_id = "follow_jobs", tag = "jobs",
     responses(
-        (status = 200, description = "Events `job` and `stage`", body = String, content_type = "text/event-stream"),
-        (status = 429, description = "Too many follow", body = ErrorBody),
+        (status = 200, description = "The events", body = ServerEvent, content_type = "text/event-stream"),
+        (status = 429, description = "Too many streams are open", body = ErrorBody),
     ),
 )]
 async fn follow_all(State(state): State<JobsState>) -> Result<Response, ApiError> {

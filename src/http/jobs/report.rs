@@ -2,10 +2,9 @@
 
 use axum::body::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::result::{Answer, speech};
+use super::result::{Answer, JobResult, speech};
 use crate::domain::timestamp::{from_unix_ms, text};
 use crate::error::Reason;
 use crate::http::error::ApiError;
@@ -16,7 +15,8 @@ use crate::pipeline::Pipeline;
 
 /// Jobs, newest first.
 #[derive(Serialize, ToSchema)]
-pub struct JobList {
+#[schema(as = JobReports)]
+pub struct JobPage {
     /// The jobs.
     pub jobs: Vec<JobReport>,
     /// How many there are in all.
@@ -36,12 +36,16 @@ pub struct JobReport {
     /// The stage that was begun last, while the job runs.
     pub stage: Option<String>,
     /// In percent.
+    #[schema(maximum = 100)]
     pub progress: u8,
     /// When it was accepted (RFC 3339).
+    #[schema(format = DateTime)]
     pub created_at: String,
     /// When its latest attempt was begun.
+    #[schema(format = DateTime)]
     pub started_at: Option<String>,
     /// When it ended.
+    #[schema(format = DateTime)]
     pub completed_at: Option<String>,
     /// The stages of its latest attempt, in the order in which they began.
     pub stages: Vec<StageReport>,
@@ -49,8 +53,8 @@ pub struct JobReport {
     pub error: Option<JobError>,
     /// What a request that waits is answered with; left out in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
-    pub result: Option<Option<Value>>,
+    #[schema(required = false)]
+    pub result: Option<Option<JobResult>>,
 }
 
 /// How a job stands.
@@ -79,6 +83,7 @@ pub struct StageReport {
     /// `running`, `done` or `failed`.
     pub status: StageStatus,
     /// When it began (RFC 3339).
+    #[schema(format = DateTime)]
     pub started_at: String,
     /// How long it took, once it is over.
     pub duration_ms: Option<u64>,

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::report::JobError;
@@ -46,7 +45,10 @@ impl Answer {
     ///
     /// # Errors
     /// The ledger fails.
-    pub async fn result(pipeline: &Pipeline, job_id: JobId) -> Result<Option<Value>, LedgerError> {
+    pub async fn result(
+        pipeline: &Pipeline,
+        job_id: JobId,
+    ) -> Result<Option<JobResult>, LedgerError> {
         let Some(record) = pipeline.ledger.load(job_id).await? else {
             return Ok(None);
         };
@@ -62,32 +64,44 @@ impl Answer {
     }
 
     /// The result that an event tells; `None` for an event of another kind.
-    fn of(self, event: &[u8]) -> Option<Value> {
-        let result = match self {
+    fn of(self, event: &[u8]) -> Option<JobResult> {
+        Some(match self {
             Self::ProcessMessage => {
                 let event: Processed = serde_json::from_slice(event).ok()?;
-                serde_json::to_value(ProcessedMessage::of(event))
+                JobResult::ProcessedMessage(ProcessedMessage::of(event))
             }
             Self::VoiceMessage => {
                 let event: Processed = serde_json::from_slice(event).ok()?;
-                serde_json::to_value(TranslatedMessage::of(event))
+                JobResult::TranslatedMessage(TranslatedMessage::of(event))
             }
             Self::Transcription | Self::TimedTranscription => {
                 let event: Transcribed = serde_json::from_slice(event).ok()?;
                 let is_timed = self == Self::TimedTranscription;
-                serde_json::to_value(event.transcription.report(is_timed))
+                JobResult::Transcription(event.transcription.report(is_timed))
             }
-            Self::Speech => {
-                let event: Spoken = serde_json::from_slice(event).ok()?;
-                serde_json::to_value(event)
-            }
+            Self::Speech => JobResult::Spoken(serde_json::from_slice(event).ok()?),
             Self::Voice => {
                 let event: Registered = serde_json::from_slice(event).ok()?;
-                serde_json::to_value(RegisteredVoice::of(event.result))
+                JobResult::RegisteredVoice(RegisteredVoice::of(event.result))
             }
-        };
-        result.ok()
+        })
     }
+}
+
+/// What a job has brought, by its kind.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum JobResult {
+    /// Of `process_message`.
+    ProcessedMessage(ProcessedMessage),
+    /// The same in one language.
+    TranslatedMessage(TranslatedMessage),
+    /// Of `transcribe`.
+    Transcription(TranscriptionReport),
+    /// Of `tts`.
+    Spoken(Spoken),
+    /// Of `register_voice`.
+    RegisteredVoice(RegisteredVoice),
 }
 
 /// `audio_process_completed`, as far as it is told.
@@ -139,7 +153,7 @@ struct Segment {
 }
 
 /// What is said in a recording.
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct TranscriptionReport {
     /// The words.
     pub text: String,
@@ -156,7 +170,7 @@ pub struct TranscriptionReport {
 }
 
 /// A part of what is said.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, ToSchema)]
 pub struct SegmentReport {
     /// The words.
     pub text: String,
@@ -325,7 +339,7 @@ impl TranslatedMessage {
 }
 
 /// A text that was spoken.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub struct Spoken {
     /// Where the file is served; empty where it could not be written.
     pub audio_url: String,

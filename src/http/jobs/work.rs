@@ -11,13 +11,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::broadcast;
+use utoipa::{IntoParams, IntoResponses};
 use uuid::Uuid;
 
-use super::report::{Loaded, by_id};
-use super::result::{no_result, problem_of};
+use super::report::{JobReport, Loaded, by_id};
+use super::result::{JobResult, no_result, problem_of};
 use super::{JobsState, not_found};
 use crate::error::error_chain;
-use crate::http::error::{ApiError, require_writable};
+use crate::http::error::{ApiError, ErrorBody, InvalidBody, require_writable};
 use crate::ledger::{Audience, JobId, JobState, LedgerError, NewJob, ReceivedUpload};
 use crate::pipeline::Pipeline;
 use crate::scheduler::Demand;
@@ -75,6 +76,66 @@ pub struct Piece {
     pub is_cloned: bool,
 }
 
+/// Whether the client wants the job or its result.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "it describes a header, which is read by hand")]
+pub struct Preference {
+    /// `respond-async`: the answer is the job, and nobody waits for it.
+    #[param(rename = "Prefer", example = "respond-async")]
+    prefer: Option<String>,
+}
+
+/// The job, where it is preferred to its result
+#[derive(IntoResponses)]
+#[response(
+    status = 202,
+    headers(
+        ("Location" = String, description = "Where the job is"),
+        ("Preference-Applied" = String, description = "`respond-async`"),
+    ),
+)]
+#[allow(dead_code, reason = "it describes an answer")]
+pub struct Accepted(JobReport);
+
+/// Why work has no result.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "it describes answers")]
+pub enum NotDone {
+    #[response(
+        status = 400,
+        description = "There is no recording or no text, it cannot be used, or the body cannot be read"
+    )]
+    Unusable(ErrorBody),
+    #[response(status = 404, description = "The job was deleted with its user")]
+    Deleted(ErrorBody),
+    #[response(status = 408, description = "The body did not come in time")]
+    Late(ErrorBody),
+    #[response(status = 409, description = "The job was cancelled")]
+    Cancelled(ErrorBody),
+    #[response(
+        status = 413,
+        description = "The recording, the text or the body is too long"
+    )]
+    TooLarge(ErrorBody),
+    #[response(
+        status = 415,
+        description = "The format is unknown, or the recording is damaged"
+    )]
+    Unsupported(ErrorBody),
+    #[response(status = 422, description = "Fields are missing or wrong")]
+    Invalid(InvalidBody),
+    #[response(status = 429, description = "Too much waits")]
+    Overloaded(ErrorBody),
+    #[response(
+        status = 503,
+        description = "Models are not loaded, audio is switched off, or the daemon stops"
+    )]
+    NotReady(ErrorBody),
+    #[response(status = 507, description = "The disk takes nothing")]
+    DiskFull(ErrorBody),
+}
+
 impl JobsState {
     /// Refuses what cannot be done now.
     ///
@@ -98,6 +159,23 @@ impl JobsState {
             return Err(ApiError::not_ready());
         }
         require_writable(self.pipeline.ledger.storage())
+    }
+
+    /// Answers a request in the time that one has; what takes longer is dropped, and with it the job that it waits
+    /// for.
+    ///
+    /// # Errors
+    /// As the work, or it has taken too long.
+    pub async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let limit = self.options.request_timeout;
+        let done = tokio::time::timeout(limit, work).await;
+        done.unwrap_or_else(|_| {
+            let detail = format!("The request has taken more than {} s", limit.as_secs());
+            Err(ApiError::timeout(&detail))
+        })
     }
 
     /// Makes a job of a request; it is durable when this returns.
@@ -154,7 +232,7 @@ impl JobsState {
     ///
     /// # Errors
     /// The job has failed.
-    pub async fn result(&self, work: NewWork) -> Result<Value, ApiError> {
+    pub async fn result(&self, work: NewWork) -> Result<JobResult, ApiError> {
         let job = self.begin(work).await?.ended().await?;
         // What is damaged is told as such.
         let result = job.whole(&self.pipeline).await?.result.flatten();
