@@ -1,0 +1,21 @@
+"""What schemathesis sends in the place of recordings: bytes that it makes up are none, so no answer would be reached
+that tells what is said."""
+
+import os
+import pathlib
+import zlib
+
+import schemathesis
+
+RECORDING = pathlib.Path(os.environ["RECORDING"]).read_bytes()
+FIELDS = ("audio", "file")
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    """Makes about every other recording a real one, the same ones in each run."""
+    if not isinstance(case.body, dict):
+        return
+    for field in FIELDS:
+        if field in case.body and zlib.crc32(repr(case.body).encode()) % 2 == 0:
+            case.body = {**case.body, field: RECORDING}
