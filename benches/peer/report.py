@@ -24,6 +24,12 @@ NOTES = """
 - *Whisper* hears a part of its window where a recording is short ([why](../src/stages/transcribe/window.rs)).
   Whether words are lost by that has to be measured with trained weights; `transcribe.full_window` turns it off.
 - *Ours* as the peer: one workload of ours over another, in the same process.
+- *16 messages at once* is a ratio of times, not of processor time: programs that take a part of the cores, as the
+  load average tells, lower it.
+- *With the fp32 vocoder* it takes more than a third of the whole. Where there is one in 8 bits
+  (`--int8-vocoder`), that is taken.
+- Seconds on several cores are left out where others use the machine: threads that wait for each other suffer
+  most from it, which would flatter us.
 """
 
 
