@@ -155,9 +155,9 @@ impl RunningJobs {
                 stage.end(status);
             }
             let ended = run.stages.len() - running(&run.stages);
-            if run.expected > 0 {
+            if let Some(percent) = (ended * 100).checked_div(run.expected) {
                 // What is not over is not whole, whatever was expected.
-                run.percent = (ended * 100 / run.expected).min(99) as u8;
+                run.percent = percent.min(99) as u8;
             }
         }
         self.tell(job_id);
