@@ -297,7 +297,6 @@ pub async fn serve(
             Arc::clone(&scheduler),
             http::JobsOptions {
                 audio_enabled: settings.audio.enabled,
-                request_timeout: Duration::from_secs(settings.http.request_timeout_secs),
                 stopping: stopping.clone(),
             },
         ),

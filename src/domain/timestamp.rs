@@ -42,6 +42,11 @@ pub fn from_unix_ms(unix_ms: i64) -> OffsetDateTime {
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
+/// The present, in whole milliseconds: what is written of it is all of it.
+pub fn now() -> OffsetDateTime {
+    from_unix_ms(now_unix_ms())
+}
+
 /// Milliseconds from the Unix epoch to now.
 pub fn now_unix_ms() -> i64 {
     unix_ms(OffsetDateTime::now_utc())

@@ -96,28 +96,24 @@ async fn process_message(
     State(state): State<JobsState>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    state
-        .in_time(async {
-            state.require(Need::Everything)?;
-            let headers = request.headers().clone();
-            let mut form = Form::read(&state, request, &["audio"]).await?;
-            let message = Message {
-                audio: recording(&mut form, "audio")?,
-                sender_id: form.required_id("sender_id")?,
-                conversation_id: Some(form.required_id("conversation_id")?),
-                target_languages: form.languages("target_languages"),
-                message_id: form.id("message_id")?,
-                attachment_id: form.id("attachment_id")?,
-                generate_voice_clone: form.flag("generate_voice_clone", true),
-                model_type: form.choice("model_type", &["medium", "basic", "premium"]),
-                mobile_language: form.language("mobile_language"),
-                mobile_transcription: form.text("mobile_transcription").map(str::to_owned),
-                answer: Answer::ProcessMessage,
-            };
-            form.check()?;
-            state.respond(message.work(&state), &headers).await
-        })
-        .await
+    state.require(Need::Everything)?;
+    let headers = request.headers().clone();
+    let mut form = Form::read(&state, request, &["audio"]).await?;
+    let message = Message {
+        audio: recording(&mut form, "audio")?,
+        sender_id: form.required_id("sender_id")?,
+        conversation_id: Some(form.required_id("conversation_id")?),
+        target_languages: form.languages("target_languages"),
+        message_id: form.id("message_id")?,
+        attachment_id: form.id("attachment_id")?,
+        generate_voice_clone: form.flag("generate_voice_clone", true),
+        model_type: form.choice("model_type", &["medium", "basic", "premium"]),
+        mobile_language: form.language("mobile_language"),
+        mobile_transcription: form.text("mobile_transcription").map(str::to_owned),
+        answer: Answer::ProcessMessage,
+    };
+    form.check()?;
+    state.respond(message.work(&state), &headers).await
 }
 
 /// Writes a recording down.
@@ -135,22 +131,18 @@ async fn transcribe(
     State(state): State<JobsState>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    state
-        .in_time(async {
-            state.require(Need::Hearing)?;
-            let headers = request.headers().clone();
-            let mut form = Form::read(&state, request, &["audio"]).await?;
-            let audio = recording(&mut form, "audio")?;
-            let language = form.language("language");
-            let answer = match form.flag("return_timestamps", false) {
-                true => Answer::TimedTranscription,
-                false => Answer::Transcription,
-            };
-            form.check()?;
-            let work = transcription(&state, audio, language, answer);
-            state.respond(work, &headers).await
-        })
-        .await
+    state.require(Need::Hearing)?;
+    let headers = request.headers().clone();
+    let mut form = Form::read(&state, request, &["audio"]).await?;
+    let audio = recording(&mut form, "audio")?;
+    let language = form.language("language");
+    let answer = match form.flag("return_timestamps", false) {
+        true => Answer::TimedTranscription,
+        false => Answer::Transcription,
+    };
+    form.check()?;
+    let work = transcription(&state, audio, language, answer);
+    state.respond(work, &headers).await
 }
 
 /// A voice message that was received.

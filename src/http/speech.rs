@@ -145,26 +145,22 @@ struct Wanted {
     ),
 )]
 async fn tts(State(state): State<JobsState>, request: Request) -> Result<Response, ApiError> {
-    state
-        .in_time(async {
-            state.require(Need::Speaking)?;
-            let is_async = prefers_async(request.headers());
-            let mut form = Form::read(&state, request, &[]).await?;
-            let text = text_of(&mut form);
-            let language = form.language("language").unwrap_or(Language::ENGLISH);
-            let format = format_of(form.text("format").unwrap_or("mp3"))?;
-            let wanted = Wanted {
-                text,
-                language: Some(language),
-                user_id: form.id("user_id")?,
-                format,
-                is_streamed: form.flag("stream", false),
-                media_type: format!("audio/{}", format.as_str()),
-            };
-            form.check()?;
-            answer(&state, wanted, is_async).await
-        })
-        .await
+    state.require(Need::Speaking)?;
+    let is_async = prefers_async(request.headers());
+    let mut form = Form::read(&state, request, &[]).await?;
+    let text = text_of(&mut form);
+    let language = form.language("language").unwrap_or(Language::ENGLISH);
+    let format = format_of(form.text("format").unwrap_or("mp3"))?;
+    let wanted = Wanted {
+        text,
+        language: Some(language),
+        user_id: form.id("user_id")?,
+        format,
+        is_streamed: form.flag("stream", false),
+        media_type: format!("audio/{}", format.as_str()),
+    };
+    form.check()?;
+    answer(&state, wanted, is_async).await
 }
 
 /// Speaks a text in a user's voice, always as MP3.
@@ -195,29 +191,25 @@ async fn tts_of_voice(
     State(state): State<JobsState>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    state
-        .in_time(async {
-            state.require(Need::Speaking)?;
-            let is_async = prefers_async(request.headers());
-            let mut form = Form::read(&state, request, &["voice_embedding"]).await?;
-            if form.file("voice_embedding").is_some() {
-                let detail = "A voice is named by voice_id; voice_embedding is not read";
-                return Err(ApiError::new(StatusCode::BAD_REQUEST, detail));
-            }
-            let text = text_of(&mut form);
-            let language = form.language("language").unwrap_or(Language::ENGLISH);
-            let wanted = Wanted {
-                text,
-                language: Some(language),
-                user_id: form.id("voice_id")?,
-                format: SpeechFormat::Mp3,
-                is_streamed: false,
-                media_type: SpeechFormat::Mp3.media_type().to_owned(),
-            };
-            form.check()?;
-            answer(&state, wanted, is_async).await
-        })
-        .await
+    state.require(Need::Speaking)?;
+    let is_async = prefers_async(request.headers());
+    let mut form = Form::read(&state, request, &["voice_embedding"]).await?;
+    if form.file("voice_embedding").is_some() {
+        let detail = "A voice is named by voice_id; voice_embedding is not read";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, detail));
+    }
+    let text = text_of(&mut form);
+    let language = form.language("language").unwrap_or(Language::ENGLISH);
+    let wanted = Wanted {
+        text,
+        language: Some(language),
+        user_id: form.id("voice_id")?,
+        format: SpeechFormat::Mp3,
+        is_streamed: false,
+        media_type: SpeechFormat::Mp3.media_type().to_owned(),
+    };
+    form.check()?;
+    answer(&state, wanted, is_async).await
 }
 
 /// Speaks a text in a user's voice as it is spoken, for clients of OpenAI's API.
@@ -245,39 +237,35 @@ async fn openai(
     State(state): State<JobsState>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    state
-        .in_time(async {
-            state.require(Need::Speaking)?;
-            let mut fields = Fields::of(body, vec![BODY]);
-            let any = 0..=usize::MAX;
-            let text = fields.text("input", any.clone());
-            let voice = fields.optional_text("voice", any.clone());
-            let format = fields.optional_text("response_format", any.clone());
-            let stream_format = fields.optional_text("stream_format", any.clone());
-            let code = fields.optional_text("language", any);
-            let language = code.as_deref().and_then(Language::parse);
-            if code.is_some() && language.is_none() {
-                fields.problem("language", "value_error", "Not a language".to_owned());
-            }
-            let problems = fields.problems();
-            if !problems.is_empty() {
-                return Err(ApiError::invalid(problems));
-            }
-            if stream_format.is_some_and(|format| format != "audio") {
-                return Err(unsupported("stream_format is audio"));
-            }
-            let format = format_of(format.as_deref().unwrap_or("mp3"))?;
-            let wanted = Wanted {
-                text,
-                language,
-                user_id: voice.filter(|voice| !voice.trim().is_empty()),
-                format,
-                is_streamed: format != SpeechFormat::Ogg,
-                media_type: format.media_type().to_owned(),
-            };
-            answer(&state, wanted, false).await
-        })
-        .await
+    state.require(Need::Speaking)?;
+    let mut fields = Fields::of(body, vec![BODY]);
+    let any = 0..=usize::MAX;
+    let text = fields.text("input", any.clone());
+    let voice = fields.optional_text("voice", any.clone());
+    let format = fields.optional_text("response_format", any.clone());
+    let stream_format = fields.optional_text("stream_format", any.clone());
+    let code = fields.optional_text("language", any);
+    let language = code.as_deref().and_then(Language::parse);
+    if code.is_some() && language.is_none() {
+        fields.problem("language", "value_error", "Not a language".to_owned());
+    }
+    let problems = fields.problems();
+    if !problems.is_empty() {
+        return Err(ApiError::invalid(problems));
+    }
+    if stream_format.is_some_and(|format| format != "audio") {
+        return Err(unsupported("stream_format is audio"));
+    }
+    let format = format_of(format.as_deref().unwrap_or("mp3"))?;
+    let wanted = Wanted {
+        text,
+        language,
+        user_id: voice.filter(|voice| !voice.trim().is_empty()),
+        format,
+        is_streamed: format != SpeechFormat::Ogg,
+        media_type: format.media_type().to_owned(),
+    };
+    answer(&state, wanted, false).await
 }
 
 async fn answer(state: &JobsState, wanted: Wanted, is_async: bool) -> Result<Response, ApiError> {

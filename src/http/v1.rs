@@ -161,22 +161,18 @@ async fn transcriptions(
     State(state): State<JobsState>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    state
-        .in_time(async {
-            state.require(Need::Hearing)?;
-            let mut form = Form::read(&state, request, &["file", "audio_base64"]).await?;
-            let audio = form.file("file").or_else(|| form.file("audio_base64"));
-            let audio = audio.ok_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "No audio"))?;
-            let language = form.language("language");
-            let response_format = form.choice("response_format", &FORMS);
-            form.check()?;
-            let work = transcription(&state, audio, language, Answer::TimedTranscription);
-            let JobResult::Transcription(heard) = state.result(work).await? else {
-                return Err(no_result());
-            };
-            Ok(written(heard, response_format))
-        })
-        .await
+    state.require(Need::Hearing)?;
+    let mut form = Form::read(&state, request, &["file", "audio_base64"]).await?;
+    let audio = form.file("file").or_else(|| form.file("audio_base64"));
+    let audio = audio.ok_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "No audio"))?;
+    let language = form.language("language");
+    let response_format = form.choice("response_format", &FORMS);
+    form.check()?;
+    let work = transcription(&state, audio, language, Answer::TimedTranscription);
+    let JobResult::Transcription(heard) = state.result(work).await? else {
+        return Err(no_result());
+    };
+    Ok(written(heard, response_format))
 }
 
 /// The transcription in the form that was asked for.
@@ -246,35 +242,31 @@ async fn register_voice(
     State(state): State<JobsState>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    state
-        .in_time(async {
-            state.require(Need::Voices)?;
-            let headers = request.headers().clone();
-            let mut form = Form::read(&state, request, &["audio"]).await?;
-            let audio = recording(&mut form, "audio")?;
-            let user_id = form.required_id("user_id")?;
-            form.check()?;
-            let id = Uuid::new_v4();
-            let bytes = audio.size_bytes();
-            let work = NewWork {
-                id,
-                kind: "voice_profile_create",
-                request: json!({
-                    "type": "voice_profile_create",
-                    "answer": Answer::Voice,
-                    "taskId": id,
-                    "userId": user_id,
-                    "binaryFrames": { "audio": 1 },
-                }),
-                upload: Some(audio),
-                demand: state
-                    .scheduler
-                    .demand_of_upload(Lane::Analysis, Some(&user_id), bytes),
-                user_id: Some(user_id),
-            };
-            state.respond(work, &headers).await
-        })
-        .await
+    state.require(Need::Voices)?;
+    let headers = request.headers().clone();
+    let mut form = Form::read(&state, request, &["audio"]).await?;
+    let audio = recording(&mut form, "audio")?;
+    let user_id = form.required_id("user_id")?;
+    form.check()?;
+    let id = Uuid::new_v4();
+    let bytes = audio.size_bytes();
+    let work = NewWork {
+        id,
+        kind: "voice_profile_create",
+        request: json!({
+            "type": "voice_profile_create",
+            "answer": Answer::Voice,
+            "taskId": id,
+            "userId": user_id,
+            "binaryFrames": { "audio": 1 },
+        }),
+        upload: Some(audio),
+        demand: state
+            .scheduler
+            .demand_of_upload(Lane::Analysis, Some(&user_id), bytes),
+        user_id: Some(user_id),
+    };
+    state.respond(work, &headers).await
 }
 
 /// Speaks a voice message in one other language.
@@ -292,34 +284,30 @@ async fn voice_message(
     State(state): State<JobsState>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    state
-        .in_time(async {
-            state.require(Need::Everything)?;
-            let headers = request.headers().clone();
-            let mut form = Form::read(&state, request, &["audio"]).await?;
-            let audio = recording(&mut form, "audio")?;
-            let sender_id = form.required_id("user_id")?;
-            let target_language = form.language("target_language");
-            if !form.has("target_language") {
-                form.missing("target_language");
-            }
-            let message = Message {
-                audio,
-                sender_id,
-                conversation_id: form.id("conversation_id")?,
-                target_languages: Some(target_language.into_iter().collect()),
-                message_id: None,
-                attachment_id: None,
-                generate_voice_clone: form.flag("generate_voice_clone", true),
-                model_type: "medium",
-                mobile_transcription: None,
-                mobile_language: None,
-                answer: Answer::VoiceMessage,
-            };
-            form.check()?;
-            state.respond(message.work(&state), &headers).await
-        })
-        .await
+    state.require(Need::Everything)?;
+    let headers = request.headers().clone();
+    let mut form = Form::read(&state, request, &["audio"]).await?;
+    let audio = recording(&mut form, "audio")?;
+    let sender_id = form.required_id("user_id")?;
+    let target_language = form.language("target_language");
+    if !form.has("target_language") {
+        form.missing("target_language");
+    }
+    let message = Message {
+        audio,
+        sender_id,
+        conversation_id: form.id("conversation_id")?,
+        target_languages: Some(target_language.into_iter().collect()),
+        message_id: None,
+        attachment_id: None,
+        generate_voice_clone: form.flag("generate_voice_clone", true),
+        model_type: "medium",
+        mobile_transcription: None,
+        mobile_language: None,
+        answer: Answer::VoiceMessage,
+    };
+    form.check()?;
+    state.respond(message.work(&state), &headers).await
 }
 
 /// Jobs that the ledger knows: those that ended lately, and those that have not.

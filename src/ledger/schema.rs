@@ -19,7 +19,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
 ];
 
 /// Adds columns that are filled in by [`digest::fill`], in the same transaction.
-const DIGESTS: &str = include_str!("schema/005_digests.sql");
+pub(super) const DIGESTS: &str = include_str!("schema/005_digests.sql");
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 

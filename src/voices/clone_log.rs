@@ -157,7 +157,7 @@ mod tests {
         log.append(&record("a\nb")).unwrap();
         let lines = lines(log.path());
         assert_eq!(lines.len(), 2);
-        assert_eq!(lines[0]["at"], "1970-01-01T00:00:00Z");
+        assert_eq!(lines[0]["at"], "1970-01-01T00:00:00.000Z");
         assert_eq!(lines[0]["action"], "created");
         assert_eq!(lines[0]["requested_by"], "bob");
         assert_eq!(lines[1]["user_id"], "a\nb");

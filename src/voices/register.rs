@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use super::clone_log::CloneAction;
 use super::{Occasion, StoredVoice, VoiceError, VoiceMetadata, VoiceNotes, Voices};
 use super::{blocking, quality};
-use crate::domain::{Deadline, Recording};
+use crate::domain::{Deadline, Recording, timestamp};
 
 /// A recording from which somebody wants a voice to be made.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl Voices {
         task_id: &str,
         heard: &super::hear::Heard,
     ) -> StoredVoice {
-        let now = OffsetDateTime::now_utc();
+        let now = timestamp::now();
         StoredVoice {
             profile: heard.profile.clone(),
             metadata: VoiceMetadata {
@@ -145,7 +145,7 @@ impl Voices {
         stored: StoredVoice,
         heard: &super::hear::Heard,
     ) -> StoredVoice {
-        let now = OffsetDateTime::now_utc();
+        let now = timestamp::now();
         let before = stored.metadata;
         StoredVoice {
             profile: stored.profile.improved_by(&heard.profile),

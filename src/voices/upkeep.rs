@@ -6,7 +6,7 @@ use tokio::sync::OwnedRwLockReadGuard;
 use super::blocking;
 use super::clone_log::CloneAction;
 use super::{Occasion, StoredVoice, VoiceError, VoiceMetadata, VoiceStoreError, Voices};
-use crate::domain::{Deadline, Recording};
+use crate::domain::{Deadline, Recording, timestamp};
 use crate::error::error_chain;
 
 /// How long the note about a deletion is kept: no job waits that long.
@@ -78,7 +78,7 @@ impl Voices {
     /// The store fails.
     pub async fn postpone(&self, user_id: &str) -> Result<(), VoiceError> {
         let postpone = |metadata: &mut VoiceMetadata| {
-            metadata.next_recalibration_at = OffsetDateTime::now_utc() + self.options.max_age;
+            metadata.next_recalibration_at = timestamp::now() + self.options.max_age;
         };
         self.change_metadata(user_id, postpone).await?;
         Ok(())

@@ -67,8 +67,6 @@ pub struct JobsState {
 pub struct JobsOptions {
     /// False: recordings are refused.
     pub audio_enabled: bool,
-    /// Time for one request, upload included.
-    pub request_timeout: Duration,
     /// True once the daemon stops.
     pub stopping: watch::Receiver<bool>,
 }

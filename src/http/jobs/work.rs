@@ -161,23 +161,6 @@ impl JobsState {
         require_writable(self.pipeline.ledger.storage())
     }
 
-    /// Answers a request in the time that one has; what takes longer is dropped, and with it the job that it waits
-    /// for.
-    ///
-    /// # Errors
-    /// As the work, or it has taken too long.
-    pub async fn in_time<T>(
-        &self,
-        work: impl Future<Output = Result<T, ApiError>>,
-    ) -> Result<T, ApiError> {
-        let limit = self.options.request_timeout;
-        let done = tokio::time::timeout(limit, work).await;
-        done.unwrap_or_else(|_| {
-            let detail = format!("The request has taken more than {} s", limit.as_secs());
-            Err(ApiError::timeout(&detail))
-        })
-    }
-
     /// Makes a job of a request; it is durable when this returns.
     ///
     /// # Errors
