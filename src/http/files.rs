@@ -117,7 +117,10 @@ async fn by_path(
     if !path.split('/').all(is_file_name) {
         return Err(not_found());
     }
-    send(request, move || Some(output_directory.join(path))).await
+    send(request, output_directory.clone(), move || {
+        Some(output_directory.join(path))
+    })
+    .await
 }
 
 /// A file with speech, by its name alone: the newest of that name.
@@ -159,7 +162,8 @@ async fn by_name(
     if !is_file_name(&name) {
         return Err(not_found());
     }
-    send(request, move || find(&output_directory.join(SPEECH), &name)).await
+    let speech = output_directory.join(SPEECH);
+    send(request, output_directory, move || find(&speech, &name)).await
 }
 
 fn understood(path: Result<extract::Path<String>, PathRejection>) -> Result<String, ApiError> {
@@ -172,12 +176,17 @@ fn not_found() -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "No such file")
 }
 
-/// Sends the file that is found, or what is wanted of it.
+/// Sends the file that is found, or what is wanted of it; nothing that links lead to outside the folder.
 async fn send(
     request: Request,
+    folder: OutputDirectory,
     find: impl FnOnce() -> Option<PathBuf> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let found = tokio::task::spawn_blocking(move || find().filter(|path| path.is_file()));
+    let found = tokio::task::spawn_blocking(move || {
+        let path = find()?.canonicalize().ok()?;
+        let is_inside = path.starts_with(folder.canonicalize().ok()?);
+        (is_inside && path.is_file()).then_some(path)
+    });
     let found = found.await.map_err(|error| ApiError::internal(&error))?;
     let path = found.ok_or_else(not_found)?;
     let served = ServeFile::new(path).try_call(request).await;

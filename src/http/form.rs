@@ -1,11 +1,17 @@
 //! Bodies that are forms: their fields, and recordings, which go to the disk piece by piece.
 
 use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Request};
 use axum::http::{StatusCode, header};
 use axum::{Form as UrlEncoded, RequestExt as _};
+use futures_util::{StreamExt as _, stream};
 use utoipa::ToSchema;
 
 use super::base64::Base64Decoder;
@@ -19,6 +25,8 @@ use crate::ledger::ReceivedUpload;
 const MAX_FIELDS: usize = 128;
 /// Bytes of all fields together that are no files.
 const MAX_FIELD_BYTES: usize = 1 << 20;
+/// What a part may have before its content.
+const MAX_HEAD_BYTES: usize = 64 << 10;
 /// What a body may have beside a recording.
 const OVERHEAD_BYTES: u64 = 2 << 20;
 /// Longest id, as in requests over ZeroMQ.
@@ -46,6 +54,81 @@ pub struct Form {
     problems: Vec<FieldProblem>,
 }
 
+/// Bounds what comes of a part before its content, which the reader of the form holds as a whole.
+#[derive(Default)]
+struct PartHead {
+    /// True while the reader looks for the next part.
+    is_read: AtomicBool,
+    /// What it was given meanwhile, content that came with the head included.
+    bytes: AtomicUsize,
+    /// True once it was to look at what it has.
+    is_full: AtomicBool,
+}
+
+impl PartHead {
+    /// A request whose body breaks off when a head is too long.
+    fn bound(self: &Arc<Self>, request: Request) -> Request {
+        let head = Arc::clone(self);
+        request.map(|body| {
+            let mut pieces = body.into_data_stream();
+            Body::from_stream(stream::poll_fn(move |context| {
+                head.poll(&mut pieces, context)
+            }))
+        })
+    }
+
+    /// The next piece. The reader takes whatever is there before it looks for the end of the head: so it gets nothing
+    /// more for the moment when it has enough, and an error if that was not the end.
+    fn poll(
+        &self,
+        pieces: &mut BodyDataStream,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Bytes>>> {
+        if self.is_too_long() {
+            if self.is_full.swap(true, Ordering::Relaxed) {
+                let error = io::Error::other("the head of a part is too long");
+                return Poll::Ready(Some(Err(error)));
+            }
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let piece = ready!(pieces.poll_next_unpin(context));
+        if let Some(Ok(piece)) = &piece {
+            self.bytes.fetch_add(piece.len(), Ordering::Relaxed);
+        }
+        Poll::Ready(piece.map(|piece| piece.map_err(io::Error::other)))
+    }
+
+    fn is_too_long(&self) -> bool {
+        self.is_read.load(Ordering::Relaxed) && self.bytes.load(Ordering::Relaxed) >= MAX_HEAD_BYTES
+    }
+
+    /// Looks for the next part.
+    async fn read<T>(
+        &self,
+        next: impl Future<Output = Result<T, MultipartError>>,
+    ) -> Result<T, ApiError> {
+        self.bytes.store(0, Ordering::Relaxed);
+        self.is_full.store(false, Ordering::Relaxed);
+        self.is_read.store(true, Ordering::Relaxed);
+        let read = next.await;
+        let is_too_long = self.is_too_long();
+        self.is_read.store(false, Ordering::Relaxed);
+        read.map_err(|error| {
+            if is_too_long {
+                let detail = format!("The head of a part has at most {MAX_HEAD_BYTES} bytes");
+                return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail);
+            }
+            broken(error)
+        })
+    }
+}
+
+fn too_many_fields() -> ApiError {
+    let detail = format!("A form has at most {MAX_FIELDS} fields");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+}
+
 impl Form {
     /// Reads the body of a request; fields with these names are files.
     ///
@@ -56,22 +139,41 @@ impl Form {
         request: Request,
         files: &[&str],
     ) -> Result<Self, ApiError> {
-        let mut request = request;
+        let _place = state
+            .uploads
+            .try_acquire()
+            .map_err(|_| ApiError::overloaded())?;
         if content_type(&request).starts_with("application/x-www-form-urlencoded") {
-            // It comes as a whole, and each byte may be three characters.
-            DefaultBodyLimit::max(3 * MAX_FIELD_BYTES).apply(&mut request);
-            let pairs = request
-                .extract::<UrlEncoded<Vec<(String, String)>>, _>()
-                .await;
-            let UrlEncoded(pairs) = pairs
-                .map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
-            let mut form = Self::default();
-            for (name, value) in pairs {
-                form.add(name, value)?;
-            }
-            return Ok(form);
+            Self::read_url_encoded(request).await
+        } else {
+            Self::read_multipart(state, request, files).await
         }
-        Self::read_multipart(state, request, files).await
+    }
+
+    /// Reads what comes as a whole.
+    async fn read_url_encoded(request: Request) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let mut request = Request::from_parts(parts.clone(), body);
+        // Each byte may be three characters.
+        DefaultBodyLimit::max(3 * MAX_FIELD_BYTES).apply(&mut request);
+        let body = request.extract::<Bytes, _>().await;
+        let body =
+            body.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
+        // Before millions of them are read.
+        if body.iter().filter(|byte| **byte == b'&').count() >= MAX_FIELDS {
+            return Err(too_many_fields());
+        }
+        let request = Request::from_parts(parts, Body::from(body));
+        let pairs = request
+            .extract::<UrlEncoded<Vec<(String, String)>>, _>()
+            .await;
+        let UrlEncoded(pairs) =
+            pairs.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
+        let mut form = Self::default();
+        for (name, value) in pairs {
+            form.add(name, value);
+        }
+        Ok(form)
     }
 
     async fn read_multipart(
@@ -85,22 +187,20 @@ impl Form {
         if announced.is_some_and(|length| length > max_bytes.saturating_add(OVERHEAD_BYTES)) {
             return Err(too_large(max_bytes));
         }
-        let _place = state
-            .uploads
-            .try_acquire()
-            .map_err(|_| ApiError::overloaded())?;
-        let multipart = Multipart::from_request(request, &()).await;
+        let head = Arc::new(PartHead::default());
+        let multipart = Multipart::from_request(head.bound(request), &()).await;
         let mut multipart = multipart
             .map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
-        let (mut form, mut bytes) = (Self::default(), 0);
-        while let Some(field) = multipart.next_field().await.map_err(broken)? {
-            let Some(name) = field.name().map(str::to_owned) else {
-                continue;
-            };
-            if form.len() >= MAX_FIELDS {
-                let detail = format!("A form has at most {MAX_FIELDS} fields");
-                return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        let (mut form, mut bytes, mut count) = (Self::default(), 0, 0);
+        while let Some(field) = head.read(multipart.next_field()).await? {
+            count += 1;
+            if count > MAX_FIELDS {
+                return Err(too_many_fields());
             }
+            let Some(name) = field.name().map(str::to_owned) else {
+                let detail = "A part of the form has no name";
+                return Err(ApiError::new(StatusCode::BAD_REQUEST, detail));
+            };
             if files.contains(&name.as_str()) {
                 let upload = match name == BASE64 {
                     true => received_base64(state, field, max_bytes).await?,
@@ -113,22 +213,13 @@ impl Form {
             }
             let value = text(field, MAX_FIELD_BYTES.saturating_sub(bytes)).await?;
             bytes += value.len();
-            form.add(name, value)?;
+            form.add(name, value);
         }
         Ok(form)
     }
 
-    fn add(&mut self, name: String, value: String) -> Result<(), ApiError> {
-        if self.len() >= MAX_FIELDS {
-            let detail = format!("A form has at most {MAX_FIELDS} fields");
-            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
-        }
+    fn add(&mut self, name: String, value: String) {
         self.fields.entry(name).or_default().push(value);
-        Ok(())
-    }
-
-    fn len(&self) -> usize {
-        self.fields.values().map(Vec::len).sum::<usize>() + self.files.len()
     }
 
     /// A recording; `None` when there is none, or an empty one.

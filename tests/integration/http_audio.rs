@@ -361,3 +361,74 @@ fn a_request_that_takes_too_long_is_answered_and_its_job_cancelled() {
             .find(|job| job["status"] == "cancelled")
     });
 }
+
+#[test]
+fn no_form_takes_more_than_it_may() {
+    let daemon = Daemon::start();
+    let multipart = [("content-type", "multipart/form-data; boundary=x")];
+    // What is left unread could take the answer with it: so the head ends where it is too long.
+    let mut endless = Connection::post(&daemon, "/audio/transcribe", 50 << 20);
+    let content_type = Form::content_type();
+    let boundary = content_type.rsplit_once("boundary=").unwrap().1;
+    endless.write(format!("--{boundary}\r\nContent-Disposition: form-data; ").as_bytes());
+    endless.write(&[b'a'; 64 << 10]);
+    endless.write(&[b'a'; 1 << 10]);
+    let refused = endless.answer();
+    assert!(refused.starts_with("HTTP/1.1 413 "), "{refused}");
+    assert!(refused.contains("head of a part"), "{refused}");
+
+    // Empty and repeated parts count too.
+    let part = "--x\r\nContent-Disposition: form-data; name=\"audio\"; filename=\"a\"\r\n\r\n\r\n";
+    let parts = part.repeat(200) + "--x--\r\n";
+    let refused = send(
+        &daemon,
+        "POST",
+        "/audio/transcribe",
+        &multipart,
+        parts.as_bytes(),
+    );
+    assert_eq!(refused.status, 413, "{}", refused.text());
+    let nameless = "--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n--x--\r\n";
+    let refused = send(
+        &daemon,
+        "POST",
+        "/audio/transcribe",
+        &multipart,
+        nameless.as_bytes(),
+    );
+    assert_eq!(refused.status, 400, "{}", refused.text());
+
+    let encoded = [("content-type", "application/x-www-form-urlencoded")];
+    let refused = send(
+        &daemon,
+        "POST",
+        "/audio/tts",
+        &encoded,
+        "a=1&".repeat(200).as_bytes(),
+    );
+    assert_eq!(refused.status, 413, "{}", refused.text());
+    // What is no head is not bound by that, however much of it comes at once.
+    let large = Form::default().file("audio", &vec![7; 8 << 20]);
+    let refused = post(&daemon, "/audio/transcribe", &large);
+    assert_eq!(refused.status, 415, "{}", refused.text());
+    assert_eq!(uploads(&daemon), 0);
+}
+
+#[test]
+fn links_do_not_lead_out_of_the_speech_files() {
+    let daemon = Daemon::start();
+    let speech = daemon.folder().join("outputs/audio/translated/2026/01");
+    std::fs::create_dir_all(&speech).unwrap();
+    let secret = daemon.folder().join("secret.mp3");
+    std::fs::write(&secret, "secret").unwrap();
+    std::os::unix::fs::symlink(&secret, speech.join("link.mp3")).unwrap();
+    std::fs::write(speech.join("file.mp3"), "speech").unwrap();
+    for (name, status) in [("file.mp3", 200), ("link.mp3", 404)] {
+        for path in [
+            format!("/outputs/audio/translated/2026/01/{name}"),
+            format!("/audio/{name}"),
+        ] {
+            assert_eq!(get(&daemon, &path).status, status, "{path}");
+        }
+    }
+}

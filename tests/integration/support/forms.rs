@@ -172,6 +172,15 @@ impl Connection {
         self.0.write_all(bytes).unwrap();
         self.0.flush().unwrap();
     }
+
+    /// What is answered, up to the end of a body of one JSON object.
+    pub fn answer(self) -> String {
+        let mut answer = Vec::new();
+        BufReader::new(self.0)
+            .read_until(b'}', &mut answer)
+            .unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
 }
 
 /// An event of a stream.
