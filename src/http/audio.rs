@@ -56,6 +56,8 @@ struct MessageForm {
     /// The message in the gateway's database that it belongs to.
     message_id: Option<String>,
     attachment_id: Option<String>,
+    /// The language that is spoken, as far as is known: a hint.
+    language: Option<String>,
     /// `true` or `false`: whether it is spoken in the sender's voice; `true` where it is not said.
     generate_voice_clone: Option<String>,
     /// How good the translation has to be: `medium`, `basic` or `premium`; `medium` where it is not said.
@@ -106,6 +108,7 @@ async fn process_message(
         target_languages: form.languages("target_languages"),
         message_id: form.id("message_id")?,
         attachment_id: form.id("attachment_id")?,
+        language: form.language("language"),
         generate_voice_clone: form.flag("generate_voice_clone", true),
         model_type: form.choice("model_type", &["medium", "basic", "premium"]),
         mobile_language: form.language("mobile_language"),
@@ -154,6 +157,8 @@ pub(super) struct Message {
     pub(super) target_languages: Option<Vec<Language>>,
     pub(super) message_id: Option<String>,
     pub(super) attachment_id: Option<String>,
+    /// The language that is expected: a hint.
+    pub(super) language: Option<Language>,
     pub(super) generate_voice_clone: bool,
     pub(super) model_type: &'static str,
     pub(super) mobile_transcription: Option<String>,
@@ -173,6 +178,7 @@ impl Message {
             "answer": self.answer,
             "messageId": message_id,
             "attachmentId": attachment_id,
+            "userLanguage": self.language,
             "conversationId": self.conversation_id,
             "senderId": self.sender_id,
             "binaryFrames": { "audio": 1 },

@@ -300,6 +300,7 @@ async fn voice_message(
         target_languages: Some(target_language.into_iter().collect()),
         message_id: None,
         attachment_id: None,
+        language: None,
         generate_voice_clone: form.flag("generate_voice_clone", true),
         model_type: "medium",
         mobile_transcription: None,

@@ -204,6 +204,7 @@ fn what_is_wrong_is_told_and_leaves_nothing_behind() {
             whole(&[ids[0], ids[1], ("target_languages", "fr,?")]),
             422,
         ),
+        (PROCESS, whole(&[ids[0], ids[1], ("language", "??")]), 422),
         (
             PROCESS,
             whole(&[ids[0], ids[1], ("model_type", "huge")]),
