@@ -37,8 +37,9 @@ class Daemon:
             "TRANSLATOR_ZMQ_PULL_PORT": "0",
             "TRANSLATOR_ZMQ_PUB_PORT": "0",
             "HTTP_PORT": str(self.port),
-            # Tests must not depend on what the machine has beside the models.
+            # Tests must not depend on what the machine has beside the models, nor on each other.
             "TRANSLATOR_BASE_VOICE": "off",
+            "TRANSLATION_CACHE_TTL": "0",
         }
         self.log: list[str] = []
         self.process = subprocess.Popen(

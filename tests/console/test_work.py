@@ -159,8 +159,7 @@ class Work(BrowserTest):
         expect(watcher.locator(".job")).to_have_count(before + 1)
         expect(job.locator(".badge")).to_have_text("Done")
         bar = job.get_by_role("img")
-        # Not "Transcribe": the daemon may know the recording from another test.
-        expect(bar).to_have_attribute("aria-label", re.compile(r"Decode .*Translate .*Speak "))
+        expect(bar).to_have_attribute("aria-label", re.compile(r"Decode .*Transcribe .*Speak "))
         expect(job.locator(".job-time")).to_have_text(re.compile(r"\d"))
 
         watcher.reload()
