@@ -46,13 +46,15 @@ class Daemon:
             [BINARY, "serve"], cwd=self.folder.name, env=environment | self.settings | settings,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )
-        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        self.reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
+        self.reader.start()
         self.port = self._wait("its port", self._told_port)
         self._wait("readiness", self._is_answered)
 
     def _read(self, process: subprocess.Popen) -> None:
-        for line in process.stderr:
-            self.log.append(line)
+        with process.stderr as lines:
+            for line in lines:
+                self.log.append(line)
 
     def _told_port(self) -> int | None:
         for line in self.log:
@@ -92,6 +94,7 @@ class Daemon:
         """Ends it without warning."""
         self.process.kill()
         self.process.wait()
+        self.reader.join()
 
     def __enter__(self) -> "Daemon":
         return self
