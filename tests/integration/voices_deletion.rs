@@ -219,6 +219,11 @@ fn a_deletion_whose_client_leaves_is_completed() {
     let mut client = TcpStream::connect(("127.0.0.1", daemon.ports.http)).unwrap();
     let request = format!("DELETE {ANN} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     client.write_all(request.as_bytes()).unwrap();
+    // Whoever leaves before that has asked for nothing.
+    wait_for("the beginning of the deletion", || {
+        let accepted = daemon.metric("translator_jobs_accepted_total", &["kind=\"voice_delete\""]);
+        (accepted == 1.0).then_some(())
+    });
     drop(client);
     wait_for("the end of the voice", || {
         (!voice_folder(&daemon, "ann").exists()).then_some(())
