@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::job::Job;
 use crate::domain::Transcript;
-use crate::ledger;
+use crate::ledger::{self, Audience};
 use crate::protocol::{AudioProcessRequest, TranslatedAudio};
 use crate::store::documents::{
     self, Collection, DocumentWrite, Recording, TranslatedAudioRecord, VoiceModelRecord,
@@ -25,7 +25,7 @@ pub(super) fn of_audio(
         return Vec::new();
     };
     // Who names no message over HTTP gets the job's id for one: no document is about that.
-    if request.message_id == job.record.task_id {
+    if job.record.audience == Audience::Http && request.message_id == job.record.task_id {
         return Vec::new();
     }
     let at = accepted_at(job);

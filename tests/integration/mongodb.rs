@@ -220,6 +220,25 @@ fn ids_that_are_no_object_ids_are_published_and_not_stored() {
 }
 
 #[test]
+fn a_message_whose_task_has_its_name_is_stored_too() {
+    let Some(server) = shared_server() else {
+        return;
+    };
+    let database = Database::new(&server);
+    let daemon = database.daemon(&[]);
+    let mut gateway = Gateway::connect(daemon.ports);
+    let message = VoiceMessage::numbered(5);
+    let mut request = message.request(&["fr"]);
+    request["taskId"] = message.message_id.as_str().into();
+    gateway.send(&request, &[&crate::support::recordings::bundled()]);
+    completed(&gateway, &message);
+    wait_written(&daemon, 3);
+    for collection in [TRANSCRIPTIONS, AUDIOS, VOICES] {
+        assert_eq!(database.documents(collection).len(), 1, "{collection}");
+    }
+}
+
+#[test]
 fn plain_ids_are_stored_as_strings_when_that_is_wanted() {
     let Some(server) = shared_server() else {
         return;
