@@ -8,6 +8,7 @@ use axum::response::sse;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use utoipa::ToSchema;
 
@@ -339,8 +340,14 @@ impl FollowAll {
                     () = tokio::time::sleep(LOOK_INTERVAL) => {}
                 }
                 tokio::time::sleep(PACE).await;
-                while let Ok(next) = self.changes.try_recv() {
-                    changed.insert(next);
+                loop {
+                    match self.changes.try_recv() {
+                        Ok(next) => self.note(Ok(next), &mut changed),
+                        Err(TryRecvError::Lagged(missed)) => {
+                            self.note(Err(RecvError::Lagged(missed)), &mut changed);
+                        }
+                        Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                    }
                 }
             }
             if let Err(error) = self.look(changed).await {
@@ -350,11 +357,7 @@ impl FollowAll {
         }
     }
 
-    fn note(
-        &self,
-        change: Result<JobId, broadcast::error::RecvError>,
-        changed: &mut HashSet<JobId>,
-    ) {
+    fn note(&self, change: Result<JobId, RecvError>, changed: &mut HashSet<JobId>) {
         match change {
             Ok(job_id) => drop(changed.insert(job_id)),
             // What was missed was about one of these, or of one that the next look finds.
