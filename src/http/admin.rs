@@ -105,7 +105,7 @@ async fn list(
     State(state): State<AdminState>,
     query: Result<Query<Listed>, QueryRejection>,
 ) -> Result<Json<JobPage>, ApiError> {
-    let query = understood(query)?;
+    let Query(query) = query?;
     if let Some(event) = &query.event
         && !EVENT_STATES.contains(&event.as_str())
     {
@@ -188,9 +188,7 @@ async fn cancel(
     id: Result<Path<i64>, PathRejection>,
 ) -> Result<Json<JobDetails>, ApiError> {
     let job_id = job_id(id)?;
-    let record = state.ledger.load(job_id).await?;
-    let record = record.ok_or(LedgerError::UnknownJob(job_id))?;
-    state.pipeline.cancel(record).await?;
+    state.pipeline.cancel(job_id).await?;
     tracing::info!(job.id = job_id.0, "an operator has cancelled a job");
     Ok(Json(details(&state, job_id).await?))
 }
@@ -236,7 +234,8 @@ async fn purge(
     query: Result<Query<Purge>, QueryRejection>,
 ) -> Result<Json<PurgeReport>, ApiError> {
     let job_id = job_id(id)?;
-    let force = understood(query)?.force.unwrap_or(false);
+    let Query(query) = query?;
+    let force = query.force.unwrap_or(false);
     let purged = state.ledger.purge_job(job_id, force).await?;
     tracing::info!(job.id = job_id.0, force, "an operator has purged a job");
     Ok(Json(report(purged)))
@@ -269,7 +268,7 @@ async fn purge_many(
     State(state): State<AdminState>,
     query: Result<Query<PurgeMany>, QueryRejection>,
 ) -> Result<Json<PurgeReport>, ApiError> {
-    let query = understood(query)?;
+    let Query(query) = query?;
     let wanted = state_of(&query.state)?;
     if !wanted.is_finished() {
         let detail = "Only jobs that have ended are purged: done, failed or quarantined";
@@ -298,15 +297,8 @@ fn report(purged: Purged) -> PurgeReport {
     }
 }
 
-fn understood<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
-    let Query(query) =
-        query.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
-    Ok(query)
-}
-
 fn job_id(id: Result<Path<i64>, PathRejection>) -> Result<JobId, ApiError> {
-    let Path(id) =
-        id.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
+    let Path(id) = id?;
     Ok(JobId(id))
 }
 

@@ -2,6 +2,8 @@
 //! wrong, `{"detail": [{"loc": […], "msg": "…", "type": "…"}]}`.
 
 use axum::Json;
+use axum::extract::multipart::MultipartRejection;
+use axum::extract::rejection::{BytesRejection, FormRejection, PathRejection, QueryRejection};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -146,6 +148,25 @@ impl From<LedgerError> for ApiError {
         }
     }
 }
+
+/// What of a request could not be read, as axum tells it.
+macro_rules! from_rejections {
+    ($($rejection:ty),* $(,)?) => {
+        $(impl From<$rejection> for ApiError {
+            fn from(rejection: $rejection) -> Self {
+                Self::new(rejection.status(), rejection.body_text())
+            }
+        })*
+    };
+}
+
+from_rejections!(
+    BytesRejection,
+    FormRejection,
+    MultipartRejection,
+    PathRejection,
+    QueryRejection,
+);
 
 impl From<SubmitError> for ApiError {
     fn from(error: SubmitError) -> Self {

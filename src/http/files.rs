@@ -113,7 +113,7 @@ async fn by_path(
     path: Result<extract::Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let path = understood(path)?;
+    let extract::Path(path) = path?;
     if !path.split('/').all(is_file_name) {
         return Err(not_found());
     }
@@ -158,18 +158,12 @@ async fn by_name(
     name: Result<extract::Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let name = understood(name)?;
+    let extract::Path(name) = name?;
     if !is_file_name(&name) {
         return Err(not_found());
     }
     let speech = output_directory.join(SPEECH);
     send(request, output_directory, move || find(&speech, &name)).await
-}
-
-fn understood(path: Result<extract::Path<String>, PathRejection>) -> Result<String, ApiError> {
-    let extract::Path(path) =
-        path.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
-    Ok(path)
 }
 
 fn not_found() -> ApiError {

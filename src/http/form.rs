@@ -156,19 +156,15 @@ impl Form {
         let mut request = Request::from_parts(parts.clone(), body);
         // Each byte may be three characters.
         DefaultBodyLimit::max(3 * MAX_FIELD_BYTES).apply(&mut request);
-        let body = request.extract::<Bytes, _>().await;
-        let body =
-            body.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
+        let body = request.extract::<Bytes, _>().await?;
         // Before millions of them are read.
         if body.iter().filter(|byte| **byte == b'&').count() >= MAX_FIELDS {
             return Err(too_many_fields());
         }
         let request = Request::from_parts(parts, Body::from(body));
-        let pairs = request
+        let UrlEncoded(pairs) = request
             .extract::<UrlEncoded<Vec<(String, String)>>, _>()
-            .await;
-        let UrlEncoded(pairs) =
-            pairs.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
+            .await?;
         let mut form = Self::default();
         for (name, value) in pairs {
             form.add(name, value);
@@ -188,9 +184,7 @@ impl Form {
             return Err(too_large(max_bytes));
         }
         let head = Arc::new(PartHead::default());
-        let multipart = Multipart::from_request(head.bound(request), &()).await;
-        let mut multipart = multipart
-            .map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
+        let mut multipart = Multipart::from_request(head.bound(request), &()).await?;
         let (mut form, mut bytes, mut count) = (Self::default(), 0, 0);
         while let Some(field) = head.read(multipart.next_field()).await? {
             count += 1;

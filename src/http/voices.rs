@@ -110,8 +110,7 @@ async fn list(
     State(state): State<WorkState>,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Voices>, ApiError> {
-    let Query(page) =
-        page.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
+    let Query(page) = page?;
     let voices = state.pipeline.voices.list().await;
     let voices = voices.map_err(|error| ApiError::internal(&error))?;
     let limit = page.limit.unwrap_or(PAGE).min(MAX_PAGE);
@@ -235,8 +234,7 @@ async fn finished(state: &WorkState, task: VoiceTask) -> Result<Option<JobRecord
 }
 
 fn checked(user_id: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
-    let Path(user_id) =
-        user_id.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
+    let Path(user_id) = user_id?;
     if user_id.len() > MAX_ID_BYTES {
         let detail = format!("A user id has at most {MAX_ID_BYTES} bytes");
         return Err(ApiError::new(StatusCode::BAD_REQUEST, detail));

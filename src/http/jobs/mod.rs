@@ -23,7 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{ApiError, ErrorBody};
-use crate::ledger::{Audience, JobFilter, LedgerError};
+use crate::ledger::{Audience, JobFilter};
 use crate::pipeline::Pipeline;
 use crate::scheduler::Scheduler;
 
@@ -133,8 +133,7 @@ async fn list(
     State(state): State<JobsState>,
     query: Result<Query<Listed>, QueryRejection>,
 ) -> Result<Json<JobPage>, ApiError> {
-    let Query(query) =
-        query.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
+    let Query(query) = query?;
     let filter = JobFilter {
         limit: query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE),
         ..JobFilter::default()
@@ -187,17 +186,7 @@ async fn cancel(
         let detail = "Only jobs that came over HTTP are cancelled here";
         return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
     }
-    let job_id = job.summary.id;
-    let ledger = &state.pipeline.ledger;
-    let record = ledger.load(job_id).await?;
-    let record = record.ok_or(LedgerError::UnknownJob(job_id))?;
-    match state.pipeline.cancel(record).await {
-        Err(LedgerError::AlreadyFinished(_)) => {
-            let detail = "The job has ended already";
-            return Err(ApiError::new(StatusCode::CONFLICT, detail));
-        }
-        cancelled => cancelled?,
-    }
+    state.pipeline.cancel(job.summary.id).await?;
     let job = find(&state.pipeline, &job.id())
         .await?
         .ok_or_else(not_found)?;
@@ -261,8 +250,7 @@ async fn named(
     state: &JobsState,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Loaded, ApiError> {
-    let Path(id) =
-        id.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
+    let Path(id) = id?;
     find(&state.pipeline, &id).await?.ok_or_else(not_found)
 }
 

@@ -20,7 +20,6 @@ use super::{JobsState, not_found};
 use crate::error::error_chain;
 use crate::http::error::{ApiError, ErrorBody, InvalidBody, require_writable};
 use crate::ledger::{Audience, JobId, JobState, LedgerError, NewJob, ReceivedUpload};
-use crate::pipeline::Pipeline;
 use crate::scheduler::Demand;
 
 /// How often a job that is waited for is looked at when nothing is told of it.
@@ -344,7 +343,7 @@ impl Drop for Awaited {
         // There is none any more when the daemon stops: then the job goes on at the next start.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                match cancel(&pipeline, job_id).await {
+                match pipeline.cancel(job_id).await {
                     Ok(()) => tracing::info!(job.id = job_id.0, "nobody waits for a job any more"),
                     Err(LedgerError::AlreadyFinished(_) | LedgerError::UnknownJob(_)) => {}
                     Err(error) => {
@@ -355,12 +354,6 @@ impl Drop for Awaited {
             });
         }
     }
-}
-
-async fn cancel(pipeline: &Arc<Pipeline>, job_id: JobId) -> Result<(), LedgerError> {
-    let record = pipeline.ledger.load(job_id).await?;
-    let record = record.ok_or(LedgerError::UnknownJob(job_id))?;
-    pipeline.cancel(record).await
 }
 
 /// Waits until there may be something new of a job.
