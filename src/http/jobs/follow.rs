@@ -116,8 +116,22 @@ impl SpokenLanguage {
     }
 }
 
-/// The next event of a stream.
-type Next = Result<sse::Event, Infallible>;
+/// What tells of jobs, one event after the other.
+pub(super) trait Follow: Send + 'static {
+    /// The next event; `None` after the last, and when the daemon stops.
+    fn next(&mut self) -> impl Future<Output = Option<sse::Event>> + Send;
+}
+
+/// The events as a stream; the place is free again once it is dropped.
+pub(super) fn stream(
+    follow: impl Follow,
+    place: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+    unfold((follow, place), |(mut follow, place)| async move {
+        let event = follow.next().await?;
+        Some((Ok(event), (follow, place)))
+    })
+}
 
 /// The stream of one job.
 pub(super) struct FollowJob {
@@ -170,16 +184,9 @@ impl FollowJob {
             waiting: VecDeque::new(),
         }
     }
+}
 
-    /// The events; the place is free again once the stream is dropped.
-    pub(super) fn events(self, place: OwnedSemaphorePermit) -> impl Stream<Item = Next> + use<> {
-        unfold((self, place), |(mut follow, place)| async move {
-            let event = follow.next().await?;
-            Some((Ok(event), (follow, place)))
-        })
-    }
-
-    /// The next event; `None` after the job's end, and when the daemon stops.
+impl Follow for FollowJob {
     async fn next(&mut self) -> Option<sse::Event> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
@@ -202,7 +209,9 @@ impl FollowJob {
             }
         }
     }
+}
 
+impl FollowJob {
     /// Looks at the job, and notes what is new of it.
     async fn look(&mut self) -> Result<(), LedgerError> {
         let job_id = self.job.summary.id;
@@ -316,16 +325,9 @@ impl FollowAll {
             waiting: VecDeque::new(),
         }
     }
+}
 
-    /// The events; the place is free again once the stream is dropped.
-    pub(super) fn events(self, place: OwnedSemaphorePermit) -> impl Stream<Item = Next> + use<> {
-        unfold((self, place), |(mut follow, place)| async move {
-            let event = follow.next().await?;
-            Some((Ok(event), (follow, place)))
-        })
-    }
-
-    /// The next event; `None` when the daemon stops.
+impl Follow for FollowAll {
     async fn next(&mut self) -> Option<sse::Event> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
@@ -356,7 +358,9 @@ impl FollowAll {
             }
         }
     }
+}
 
+impl FollowAll {
     fn note(&self, change: Result<JobId, RecvError>, changed: &mut HashSet<JobId>) {
         match change {
             Ok(job_id) => drop(changed.insert(job_id)),

@@ -1,6 +1,7 @@
 //! Work that takes long: `/jobs`. A request over HTTP becomes a job like one of the gateway, and its events are
 //! read here instead of being published.
 
+mod error;
 mod follow;
 mod report;
 mod result;
@@ -214,7 +215,7 @@ async fn follow(
 ) -> Result<Response, ApiError> {
     let job = named(&state, id).await?;
     let place = state.stream_place()?;
-    let events = FollowJob::new(state, job).events(place);
+    let events = follow::stream(FollowJob::new(state, job), place);
     Ok(Sse::new(events).keep_alive(keep_alive()).into_response())
 }
 
@@ -231,7 +232,7 @@ async fn follow(
 )]
 async fn follow_all(State(state): State<JobsState>) -> Result<Response, ApiError> {
     let place = state.stream_place()?;
-    let events = FollowAll::new(state).events(place);
+    let events = follow::stream(FollowAll::new(state), place);
     Ok(Sse::new(events).keep_alive(keep_alive()).into_response())
 }
 

@@ -1,9 +1,10 @@
 //! What is told of a job.
 
 use axum::body::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::error::JobError;
 use super::result::{Answer, JobResult, speech};
 use crate::domain::timestamp::{from_unix_ms, text};
 use crate::error::Reason;
@@ -89,25 +90,6 @@ pub struct StageReport {
     pub duration_ms: Option<u64>,
 }
 
-/// Why a job failed.
-#[derive(Clone, Serialize, ToSchema)]
-pub struct JobError {
-    /// In general, such as `transcription_failed`.
-    pub code: String,
-    /// In particular, such as `malformed_audio`.
-    pub reason: String,
-    /// For people.
-    pub detail: String,
-}
-
-/// The error event that a job has stored.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ErrorEvent {
-    error: String,
-    error_code: Option<String>,
-}
-
 /// A job as it stands.
 pub struct Loaded {
     pub(super) summary: JobSummary,
@@ -125,7 +107,9 @@ impl Loaded {
         let advance = pipeline.running.advance(summary.id).filter(|_| is_running);
         let advance = advance.unwrap_or_default();
         let error = match status {
-            JobStatus::Failed | JobStatus::Cancelled => Some(error_of(pipeline, &summary).await?),
+            JobStatus::Failed | JobStatus::Cancelled => {
+                Some(JobError::of(pipeline, &summary).await?)
+            }
             JobStatus::Queued | JobStatus::Running | JobStatus::Completed => None,
         };
         Ok(Self {
@@ -270,28 +254,4 @@ fn kind_of(summary: &JobSummary) -> &str {
         (Audience::Http, "voice_profile_create") => "register_voice",
         (_, kind) => kind,
     }
-}
-
-async fn error_of(pipeline: &Pipeline, summary: &JobSummary) -> Result<JobError, LedgerError> {
-    let body = match pipeline.ledger.event(summary.id, "error").await {
-        Err(error) if error.is_damage() => None,
-        body => body?,
-    };
-    let event = body.and_then(|body| serde_json::from_slice::<ErrorEvent>(&body).ok());
-    let reason = summary.reason.clone();
-    let reason = reason.unwrap_or_else(|| Reason::Internal.as_str().to_owned());
-    Ok(match event {
-        Some(event) => JobError {
-            code: event
-                .error_code
-                .unwrap_or_else(|| "processing_failed".to_owned()),
-            reason,
-            detail: event.error,
-        },
-        None => JobError {
-            code: "processing_failed".to_owned(),
-            detail: format!("the job failed: {reason}"),
-            reason,
-        },
-    })
 }

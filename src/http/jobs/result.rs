@@ -7,8 +7,6 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::report::JobError;
-use crate::error::Reason;
 use crate::http::error::ApiError;
 use crate::ledger::{JobId, LedgerError};
 use crate::pipeline::Pipeline;
@@ -417,40 +415,4 @@ pub(super) async fn speech(pipeline: &Pipeline, job_id: JobId) -> Result<(Bytes,
 pub fn no_result() -> ApiError {
     let detail = "The result of the job cannot be read any more";
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
-}
-
-/// What a request that has waited for a job that failed is answered with.
-pub(super) fn problem_of(error: &JobError) -> ApiError {
-    let is = |reason: Reason| error.reason == reason.as_str();
-    let status = if [
-        Reason::NoAudio,
-        Reason::AudioTooShort,
-        Reason::InvalidRequest,
-        Reason::UnsupportedLanguage,
-    ]
-    .into_iter()
-    .any(is)
-    {
-        StatusCode::BAD_REQUEST
-    } else if is(Reason::UnsupportedCodec) || is(Reason::MalformedAudio) {
-        StatusCode::UNSUPPORTED_MEDIA_TYPE
-    } else if [
-        Reason::AudioTooLarge,
-        Reason::AudioTooLong,
-        Reason::TextTooLong,
-    ]
-    .into_iter()
-    .any(is)
-    {
-        StatusCode::PAYLOAD_TOO_LARGE
-    } else if is(Reason::ModelUnavailable) {
-        StatusCode::SERVICE_UNAVAILABLE
-    } else if is(Reason::DeadlineExceeded) {
-        StatusCode::GATEWAY_TIMEOUT
-    } else if is(Reason::Cancelled) {
-        StatusCode::CONFLICT
-    } else {
-        StatusCode::INTERNAL_SERVER_ERROR
-    };
-    ApiError::new(status, error.detail.clone())
 }

@@ -15,7 +15,7 @@ use utoipa::{IntoParams, IntoResponses};
 use uuid::Uuid;
 
 use super::report::{JobReport, Loaded, by_id};
-use super::result::{JobResult, no_result, problem_of};
+use super::result::{JobResult, no_result};
 use super::{JobsState, not_found};
 use crate::error::error_chain;
 use crate::http::error::{ApiError, ErrorBody, InvalidBody, require_writable};
@@ -309,7 +309,7 @@ impl Awaited {
         if job.is_over() {
             self.is_wanted = false;
             return match job.error() {
-                Some(error) => Err(problem_of(error)),
+                Some(error) => Err(error.answer()),
                 None => Ok(Some(job)),
             };
         }
