@@ -83,12 +83,12 @@ pub struct EngineHandle<E: Engine> {
 /// What the thread says about itself.
 struct Progress {
     status: watch::Sender<EngineStatus>,
-    /// Steps that have ended.
+    /// Steps that have ended and done something.
     steps: AtomicU64,
 }
 
 impl Progress {
-    /// Notes that a step has ended: if it was stuck, it is not any more.
+    /// Notes that a step has ended and done something: if it was stuck, it is not any more.
     fn end_step(&self) {
         self.steps.fetch_add(1, Ordering::Relaxed);
         self.replace(&EngineStatus::Stuck, EngineStatus::Ready);
@@ -397,13 +397,16 @@ impl<E: Engine> EngineThread<E> {
             if engine.is_idle() {
                 continue;
             }
-            metrics::histogram!(crate::observe::metrics::ENGINE_BATCH_SIZE, "engine" => self.name)
-                .record(self.waiting.len() as f64);
+            let batch_size = self.waiting.len() as f64;
             let stepped = catch_unwind(AssertUnwindSafe(|| engine.step()));
             if let Some(rows) = engine.decoded_rows().filter(|rows| *rows > 0) {
                 metrics::histogram!(ENGINE_DECODED_ROWS, "engine" => self.name).record(rows as f64);
             }
-            self.progress.end_step();
+            if stepped.is_err() || engine.has_advanced() {
+                metrics::histogram!(crate::observe::metrics::ENGINE_BATCH_SIZE, "engine" => self.name)
+                    .record(batch_size);
+                self.progress.end_step();
+            }
             let Ok(done) = stepped else {
                 self.fail_batch();
                 return Served::Crashed;

@@ -206,24 +206,34 @@ fn openvoice(model: &Path, threads: usize) -> Result<Run> {
     }))
 }
 
-/// `{"seconds": n}`: the transcript of so much audio, of which the language is known.
+/// `{"seconds": n, "recordings": m}`: the transcripts of one or more recordings of that length, of which the language is
+/// known.
 fn whisper(model: &Path, threads: usize) -> Result<Run> {
     let options = WhisperOptions {
         threads,
         ..WhisperOptions::default()
     };
-    let mut engine = WhisperEngine::load(model, options)?;
+    let mut engine = WhisperEngine::load(model, options, || Ok(None))?;
     Ok(Box::new(move |request| {
         let pcm = sound(number(request, "seconds")?, transcribe::SAMPLE_RATE_HZ);
-        let request = TranscribeRequest {
-            declared_duration_ms: Some(0),
-            pcm,
-            language_hint: Some(Language::ENGLISH),
-            default_language: Language::ENGLISH,
-            deadline: Deadline::none(),
-        };
-        engine.join(Ticket(0), request);
-        let transcripts = finish(&mut engine)?;
+        let recordings = request["recordings"].as_u64().unwrap_or(1);
+        let mut waiting = (0..recordings).map(Ticket);
+        let mut transcripts = Vec::new();
+        while transcripts.len() < recordings as usize {
+            for ticket in waiting.by_ref().take(engine.vacancies()) {
+                let request = TranscribeRequest {
+                    declared_duration_ms: Some(0),
+                    pcm: pcm.clone(),
+                    language_hint: Some(Language::ENGLISH),
+                    default_language: Language::ENGLISH,
+                    deadline: Deadline::none(),
+                };
+                engine.join(ticket, request);
+            }
+            for (_, transcript) in engine.step() {
+                transcripts.push(transcript?);
+            }
+        }
         let segments: usize = transcripts.iter().map(|t| t.segments.len()).sum();
         Ok(json!({ "segments": segments }))
     }))

@@ -90,8 +90,8 @@ class Bench:
             environment["CUDA_VISIBLE_DEVICES"] = ""
         return environment
 
-    def engine(self, name, path, precision="int8"):
-        return [str(self.args.engine), name, str(path), str(self.args.threads), precision]
+    def engine(self, name, path, precision="int8", threads=None):
+        return [str(self.args.engine), name, str(path), str(threads or self.args.threads), precision]
 
     def reference(self, kind, threads=None):
         threads = str(threads or self.args.threads)
@@ -203,6 +203,18 @@ def whisper(bench):
     bench.compare("Whisper tiny, 5 s", runs, cpu, 1.0, peer="transformers fp32")
 
 
+def whisper_at_once(bench):
+    """Two threads: each hears a recording of its own, or both hear the same one."""
+    (model,) = sorted((bench.args.models / "whisper").glob("*.bin"))
+    both, count = 2 * bench.args.threads, 4
+    with bench.workers(bench.engine("whisper", model, threads=both)) as (ours,):
+        one_by_one = lambda: {"wall_s": sum(ours.run(seconds=5)["wall_s"] for _ in range(count))}
+        runs = bench.alternate(lambda: ours.run(seconds=5, recordings=count), one_by_one, repeats=7)
+    speed = lambda run: count * 3600 / run["wall_s"]
+    name = f"Whisper tiny, {count} recordings of 5 s at once over one by one"
+    bench.compare(name, runs, speed, 1.0, at_least=True, what=f"recordings/h on {both} cores", peer="ours")
+
+
 def message(bench):
     folder, recording = bench.scratch / "message", bench.scratch / "message.wav"
     translator = str(bench.args.translator)
@@ -300,11 +312,11 @@ def wait_until(process, is_so):
 
 
 CASES = {
-    "openvoice": openvoice, "whisper": whisper, "marian": marian, "xtts": xtts, "xtts-wall": xtts_wall,
+    "openvoice": openvoice, "whisper": whisper, "whisper-at-once": whisper_at_once, "marian": marian, "xtts": xtts, "xtts-wall": xtts_wall,
     "message": message, "many": many, "daemon": daemon,
 }  # fmt: skip
 # Where threads wait for each other, one that has to share its core holds all of them up.
-NEED_IDLE_CORES = {"xtts-wall"}
+NEED_IDLE_CORES = {"xtts-wall", "whisper-at-once"}
 
 
 def arguments():

@@ -192,7 +192,18 @@ impl Models {
                 full_window: transcribe.full_window,
                 use_gpu: transcribes_on_gpu(&transcribe, models.device),
             };
-            Ok(WhisperEngine::load(&whisper, options)?.with_vad(models.vad(vad.as_deref())?))
+            if vad.is_none() {
+                tracing::info!("no voice activity detector is installed: what is loud is speech");
+            }
+            let onnx = vad.is_some().then(|| models.onnx()).transpose()?;
+            let load_vad = move || {
+                let Some((onnx, vad)) = onnx.as_ref().zip(vad.as_ref()) else {
+                    return Ok(None);
+                };
+                // Frames of 32 ms are no work for a GPU.
+                SileroVad::load(&onnx.on(Device::Cpu), vad).map(Some)
+            };
+            Ok(WhisperEngine::load(&whisper, options, load_vad)?)
         })
     }
 
@@ -218,17 +229,6 @@ impl Models {
     /// Which results may be given out again: those of the same models with the same settings.
     pub(super) fn cache_options(&self) -> CacheOptions {
         self.cache.clone()
-    }
-
-    /// The voice activity detector; speech is told by its loudness where none is installed.
-    fn vad(&self, file: Option<&Path>) -> Result<Option<SileroVad>, LoadError> {
-        let Some(file) = file else {
-            tracing::info!("no voice activity detector is installed: what is loud is speech");
-            return Ok(None);
-        };
-        // Frames of 32 ms are no work for a GPU.
-        let onnx = self.onnx()?.on(Device::Cpu);
-        Ok(Some(SileroVad::load(&onnx, file)?))
     }
 
     pub(super) fn translate(

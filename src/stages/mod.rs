@@ -12,6 +12,7 @@ pub mod measure;
 pub mod synthesize;
 pub mod transcribe;
 pub mod translate;
+mod workers;
 
 use crate::error::Reason;
 
@@ -48,6 +49,11 @@ pub trait Engine {
     fn step(&mut self) -> Finished<Self>
     where
         Self: Sized;
+
+    /// False when the last step has only waited, for work that goes on elsewhere.
+    fn has_advanced(&self) -> bool {
+        true
+    }
 
     /// Sequences that the last step decoded together; `None` for engines that do not decode.
     fn decoded_rows(&self) -> Option<usize> {

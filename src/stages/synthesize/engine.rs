@@ -16,11 +16,12 @@ use super::plan::plan;
 use super::sampler::{Sampler, Sampling};
 use super::speech::{Speech, SpeechRequest, SpokenPart};
 use super::text::{Readings, TextEncoder};
-use super::vocoder::{Vocoder, VocoderPool, VocoderWork, Waveform, Windowing};
+use super::vocoder::{Vocoder, VocoderResult, VocoderWork, Waveform, Windowing};
 use super::{SynthesizeError, SynthesizeOptions};
 use crate::domain::voice::Conditioning;
 use crate::domain::{Deadline, Pcm};
 use crate::onnx::{Onnx, OnnxError};
+use crate::stages::workers::{Workers, WorkersError};
 use crate::stages::{Engine, Ticket};
 
 /// Silence between two units.
@@ -33,6 +34,10 @@ const REQUESTS_PER_SLOT: usize = 2;
 /// meanwhile, are looked at.
 const VOCODER_PATIENCE: Duration = Duration::from_millis(50);
 
+/// Windows beyond those that run, so that no thread has to wait for a step of the decoder. More would be
+/// lost work when their request is given up.
+const SPARE_WINDOWS: usize = 1;
+
 /// Times that a unit without a single code is tried, each with random numbers of its own.
 const ATTEMPTS: u64 = 2;
 
@@ -44,7 +49,7 @@ pub struct XttsEngine {
     readings: Readings,
     gpt: GptBatch,
     windowing: Windowing,
-    vocoder: VocoderPool,
+    vocoder: Workers<VocoderWork, VocoderResult>,
     jobs: BTreeMap<Ticket, Job>,
     /// Requests with units that wait for a slot; the front one is next.
     turns: VecDeque<Ticket>,
@@ -54,6 +59,8 @@ pub struct XttsEngine {
     complete: Vec<Sounding>,
     /// Rows of the last step.
     decoded_rows: usize,
+    /// The last step has done something.
+    has_advanced: bool,
     /// Results that the next step hands out.
     done: Vec<(Ticket, Result<Speech, SynthesizeError>)>,
 }
@@ -117,12 +124,17 @@ impl XttsEngine {
         let slots = options.slots_within_memory(&metadata);
         let gpt = GptBatch::load(onnx, &decoder, &metadata, slots, options.threads)
             .map_err(SynthesizeError::Load)?;
-        let vocoder = VocoderPool::spawn(options.vocoders.max(1), {
-            let (onnx, metadata, threads) = (onnx.clone(), metadata.clone(), options.threads);
+        let vocoders = options.vocoders.max(1);
+        let vocoder = Workers::spawn("vocoder", vocoders, SPARE_WINDOWS, {
+            let (onnx, metadata) = (onnx.clone(), metadata.clone());
             let file = directory.join(options.vocoder_file(directory, onnx.device()));
             // What the decoder has is for all of them.
-            let threads = threads / options.vocoders.max(1);
-            move || Vocoder::load(&onnx, &file, &metadata, threads)
+            let threads = options.threads / vocoders;
+            move || Vocoder::load(&onnx, &file, &metadata, threads).map(Vocoder::into_worker)
+        });
+        let vocoder = vocoder.map_err(|error| match error {
+            WorkersError::Thread(error) => SynthesizeError::Thread(error),
+            WorkersError::Load(error) => SynthesizeError::Load(error),
         })?;
         tracing::info!(
             slots,
@@ -143,6 +155,7 @@ impl XttsEngine {
             rows: Vec::with_capacity(slots),
             complete: Vec::new(),
             decoded_rows: 0,
+            has_advanced: false,
             done: Vec::new(),
         })
     }
@@ -361,7 +374,7 @@ impl XttsEngine {
 
     /// Gives the vocoder what is certain: of complete units first, so that they are heard soon.
     fn start_windows(&mut self) {
-        while self.vocoder.has_room() {
+        while self.vocoder.vacancies() > 0 {
             let rows = self.rows.iter_mut().map(|row| &mut row.sounding);
             let next = self.complete.iter_mut().chain(rows).find_map(|sounding| {
                 let window = sounding.waveform.next_window()?;
@@ -392,6 +405,7 @@ impl XttsEngine {
         };
         while let Some(result) = self.vocoder.finished(patience) {
             patience = Duration::ZERO;
+            self.has_advanced = true;
             let rows = self.rows.iter_mut().map(|row| &mut row.sounding);
             let sounding =
                 self.complete.iter_mut().chain(rows).find(|sounding| {
@@ -506,13 +520,19 @@ impl Engine for XttsEngine {
     }
 
     fn step(&mut self) -> Vec<(Ticket, Result<Speech, SynthesizeError>)> {
+        self.has_advanced = false;
         self.drop_stopped();
         self.admit();
         self.decode();
         self.start_windows();
         self.take_windows();
         self.start_windows();
+        self.has_advanced |= self.decoded_rows > 0 || !self.done.is_empty();
         std::mem::take(&mut self.done)
+    }
+
+    fn has_advanced(&self) -> bool {
+        self.has_advanced
     }
 
     fn decoded_rows(&self) -> Option<usize> {

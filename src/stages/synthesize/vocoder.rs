@@ -5,24 +5,25 @@
 //! a convolutional network: a frame depends on a fixed number of neighbours, so a window with that
 //! many real frames on each side gives exactly what the whole would give.
 //!
-//! So a unit's first windows run, on [threads](VocoderPool) of their own, while its later codes are still
+//! So a unit's first windows run, on threads of their own, while its later codes are still
 //! being chosen, and several at once. Windows begin and end at the same frames whenever they run: the
 //! samples do not depend on it.
 
 mod interpolation;
-mod pool;
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use ort::session::Session;
 use ort::value::TensorRef;
 
 use super::SynthesizeError;
 use super::metadata::XttsMetadata;
+use crate::domain::voice::Conditioning;
 use crate::onnx::{Onnx, OnnxError};
+use crate::stages::Ticket;
 use interpolation::Interpolation;
-pub(super) use pool::{VocoderPool, VocoderWork};
 
 /// Frames that one run emits: 40 latents of XTTS v2, 1.9 s of speech. Longer windows waste less on
 /// context, shorter ones leave less to do when the last code is chosen.
@@ -56,6 +57,23 @@ pub(super) struct Window {
     emit: Range<usize>,
 }
 
+/// A window of a unit, and in whose voice it sounds.
+pub(super) struct VocoderWork {
+    pub(super) ticket: Ticket,
+    pub(super) unit: usize,
+    pub(super) window: Window,
+    pub(super) conditioning: Arc<Conditioning>,
+}
+
+/// What became of a window.
+pub(super) struct VocoderResult {
+    pub(super) ticket: Ticket,
+    pub(super) unit: usize,
+    /// Its first frame.
+    pub(super) frame: usize,
+    pub(super) samples: Result<Vec<f32>, SynthesizeError>,
+}
+
 /// One unit on its way through the vocoder: latents come in, windows go out, samples come back.
 pub(super) struct Waveform {
     windowing: Windowing,
@@ -81,6 +99,16 @@ impl Vocoder {
             session: onnx.session(path, threads)?,
             windowing: Windowing::of(metadata),
         })
+    }
+
+    /// Turns windows into samples, as one of several threads does.
+    pub(super) fn into_worker(mut self) -> impl FnMut(VocoderWork) -> VocoderResult {
+        move |work| VocoderResult {
+            ticket: work.ticket,
+            unit: work.unit,
+            frame: work.window.first_frame(),
+            samples: self.run(&work.window, &work.conditioning.speaker_embedding),
+        }
     }
 
     /// Samples of the frames that the window keeps.

@@ -34,6 +34,9 @@ pub enum TranscribeError {
     /// The GPU was asked for in a build that cannot use it.
     #[error("the GPU was asked for, but this program was built without the feature `cuda`")]
     NoGpu,
+    /// The operating system refuses a thread to hear with.
+    #[error("there is no thread to hear a recording with")]
+    Thread(#[source] std::io::Error),
     /// The recording is not at the rate that Whisper hears.
     #[error("audio at {found_hz} Hz was given where 16000 Hz is needed")]
     SampleRate {
@@ -75,7 +78,8 @@ impl StageError for TranscribeError {
             | Self::LoadVad(_)
             | Self::VadSignature(_) => Reason::ModelUnavailable,
             Self::TooLong => Reason::AudioTooLong,
-            Self::SampleRate { .. }
+            Self::Thread(_)
+            | Self::SampleRate { .. }
             | Self::State(_)
             | Self::Inference(_)
             | Self::VadInference(_) => Reason::Internal,

@@ -1,7 +1,7 @@
 //! Speech to text: whisper.cpp.
 //!
-//! A recording is cut to what somebody says in it ([`activity`], found by [`vad`] or, without that
-//! model, [`energy`]), passes the model ([`recognizer`], with the language rules of [`language`] and as
+//! A [`listener`] cuts a recording to what somebody says in it ([`activity`], found by [`vad`] or, without that
+//! model, [`energy`]); it passes the model ([`recognizer`], with the language rules of [`language`] and as
 //! much of the encoder's window as [`window`] says) and filters for invented text ([`guards`]), and is
 //! cut into timed segments ([`words`], [`phrases`]).
 
@@ -11,6 +11,7 @@ mod error;
 mod ggml;
 mod guards;
 mod language;
+mod listener;
 mod phrases;
 mod recognizer;
 #[cfg(test)]
@@ -21,7 +22,10 @@ mod vad;
 mod window;
 mod words;
 
+use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use whisper_rs::{WhisperContext, WhisperContextParameters};
 
@@ -29,23 +33,28 @@ pub use self::error::TranscribeError;
 pub use self::ggml::ModelFileError;
 pub use self::vad::SileroVad;
 
-use self::activity::{Activity, Cut};
-use self::guards::Evidence;
-use self::recognizer::{Recognition, Recognizer};
-use self::words::{Utterance, Word};
+use self::listener::Listener;
+use self::recognizer::Recognizer;
+use super::workers::{Workers, WorkersError};
 use super::{Engine, Ticket};
-use crate::domain::{Deadline, Language, Pcm, Segment, Transcript, TranscriptSource};
+use crate::domain::{Deadline, Language, Pcm, Transcript};
 
 /// The rate that Whisper hears.
 pub const SAMPLE_RATE_HZ: u32 = 16_000;
 /// Most hypotheses that whisper.cpp follows at once (its `WHISPER_MAX_DECODERS`).
 const MAX_BEAM_SIZE: usize = 8;
+/// Recordings that are heard at once at most: each takes memory of its own, 0.3 GB with large-v3.
+const MAX_AT_ONCE: usize = 4;
+/// Longest wait for a recording while another could be heard beside it.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// Longest wait for a recording when there is no thread for another.
+const LONG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How the model runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WhisperOptions {
-    /// Threads of one transcription; at least 1 is used. More than there are free cores makes it
-    /// slower by far: ggml's threads wait for each other spinning.
+    /// Threads of all transcriptions together; at least 1 is used. More than there are free cores makes
+    /// them slower by far: ggml's threads wait for each other spinning.
     pub threads: usize,
     /// Hypotheses followed at once, 1 to 8 (others are brought into that range); 1 is greedy.
     pub beam_size: usize,
@@ -93,15 +102,31 @@ pub struct TranscribeRequest {
     pub deadline: Deadline,
 }
 
-/// The transcribe engine: one Whisper model, one recording at a time.
+/// The transcribe engine: one Whisper model, and as many recordings at once as there are threads.
 ///
-/// whisper.cpp decodes one recording per state, so there is nothing to gain from a batch: more
-/// recordings at once are more engines, each with its own threads.
+/// whisper.cpp decodes one recording per state, and several threads inside a small product wait for each other more than
+/// they compute; so recordings that wait share the threads, one each if there are enough, while one that comes alone has
+/// them all.
 pub struct WhisperEngine {
-    recognizer: Recognizer,
-    vad: Option<SileroVad>,
-    model_name: String,
-    waiting: Option<(Ticket, TranscribeRequest)>,
+    listeners: Workers<Recording, Heard>,
+    /// Threads that no recording has.
+    free_threads: usize,
+    waiting: VecDeque<(Ticket, TranscribeRequest)>,
+    has_advanced: bool,
+}
+
+/// A recording and the threads that it has.
+struct Recording {
+    ticket: Ticket,
+    request: TranscribeRequest,
+    threads: usize,
+}
+
+/// What became of it.
+struct Heard {
+    ticket: Ticket,
+    transcript: Result<Transcript, TranscribeError>,
+    threads: usize,
 }
 
 /// True when Whisper writes the language.
@@ -110,14 +135,19 @@ pub fn knows(spoken: Language) -> bool {
 }
 
 impl WhisperEngine {
-    /// Loads a ggml model file.
+    /// Loads a ggml model file, and for each recording that can be heard at once a detector that tells speech from music
+    /// and noise, if `load_vad` has one; without, whatever is loud is speech.
     ///
     /// whisper.cpp's messages go to `tracing` under the target `whisper_rs`; they hold sizes and
     /// times, never text.
     ///
     /// # Errors
-    /// The file is missing, damaged or without weights, or the GPU is asked for and not built in.
-    pub fn load(model: &Path, options: WhisperOptions) -> Result<Self, TranscribeError> {
+    /// A file is missing, damaged or without weights, or the GPU is asked for and not built in.
+    pub fn load(
+        model: &Path,
+        options: WhisperOptions,
+        load_vad: impl Fn() -> Result<Option<SileroVad>, TranscribeError> + Send + Sync + 'static,
+    ) -> Result<Self, TranscribeError> {
         whisper_rs::install_logging_hooks();
         if options.use_gpu && !cfg!(feature = "cuda") {
             return Err(TranscribeError::NoGpu);
@@ -134,91 +164,43 @@ impl WhisperEngine {
                 source,
             }
         })?;
+        let (context, name) = (Arc::new(context), Arc::from(model_name(model)));
+        let load = move || {
+            let recognizer = Recognizer::new(Arc::clone(&context), options);
+            let listener = Listener::new(recognizer, load_vad()?, Arc::clone(&name));
+            Ok(listener.into_worker())
+        };
+        let at_once = options.threads().min(MAX_AT_ONCE);
+        let listeners =
+            Workers::spawn("whisper", at_once, 0, load).map_err(|error| match error {
+                WorkersError::Thread(error) => TranscribeError::Thread(error),
+                WorkersError::Load(error) => error,
+            })?;
         Ok(Self {
-            recognizer: Recognizer::new(context, options),
-            vad: None,
-            model_name: model_name(model),
-            waiting: None,
+            listeners,
+            free_threads: options.threads(),
+            waiting: VecDeque::new(),
+            has_advanced: false,
         })
     }
 
-    /// Lets a detector tell speech from music and noise; without one, whatever is loud is speech.
-    #[must_use]
-    pub fn with_vad(mut self, vad: Option<SileroVad>) -> Self {
-        self.vad = vad;
-        self
-    }
-
-    /// The name that transcripts carry, such as `large-v3`.
-    pub fn model_name(&self) -> &str {
-        &self.model_name
-    }
-
-    fn transcribe(&mut self, request: &TranscribeRequest) -> Result<Transcript, TranscribeError> {
-        request.deadline.check()?;
-        let pcm = &request.pcm;
-        if pcm.sample_rate_hz() != SAMPLE_RATE_HZ {
-            return Err(TranscribeError::SampleRate {
-                found_hz: pcm.sample_rate_hz(),
+    /// Gives the recordings that wait the threads that are free.
+    fn start(&mut self) {
+        let shares = shares(self.free_threads, self.waiting.len());
+        for ((ticket, request), threads) in self.waiting.drain(..).zip(shares) {
+            self.free_threads -= threads;
+            self.listeners.start(Recording {
+                ticket,
+                request,
+                threads,
             });
         }
-        if i32::try_from(pcm.samples().len()).is_err() {
-            return Err(TranscribeError::TooLong);
-        }
-        let (activity, cut) = self.speech_of(pcm.samples(), &request.deadline)?;
-        if activity.is_silent() || cut.samples.is_empty() {
-            let language = request.language_hint.unwrap_or(request.default_language);
-            return Ok(self.transcript(language, 0.0, Vec::new(), pcm));
-        }
-        let mut recognition = self.recognizer.recognize(&cut.samples, request)?;
-        for utterance in &mut recognition.utterances {
-            let times = cut.restore(utterance.start_ms, utterance.end_ms);
-            (utterance.start_ms, utterance.end_ms) = times;
-        }
-        let language = recognition.spoken.language;
-        let (segments, confidence) = phrase_segments(recognition, &activity, pcm.duration_ms());
-        Ok(self.transcript(language, confidence, segments, pcm))
     }
+}
 
-    /// When somebody speaks, and what of the recording is worth listening to.
-    fn speech_of<'a>(
-        &mut self,
-        samples: &'a [f32],
-        deadline: &Deadline,
-    ) -> Result<(Activity, Cut<'a>), TranscribeError> {
-        let loud = energy::measure(samples, SAMPLE_RATE_HZ);
-        match &mut self.vad {
-            Some(vad) if !loud.is_silent() => {
-                let spoken = vad.listen(samples, deadline)?;
-                let cut = Cut::to_speech(samples, SAMPLE_RATE_HZ, &spoken);
-                Ok((spoken, cut))
-            }
-            // Loudness alone is too little to take anything out by.
-            _ => Ok((loud, Cut::nothing(samples))),
-        }
-    }
-
-    fn transcript(
-        &self,
-        language: Language,
-        confidence: f32,
-        segments: Vec<Segment>,
-        pcm: &Pcm,
-    ) -> Transcript {
-        let texts: Vec<&str> = segments
-            .iter()
-            .map(|segment| segment.text.expose().as_str())
-            .collect();
-        Transcript {
-            text: texts.join(" ").into(),
-            language,
-            confidence,
-            source: TranscriptSource::Whisper,
-            duration_ms: pcm.duration_ms(),
-            model: Some(self.model_name.clone()),
-            segments,
-        }
-    }
+/// How `parts` parts share a number of threads, none of which stays free.
+fn shares(threads: usize, parts: usize) -> impl Iterator<Item = usize> {
+    (0..parts).map(move |part| threads / parts + usize::from(part < threads % parts))
 }
 
 impl Engine for WhisperEngine {
@@ -227,82 +209,37 @@ impl Engine for WhisperEngine {
     type Error = TranscribeError;
 
     fn vacancies(&self) -> usize {
-        usize::from(self.waiting.is_none())
+        let places = self.listeners.vacancies().min(self.free_threads);
+        places - self.waiting.len()
     }
 
     fn join(&mut self, ticket: Ticket, request: TranscribeRequest) {
-        self.waiting = Some((ticket, request));
+        self.waiting.push_back((ticket, request));
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting.is_none()
+        self.waiting.is_empty() && self.listeners.are_idle()
     }
 
     fn step(&mut self) -> Vec<(Ticket, Result<Transcript, TranscribeError>)> {
-        match self.waiting.take() {
-            Some((ticket, request)) => vec![(ticket, self.transcribe(&request))],
-            None => Vec::new(),
+        self.start();
+        let mut patience = match self.vacancies() {
+            0 => LONG_PATIENCE,
+            _ => PATIENCE,
+        };
+        let mut done = Vec::new();
+        while let Some(heard) = self.listeners.finished(patience) {
+            patience = Duration::ZERO;
+            self.free_threads += heard.threads;
+            done.push((heard.ticket, heard.transcript));
         }
+        self.has_advanced = !done.is_empty();
+        done
     }
-}
 
-/// Turns what Whisper wrote into segments and the confidence of the whole.
-///
-/// The confidence is the language's probability times the mean token probability of what is left
-/// after the guards; 0 when nothing is left.
-fn phrase_segments(
-    recognition: Recognition,
-    activity: &Activity,
-    duration_ms: u64,
-) -> (Vec<Segment>, f32) {
-    let language = recognition.spoken.language;
-    let pauses = activity.pauses(phrases::MIN_PAUSE_MS);
-    let mut utterances = recognition.utterances;
-    let mut earliest_ms = 0;
-    for utterance in &mut utterances {
-        utterance.start_ms = utterance
-            .start_ms
-            .clamp(earliest_ms, duration_ms.max(earliest_ms));
-        utterance.end_ms = utterance.end_ms.min(duration_ms).max(utterance.start_ms);
-        earliest_ms = utterance.end_ms;
-        words::assign_times(utterance, &pauses);
+    fn has_advanced(&self) -> bool {
+        self.has_advanced
     }
-    utterances.retain(|utterance| !is_invented(utterance, language, activity));
-    drop_loops(&mut utterances);
-
-    let words = utterances.iter().flat_map(|utterance| &utterance.words);
-    let confidence = recognition.language_probability * words::mean_probability(words);
-    let segments = utterances
-        .iter()
-        .flat_map(|utterance| phrases::segments(&utterance.words, language))
-        .collect();
-    (segments, confidence)
-}
-
-fn is_invented(utterance: &Utterance, language: Language, activity: &Activity) -> bool {
-    let evidence = Evidence {
-        duration_ms: utterance.end_ms - utterance.start_ms,
-        confidence: words::mean_probability(&utterance.words),
-        no_speech_probability: utterance.no_speech_probability,
-        voiced_fraction: activity.voiced_fraction(utterance.start_ms, utterance.end_ms),
-    };
-    guards::is_hallucination(&words::join(&utterance.words), language, evidence)
-}
-
-/// Cuts endless repetition, which may run across utterances, to its first round.
-fn drop_loops(utterances: &mut Vec<Utterance>) {
-    let all: Vec<&str> = utterances
-        .iter()
-        .flat_map(|utterance| &utterance.words)
-        .map(|word| word.text.as_str())
-        .collect();
-    let mut keep = guards::without_loops(&all).into_iter();
-    for utterance in utterances.iter_mut() {
-        utterance
-            .words
-            .retain(|_: &Word| keep.next().unwrap_or(true));
-    }
-    utterances.retain(|utterance| !utterance.words.is_empty());
 }
 
 /// `ggml-large-v3-q5_0.bin` is `large-v3`.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::sync::Arc;
 
 use whisper_rs::{
     FullParams, SamplingStrategy, WhisperContext, WhisperError, WhisperState, WhisperSysContext,
@@ -41,23 +42,26 @@ struct Heard {
 
 /// A loaded model with its decoding parameters.
 pub(super) struct Recognizer {
-    context: WhisperContext,
+    context: Arc<WhisperContext>,
     options: WhisperOptions,
+    /// For the recording that is heard.
+    threads: usize,
     /// By Whisper's language code, kept because whisper-rs leaks a copy of the code at each
     /// `set_language`.
     params: HashMap<&'static str, FullParams<'static, 'static>>,
 }
 
 impl Recognizer {
-    pub(super) fn new(context: WhisperContext, options: WhisperOptions) -> Self {
+    pub(super) fn new(context: Arc<WhisperContext>, options: WhisperOptions) -> Self {
         Self {
             context,
             options,
+            threads: 1,
             params: HashMap::new(),
         }
     }
 
-    /// Finds the language and writes down what is said in it.
+    /// Finds the language and writes down what is said in it, with `threads` threads.
     ///
     /// The sender's language, if given, is tried first: it is nearly always right, and the encoder
     /// output of that attempt then tells the language without another pass over the encoder, which is
@@ -66,7 +70,9 @@ impl Recognizer {
         &mut self,
         samples: &[f32],
         request: &TranscribeRequest,
+        threads: usize,
     ) -> Result<Recognition, TranscribeError> {
+        self.threads = threads;
         let samples = prepared(samples);
         // A state for each recording: whisper.cpp's random numbers and text context live in it, and
         // a result must not depend on what was transcribed before.
@@ -157,10 +163,10 @@ impl Recognizer {
 
     fn params(&mut self, spoken: SpokenLanguage) -> FullParams<'static, 'static> {
         let options = self.options;
-        self.params
-            .entry(spoken.whisper_code)
-            .or_insert_with(|| full_params(options, spoken))
-            .clone()
+        let kept = self.params.entry(spoken.whisper_code);
+        let mut params = kept.or_insert_with(|| full_params(options, spoken)).clone();
+        params.set_n_threads(self.threads as i32);
+        params
     }
 
     /// The encoder positions that are enough for a recording, when they are not all.
@@ -198,7 +204,7 @@ impl Recognizer {
     ) -> Result<(), TranscribeError> {
         let Some(positions) = self.trimmed_positions(samples) else {
             return state
-                .pcm_to_mel(samples, self.options.threads())
+                .pcm_to_mel(samples, self.threads)
                 .map_err(TranscribeError::Inference);
         };
         // Only a transcription sets the positions for later calls of the encoder. One of 100 ms computes
@@ -221,7 +227,7 @@ impl Recognizer {
         first_window_is_encoded: bool,
         deadline: &Deadline,
     ) -> Result<Option<Detection>, TranscribeError> {
-        let threads = self.options.threads();
+        let threads = self.threads;
         if !first_window_is_encoded {
             deadline.check()?;
             state
@@ -259,7 +265,6 @@ fn full_params(options: WhisperOptions, spoken: SpokenLanguage) -> FullParams<'s
         },
     };
     let mut params = FullParams::new(strategy);
-    params.set_n_threads(i32::try_from(options.threads()).unwrap_or(1));
     params.set_language(Some(spoken.whisper_code));
     // Neither an earlier recording nor an earlier window is a prompt: a slip would be repeated.
     params.set_no_context(true);
@@ -378,7 +383,7 @@ mod tests {
     fn heard(words: &[&str], end_ms: usize, full_window: bool) -> (Heard, String) {
         let model = scripted_model(words, end_ms, None);
         let parameters = WhisperContextParameters::new();
-        let context = WhisperContext::new_with_params(model.path(), parameters).unwrap();
+        let context = Arc::new(WhisperContext::new_with_params(model.path(), parameters).unwrap());
         let options = WhisperOptions {
             full_window,
             ..WhisperOptions::default()

@@ -10,9 +10,13 @@ use super::*;
 use crate::error::Reason;
 use crate::stages::StageError;
 
+fn load(model: &Path, options: WhisperOptions) -> Result<WhisperEngine, TranscribeError> {
+    WhisperEngine::load(model, options, || Ok(None))
+}
+
 fn engine(words: &[&str], end_ms: usize) -> WhisperEngine {
     let model = scripted_model(words, end_ms, None);
-    WhisperEngine::load(model.path(), WhisperOptions::default()).unwrap()
+    load(model.path(), WhisperOptions::default()).unwrap()
 }
 
 fn hello() -> WhisperEngine {
@@ -48,6 +52,9 @@ fn run(
     engine.join(Ticket(7), request);
     assert_eq!(engine.vacancies(), 0);
     let mut done = engine.step();
+    while done.is_empty() {
+        done = engine.step();
+    }
     assert!(engine.is_idle());
     let (ticket, result) = done.pop().unwrap();
     assert_eq!(ticket, Ticket(7));
@@ -115,7 +122,7 @@ fn a_sure_detection_overrules_the_hint_of_a_long_recording() {
             beam_size,
             ..WhisperOptions::default()
         };
-        let mut engine = WhisperEngine::load(model.path(), options).unwrap();
+        let mut engine = load(model.path(), options).unwrap();
         let mut spoken = |hint, declared_duration_ms, duration_ms| {
             let request = TranscribeRequest {
                 language_hint: hint,
@@ -249,7 +256,7 @@ fn damaged_models_are_refused() {
     let refusal = |bytes: &[u8]| {
         let mut file = NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
-        match WhisperEngine::load(file.path(), WhisperOptions::default()) {
+        match load(file.path(), WhisperOptions::default()) {
             Err(TranscribeError::ModelFile { source, .. }) => source,
             Err(error) => panic!("another error: {error}"),
             Ok(_) => panic!("loaded"),
@@ -293,12 +300,52 @@ fn damaged_models_are_refused() {
     no_space[space] = b'x';
     assert!(matches!(refusal(&no_space), ModelFileError::Vocabulary));
     assert!(matches!(
-        WhisperEngine::load(&PathBuf::from("absent.bin"), WhisperOptions::default()),
+        load(Path::new("absent.bin"), WhisperOptions::default()),
         Err(TranscribeError::ModelFile {
             source: ModelFileError::Read(_),
             ..
         })
     ));
+}
+
+#[test]
+fn recordings_are_heard_at_once_and_share_the_threads() {
+    let model = scripted_model(&[" hello", " world", "."], 1000, None);
+    let options = WhisperOptions {
+        threads: 3,
+        ..WhisperOptions::default()
+    };
+    let mut engine = load(model.path(), options).unwrap();
+    // One, two and three windows.
+    let lengths_ms = [2_000, 35_000, 65_000];
+    for (ticket, duration_ms) in (0..).zip(lengths_ms) {
+        assert_eq!(engine.vacancies(), 3 - ticket as usize);
+        engine.join(Ticket(ticket), request(noise(duration_ms)));
+    }
+    let mut heard = std::collections::BTreeMap::new();
+    while !engine.is_idle() {
+        let before = heard.len();
+        heard.extend(engine.step());
+        assert_eq!(engine.has_advanced(), heard.len() > before);
+    }
+    assert_eq!(engine.vacancies(), 3);
+    for (ticket, said) in (0..).zip([1, 2, 3]) {
+        let transcript = heard.remove(&Ticket(ticket)).unwrap().unwrap();
+        let expected = ["hello world."; 3][..said].join(" ");
+        assert_eq!(*transcript.text.expose(), expected);
+    }
+}
+
+#[test]
+fn threads_are_shared_and_none_is_left() {
+    for (threads, parts, expected) in [
+        (8, 1, vec![8]),
+        (8, 3, vec![3, 3, 2]),
+        (4, 4, vec![1; 4]),
+        (1, 0, vec![]),
+    ] {
+        assert_eq!(shares(threads, parts).collect::<Vec<_>>(), expected);
+    }
 }
 
 #[test]
@@ -317,9 +364,9 @@ fn models_are_named_by_their_files() {
 #[test]
 fn the_bundled_model_transcribes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fixtures/whisper/scripted.bin");
-    let mut engine = WhisperEngine::load(&path, WhisperOptions::default()).unwrap();
-    assert_eq!(engine.model_name(), "scripted");
+    let mut engine = load(&path, WhisperOptions::default()).unwrap();
     let transcript = run(&mut engine, request(noise(3000))).unwrap();
+    assert_eq!(transcript.model.as_deref(), Some("scripted"));
     assert!(!transcript.is_blank());
 }
 
@@ -330,7 +377,7 @@ fn a_model_without_weights_is_refused() {
         return;
     };
     assert!(matches!(
-        WhisperEngine::load(&path, WhisperOptions::default()),
+        load(&path, WhisperOptions::default()),
         Err(TranscribeError::ModelFile {
             source: ModelFileError::NoTensors,
             ..
@@ -361,10 +408,13 @@ fn shared(file: &str) -> Option<PathBuf> {
     None
 }
 
-fn with_vad(engine: WhisperEngine) -> WhisperEngine {
-    let model = crate::onnx::testing::fixture("vad/silero_vad.onnx");
-    let vad = SileroVad::load(&crate::onnx::testing::onnx(), &model).unwrap();
-    engine.with_vad(Some(vad))
+fn hello_with_vad() -> WhisperEngine {
+    let model = scripted_model(&[" hello", " world", "."], 1000, None);
+    let load_vad = || {
+        let vad = crate::onnx::testing::fixture("vad/silero_vad.onnx");
+        SileroVad::load(&crate::onnx::testing::onnx(), &vad).map(Some)
+    };
+    WhisperEngine::load(model.path(), WhisperOptions::default(), load_vad).unwrap()
 }
 
 /// Noise at some share of its usual level.
@@ -378,7 +428,7 @@ fn the_detector_decides_what_is_speech() {
     // Above the level below which nothing is speech, but not speech to the detector.
     let hum = || request(Pcm::new(faint(2500, 0.05), SAMPLE_RATE_HZ));
     assert_eq!(run(&mut hello(), hum()).unwrap().text, "hello world.");
-    let mut engine = with_vad(hello());
+    let mut engine = hello_with_vad();
     let transcript = run(&mut engine, hum()).unwrap();
     assert_eq!(
         (transcript.text.expose().as_str(), transcript.confidence),
@@ -394,7 +444,7 @@ fn the_detector_decides_what_is_speech() {
 fn what_is_heard_after_a_long_pause_keeps_its_time() {
     let samples = [faint(8_000, 0.0), faint(2_500, 1.0), faint(5_000, 0.0)].concat();
     let pcm = Pcm::new(samples, SAMPLE_RATE_HZ);
-    let transcript = run(&mut with_vad(hello()), request(pcm)).unwrap();
+    let transcript = run(&mut hello_with_vad(), request(pcm)).unwrap();
     assert_eq!(transcript.duration_ms, 15_500);
     let [segment] = &transcript.segments[..] else {
         panic!("{:?}", transcript.segments.len())

@@ -120,22 +120,6 @@ fn windows_may_come_back_in_any_order() {
 }
 
 #[test]
-fn a_panic_on_a_thread_is_passed_on() {
-    let caught = std::panic::catch_unwind(|| VocoderPool::spawn(2, || panic!("in the vocoder")));
-    let panic = caught.err().unwrap();
-    assert_eq!(panic.downcast_ref(), Some(&"in the vocoder"));
-}
-
-#[test]
-fn a_vocoder_that_cannot_be_loaded_is_told() {
-    let loaded = VocoderPool::spawn(2, || {
-        let name = "wav".to_owned();
-        Err(OnnxError::MissingTensor { name })
-    });
-    assert!(matches!(loaded.err().unwrap(), SynthesizeError::Load(_)));
-}
-
-#[test]
 fn interpolation_is_two_linear_ones() {
     let interpolation = Interpolation {
         upsample: 4,
