@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond a build: ffmpeg, and in .local pyzmq (a libzmq peer that is not ours), the client of OpenAI's API,
-# schemathesis (a client that reads the description of the HTTP interface), FerretDB (a server that speaks MongoDB's
-# protocol) and the dictionaries of Chinese and Japanese readings.
+# Installs what the tests need beyond a build: ffmpeg, curl and jq, and in .local pyzmq (a libzmq peer that is not ours), the
+# client of OpenAI's API and requests, schemathesis (a client that reads the description of the HTTP interface), FerretDB (a
+# server that speaks MongoDB's protocol) and the dictionaries of Chinese and Japanese readings.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-command -v ffmpeg >/dev/null || install_packages ffmpeg
+for program in ffmpeg curl jq; do
+    command -v "$program" >/dev/null || install_packages "$program"
+done
 
 if [ ! -d .local/python/zmq ]; then
     say "fetching pyzmq"
@@ -21,6 +23,11 @@ fi
 if [ ! -d .local/python/openai ]; then
     say "fetching the client of OpenAI's API"
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .local/python --upgrade openai==3.57.0
+fi
+
+if [ ! -d .local/python/requests ]; then
+    say "fetching requests"
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .local/python --upgrade requests==2.34.2
 fi
 
 if [ ! -f .local/readings/unidic/char.bin ]; then

@@ -35,6 +35,7 @@ mod conversations;
 mod decode_workers;
 mod durability;
 mod http_audio;
+mod http_examples;
 mod http_interface;
 mod http_jobs;
 mod http_speech;
