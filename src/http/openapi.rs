@@ -80,7 +80,7 @@ pub fn routes() -> Router {
 
 /// A page that shows the document and sends requests. It is one file, and loads nothing from elsewhere.
 async fn viewer() -> impl IntoResponse {
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; media-src blob:; \
                   base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     let headers = [(header::CONTENT_SECURITY_POLICY, policy)];
     (headers, Html(include_str!("viewer.html")))
