@@ -9,8 +9,8 @@ What the engines cost beside the Python programs that run the same models. Ratio
 machine only: ours over theirs, the median of {repeats} pairs of neighbouring runs. `make bench-peer` measures
 them anew and writes this page and [performance.json](performance.json).
 
-{machine}; {threads} thread(s) inside an operator, on both sides. Load average {least} to {most} when the parts
-began: what others did beside them. Measured on {dates} with {versions}.
+{machine}; {threads} thread(s) inside an operator, on both sides. Others used {least:.0%} to {most:.0%} of the cores when the
+parts began. Measured on {dates} with {versions}.
 
 Weights are random, of the real models' sizes: time does not depend on their values. Both sides have the same
 weights, inputs and numbers of steps; sentences are kept from ending by themselves. CPU-s is the processor
@@ -24,12 +24,12 @@ NOTES = """
 - *Whisper* hears a part of its window where a recording is short ([why](../src/stages/transcribe/window.rs)).
   Whether words are lost by that has to be measured with trained weights; `transcribe.full_window` turns it off.
 - *Ours* as the peer: one workload of ours over another, in the same process.
-- *16 messages at once* is a ratio of times, not of processor time: programs that take a part of the cores, as the
-  load average tells, lower it.
+- *16 messages at once* is a ratio of times, not of processor time: programs that take a part of the cores
+  lower it, so it is left out where there are others.
 - *With the fp32 vocoder* it takes more than a third of the whole. Where there is one in 8 bits
   (`--int8-vocoder`), that is taken.
-- Seconds on several cores are left out where others use the machine: threads that wait for each other suffer
-  most from it, which would flatter us.
+- Seconds on several cores are left out there too: threads that wait for each other suffer most from it, which would
+  flatter us.
 """
 
 
@@ -54,10 +54,10 @@ def write(folder, conditions, rows, parts):
 
 def page(result):
     machine, versions, rows = result["machine"], dict(result["versions"]), result["rows"]
-    loads = [row["load"] for row in rows]
+    others = [row["others"] for row in rows]
     head = HEAD.format(
         repeats=result["repeats"], machine=f"{machine['cores']} cores {machine['architecture']}", threads=result["threads"],
-        dates=" and ".join(sorted({row["date"] for row in rows})), least=min(loads), most=max(loads),
+        dates=" and ".join(sorted({row["date"] for row in rows})), least=min(others), most=max(others),
         versions=", ".join(f"{name} {number}" for name, number in versions.items()),
     )  # fmt: skip
     table = ["| what | beside | figure | ours | theirs | ratio | from, to | wanted | |", "|" + " --- |" * 9]

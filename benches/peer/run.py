@@ -40,7 +40,7 @@ MESSAGE_LANGUAGES = ["fr", "es", "de"]
 MESSAGE_SECONDS, MESSAGE_CODES = 12, 250
 CODES, TOKENS, BATCH = 100, 40, 16
 WHISPER_TOKENS = 12
-IDLE_LOAD = 0.2 * os.cpu_count()
+MOST_USED = 0.05  # share of the cores that others may use where cores have to be idle
 
 
 class Worker:
@@ -316,7 +316,7 @@ CASES = {
     "message": message, "many": many, "daemon": daemon,
 }  # fmt: skip
 # Where threads wait for each other, one that has to share its core holds all of them up.
-NEED_IDLE_CORES = {"xtts-wall", "whisper-at-once"}
+NEED_IDLE_CORES = {"xtts-wall", "whisper-at-once", "many"}
 
 
 def arguments():
@@ -339,6 +339,17 @@ def arguments():
 
 def machine():
     return {"cores": os.cpu_count(), "architecture": platform.machine().replace("_", "-")}
+
+
+def used_share(seconds=3):
+    """The share of all cores that is used while nothing is measured."""
+    def ticks():
+        user, nice, system, idle, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
+        return user + nice + system, idle
+
+    (used, idle), _ = ticks(), time.sleep(seconds)
+    used, idle = (after - before for after, before in zip(ticks(), (used, idle)))
+    return used / (used + idle)
 
 
 def versions(translator):
@@ -365,12 +376,12 @@ def main():
     # Beside the models, so that their files need no second copy.
     with tempfile.TemporaryDirectory(prefix=".bench-peer-", dir=args.models.resolve().parent) as scratch:
         for part in args.cases:
-            load = round(os.getloadavg()[0], 2)
-            if part in NEED_IDLE_CORES and load > IDLE_LOAD:
-                print(f"{part} is left out: others use the machine, the load average is {load}", file=sys.stderr)
+            others = used_share()
+            if part in NEED_IDLE_CORES and others > MOST_USED:
+                print(f"{part} is left out: others use {others:.0%} of the cores", file=sys.stderr)
                 continue
             bench = Bench(args, Path(scratch))
-            measured = {"part": part, "date": datetime.date.today().isoformat(), "load": load}
+            measured = {"part": part, "date": datetime.date.today().isoformat(), "others": round(others, 2)}
             CASES[part](bench)
             report.write(args.out, conditions, [{**measured, **row} for row in bench.rows], list(CASES))
             for path in bench.scratch.iterdir():
