@@ -123,7 +123,7 @@ def encoder_graph(model, linear_kind=Float32Linear):
     for index, layer in enumerate(model.model.decoder.layers):
         shape = ["rows", t.heads, "src_len", t.head_dim]
         for name, value in zip(("key", "value"), t.key_value(states, layer.encoder_attn, t.heads)):
-            g.output(value, f"cross_{name}_{index}", F32, shape)
+            g.rename(value, f"cross_{name}_{index}", F32, shape)
     return g
 
 
@@ -150,12 +150,12 @@ def decoder_graph(model, linear_kind=Float32Linear):
     banned[suppressed_ids(model)] = MASKED
     scores = g.op("Add", g.op("LogSoftmax", logits, axis=-1), g.const(banned))
     values, best = g.op("TopK", scores, top_k, outputs=2, axis=-1)
-    g.output(values, "topk_logprobs", F32, ["rows", "k"])
-    g.output(best, "topk_ids", I64, ["rows", "k"])
-    g.output(logits, "logits", F32, ["rows", t.config.vocab_size])
+    g.rename(values, "topk_logprobs", F32, ["rows", "k"])
+    g.rename(best, "topk_ids", I64, ["rows", "k"])
+    g.rename(logits, "logits", F32, ["rows", t.config.vocab_size])
     for index, pair in enumerate(present):
         for name, value in zip(("key", "value"), pair):
-            g.output(value, f"present_{name}_{index}", F32, ["rows", t.heads, "total_len", t.head_dim])
+            g.rename(value, f"present_{name}_{index}", F32, ["rows", t.heads, "total_len", t.head_dim])
     return g
 
 
