@@ -9,7 +9,7 @@ use axum::extract::{self, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use tower_http::services::ServeFile;
-use utoipa::{IntoParams, IntoResponses};
+use utoipa::{IntoParams, IntoResponses, ToResponse};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -55,6 +55,43 @@ struct Wanted {
     if_modified_since: Option<String>,
 }
 
+/// A file, or the part of it that is wanted.
+#[derive(IntoResponses)]
+#[allow(
+    dead_code,
+    reason = "it describes answers, which the file server makes"
+)]
+enum Sent {
+    #[response(status = 200)]
+    Whole(#[to_response] WholeFile),
+    #[response(status = 206)]
+    Part(#[to_response] PartOfFile),
+}
+
+/// The file
+#[derive(ToResponse)]
+#[response(headers(
+    ("Accept-Ranges" = String, description = "`bytes`"),
+    ("ETag" = String, description = "Names this content"),
+    ("Last-Modified" = String, description = "When it was written"),
+))]
+#[allow(dead_code, reason = "it describes bytes, which the file server sends")]
+enum WholeFile {
+    Mp3(#[content("audio/mpeg")] AudioFile),
+    Wav(#[content("audio/wav")] AudioFile),
+    Ogg(#[content("audio/ogg")] AudioFile),
+}
+
+/// The part that is wanted
+#[derive(ToResponse)]
+#[response(headers(("Content-Range" = String, description = "Which part it is")))]
+#[allow(dead_code, reason = "it describes bytes, which the file server sends")]
+enum PartOfFile {
+    Mp3(#[content("audio/mpeg")] AudioFile),
+    Wav(#[content("audio/wav")] AudioFile),
+    Ogg(#[content("audio/ogg")] AudioFile),
+}
+
 /// Why a file is not sent, or not as a whole.
 #[derive(IntoResponses)]
 #[allow(
@@ -83,28 +120,7 @@ enum NotSent {
     get, path = "/outputs/audio/{*path}", operation_id = "speech_file", tag = "files",
     params(("path" = String, Path, description = "Such as `translated/2026/01/name.mp3`"), Wanted),
     responses(
-        (
-            status = 200, description = "The file",
-            content(
-                (AudioFile = "audio/mpeg"),
-                (AudioFile = "audio/wav"),
-                (AudioFile = "audio/ogg"),
-            ),
-            headers(
-                ("Accept-Ranges" = String, description = "`bytes`"),
-                ("ETag" = String, description = "Names this content"),
-                ("Last-Modified" = String, description = "When it was written"),
-            ),
-        ),
-        (
-            status = 206, description = "The part that is wanted",
-            content(
-                (AudioFile = "audio/mpeg"),
-                (AudioFile = "audio/wav"),
-                (AudioFile = "audio/ogg"),
-            ),
-            headers(("Content-Range" = String, description = "Which part it is")),
-        ),
+        Sent,
         NotSent,
     ),
 )]
@@ -128,28 +144,7 @@ async fn by_path(
     get, path = "/{file}", operation_id = "speech_file_by_name", tag = "files",
     params(("file" = String, Path, description = "The last step of its path"), Wanted),
     responses(
-        (
-            status = 200, description = "The file",
-            content(
-                (AudioFile = "audio/mpeg"),
-                (AudioFile = "audio/wav"),
-                (AudioFile = "audio/ogg"),
-            ),
-            headers(
-                ("Accept-Ranges" = String, description = "`bytes`"),
-                ("ETag" = String, description = "Names this content"),
-                ("Last-Modified" = String, description = "When it was written"),
-            ),
-        ),
-        (
-            status = 206, description = "The part that is wanted",
-            content(
-                (AudioFile = "audio/mpeg"),
-                (AudioFile = "audio/wav"),
-                (AudioFile = "audio/ogg"),
-            ),
-            headers(("Content-Range" = String, description = "Which part it is")),
-        ),
+        Sent,
         NotSent,
     ),
 )]
