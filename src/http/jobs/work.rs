@@ -383,6 +383,62 @@ pub fn prefers_async(headers: &HeaderMap) -> bool {
         .get_all("prefer")
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split([',', ';']))
-        .any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
+        .flat_map(preferences)
+        .any(|name| name.eq_ignore_ascii_case("respond-async"))
+}
+
+/// The names of the preferences of a header; what follows a name is its value and its parameters. In quotes a comma
+/// separates nothing.
+fn preferences(header: &str) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let parts = header.split(move |character| {
+        let was_escaped = std::mem::take(&mut is_escaped);
+        match character {
+            '\\' => is_escaped = is_quoted && !was_escaped,
+            '"' if !was_escaped => is_quoted = !is_quoted,
+            _ => {}
+        }
+        character == ',' && !is_quoted
+    });
+    parts.map(|part| {
+        let name = part.split(['=', ';']).next();
+        name.unwrap_or_default().trim()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn preferences_are_read_with_their_quotes_and_parameters() {
+        let is_async = |value: &'static str| {
+            let headers = [(
+                header::HeaderName::from_static("prefer"),
+                HeaderValue::from_static(value),
+            )];
+            prefers_async(&HeaderMap::from_iter(headers))
+        };
+        for value in [
+            "respond-async",
+            "Respond-Async; wait=10",
+            "wait=10, respond-async",
+            "handling=\"a\\\"b, c\", respond-async",
+            "return=minimal; foo=\"some, thing\",respond-async",
+        ] {
+            assert!(is_async(value), "{value}");
+        }
+        for value in [
+            "",
+            "wait=10",
+            "handling=respond-async",
+            "handling=\"a, respond-async\"",
+            "handling=\"a\\\", respond-async, b\"",
+            "handling=lenient; respond-async",
+        ] {
+            assert!(!is_async(value), "{value}");
+        }
+    }
 }
