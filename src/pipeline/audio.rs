@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::job::Job;
 use super::message::{Outcome, Speaking, Targets, VoiceMessage};
-use super::{JobFailure, conversation, documents, voice};
+use super::{JobFailure, conversation, documents, voice, written};
 use crate::domain::digest::file_name;
 use crate::domain::{Language, Transcript};
 use crate::ledger::Finish;
@@ -30,7 +30,9 @@ pub(super) async fn run(
         }
     }
     let transcript = Arc::new(transcript);
-    let targets = Targets::of(job, request.target_languages.as_ref(), &transcript);
+    let wanted = request.target_languages.as_ref();
+    let mut targets = Targets::of(job, wanted, &transcript);
+    let written = written::take(job, wanted, &transcript, &mut targets);
     job.expect_languages(targets.spoken.len());
     let mut speaking = Speaking::start(
         job,
@@ -41,7 +43,10 @@ pub(super) async fn run(
         None,
     );
     let mut outcome = publish_all(job, &request, &targets.spoken, &mut speaking).await?;
+    written::translate(job, &message, &transcript, &written, &mut outcome).await?;
     job.check_retry(&mut outcome.failures)?;
+    // Those that have failed may come with the next attempt: only the last stores them.
+    written::keep(job, &outcome.written).await?;
     let voice = speaking.voice();
     finish(job, &request, &transcript, targets, outcome, voice).await
 }
@@ -145,7 +150,8 @@ async fn finish(
     let held = voice::news(job, voice).await;
     let news = held.as_ref().map(|(news, _)| *news);
     let ids = request.job(&job.record.task_id);
-    let failed = targets.wanted > 0 && outcome.spoken.is_empty();
+    let failed =
+        targets.wanted > 0 && outcome.spoken.is_empty() && outcome.written.texts.is_empty();
     let documents = documents::of_audio(job, request, transcript, &outcome.spoken, news);
     let completed = Event::AudioProcessCompleted(Box::new(AudioProcessCompleted {
         job: ids.clone(),

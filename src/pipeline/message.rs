@@ -9,6 +9,7 @@ use tokio::task::{self, JoinSet};
 
 use super::job::Job;
 use super::recording::{self, Hints};
+use super::written::WrittenTexts;
 use super::{JobFailure, speech, voice};
 use crate::domain::{Language, Recording, Transcript};
 use crate::error::{ErrorCode, Reason, Stage};
@@ -60,7 +61,9 @@ pub(super) struct Targets {
 pub(super) struct Outcome {
     /// Speech, in the order of the request once [`sort`](Self::sort) was called.
     pub(super) spoken: Vec<TranslatedAudio>,
-    /// Why others have none.
+    /// Languages that are only written.
+    pub(super) written: WrittenTexts,
+    /// Why others have neither.
     pub(super) failures: Vec<JobFailure>,
 }
 

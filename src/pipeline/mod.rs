@@ -57,6 +57,7 @@ pub mod voice_api;
 mod voice_profile;
 mod voice_task;
 mod web;
+mod written;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -99,6 +100,7 @@ pub use text::items;
 use voice_api::Webhooks;
 pub use voice_task::{Deleted, VoiceTask, VoiceTaskKind};
 pub use web::WebOptions;
+pub use written::{WrittenText, WrittenTexts};
 
 /// Lanes of jobs with recordings that are heard or spoken, by their names in the ledger: those that
 /// somebody waits for, and those that may wait.

@@ -104,7 +104,8 @@ pub(super) async fn speak(
     publishable(job, message, language, record, audio).await
 }
 
-async fn translation(
+/// The transcript in one language, or what an earlier attempt made of it.
+pub(super) async fn translation(
     job: &Job,
     message: &VoiceMessage,
     transcript: &Transcript,

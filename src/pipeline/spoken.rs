@@ -30,6 +30,11 @@ pub(super) enum Reader {
 }
 
 impl Spoken {
+    /// True while nothing is installed that speaks.
+    pub fn is_silent(&self) -> bool {
+        self.xtts.is_none() && self.base.is_none()
+    }
+
     /// True when a language is spoken by its own rules.
     pub fn speaks(&self, language: Language) -> bool {
         self.own_reader(language).is_some()
@@ -48,7 +53,7 @@ impl Spoken {
     ///
     /// While no synthesizer is installed it is XTTS, which fails with the reason.
     pub(super) fn reader(&self, language: Language, otherwise: UnspokenLanguage) -> Option<Reader> {
-        if self.xtts.is_none() && self.base.is_none() {
+        if self.is_silent() {
             return Some(Reader::Xtts(language));
         }
         self.own_reader(language).or_else(|| match otherwise {

@@ -18,6 +18,7 @@ use super::work::changed;
 use super::{JobsState, heard, result};
 use crate::error::{Stage, error_chain};
 use crate::ledger::{Audience, Checkpoint, JobFilter, JobId, LedgerError, StageRun, StageStatus};
+use crate::pipeline::WrittenTexts;
 
 /// Least time between two looks at the ledger: what happens at once is told at once.
 const PACE: Duration = Duration::from_millis(50);
@@ -261,6 +262,11 @@ impl FollowJob {
                         self.tell_translation(&audio.target_language, &audio.translated_text);
                         let spoken = SpokenLanguage::of(audio);
                         self.waiting.push_back(event("spoken", &spoken));
+                    }
+                }
+                None if stored.key == WrittenTexts::KEY => {
+                    for written in result::written_texts(body) {
+                        self.tell_translation(&written.language, &written.text);
                     }
                 }
                 None if is_of_transcript(&self.job, &stored.key) => {

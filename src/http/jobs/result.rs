@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::http::error::ApiError;
 use crate::ledger::{JobId, LedgerError};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, WrittenText, WrittenTexts};
 
 /// Keys of the events with a job's result.
 const RESULT_KEYS: [&str; 2] = ["completed", "reply"];
@@ -55,22 +55,24 @@ impl Answer {
         };
         for key in RESULT_KEYS {
             if let Some(body) = pipeline.ledger.event(job_id, key).await? {
-                return Ok(answer.of(&body));
+                let written = pipeline.ledger.event(job_id, WrittenTexts::KEY).await?;
+                let written = written.map_or_else(Vec::new, |event| written_texts(&event));
+                return Ok(answer.of(&body, written));
             }
         }
         Ok(None)
     }
 
     /// The result that an event tells; `None` for an event of another kind.
-    fn of(self, event: &[u8]) -> Option<JobResult> {
+    fn of(self, event: &[u8], written: Vec<WrittenText>) -> Option<JobResult> {
         Some(match self {
             Self::ProcessMessage => {
                 let event: Processed = serde_json::from_slice(event).ok()?;
-                JobResult::ProcessedMessage(ProcessedMessage::of(event))
+                JobResult::ProcessedMessage(ProcessedMessage::of(event, written))
             }
             Self::VoiceMessage => {
                 let event: Processed = serde_json::from_slice(event).ok()?;
-                JobResult::TranslatedMessage(TranslatedMessage::of(event))
+                JobResult::TranslatedMessage(TranslatedMessage::of(event, written))
             }
             Self::Transcription | Self::TimedTranscription => {
                 let event: Transcribed = serde_json::from_slice(event).ok()?;
@@ -217,12 +219,18 @@ pub(super) fn translated(event: &[u8]) -> Option<TranslatedAudio> {
     Some(event.translated_audio)
 }
 
+/// The languages of a voice message that nobody speaks, of the event that keeps them.
+pub(super) fn written_texts(event: &[u8]) -> Vec<WrittenText> {
+    let written = serde_json::from_slice::<WrittenTexts>(event);
+    written.unwrap_or_default().texts
+}
+
 /// A voice message in every language.
 #[derive(Serialize, ToSchema)]
 pub struct ProcessedMessage {
     /// What was sent.
     pub original: OriginalMessage,
-    /// The languages that it is spoken in.
+    /// The languages that it was translated into.
     pub translations: BTreeMap<String, TranslatedMessageAudio>,
     /// In 0..1; 0 where no voice was cloned.
     pub voice_model_quality: f64,
@@ -254,12 +262,12 @@ pub struct TranslatedMessageAudio {
     pub language: String,
     /// The words.
     pub text: String,
-    /// The file below the daemon's working folder.
-    pub audio_path: String,
+    /// The file below the daemon's working folder; null where nobody speaks the language, as the next two.
+    pub audio_path: Option<String>,
     /// Where it is served.
-    pub audio_url: String,
+    pub audio_url: Option<String>,
     /// Length of the speech.
-    pub duration_ms: u64,
+    pub duration_ms: Option<u64>,
     /// True when it is the sender's voice.
     pub voice_cloned: bool,
     /// In 0..1.
@@ -267,15 +275,27 @@ pub struct TranslatedMessageAudio {
 }
 
 impl ProcessedMessage {
-    fn of(event: Processed) -> Self {
+    fn of(event: Processed, written: Vec<WrittenText>) -> Self {
         let original = event.transcription;
-        let translations = event.translated_audios.into_iter().map(|audio| {
+        let written = written.into_iter().map(|written| {
+            let translated = TranslatedMessageAudio {
+                language: written.language.clone(),
+                text: written.text,
+                audio_path: None,
+                audio_url: None,
+                duration_ms: None,
+                voice_cloned: false,
+                voice_quality: 0.0,
+            };
+            (written.language, translated)
+        });
+        let spoken = event.translated_audios.into_iter().map(|audio| {
             let translated = TranslatedMessageAudio {
                 language: audio.target_language.clone(),
                 text: audio.translated_text,
-                audio_path: audio.audio_path,
-                audio_url: audio.audio_url,
-                duration_ms: audio.duration_ms,
+                audio_path: Some(audio.audio_path),
+                audio_url: Some(audio.audio_url),
+                duration_ms: Some(audio.duration_ms),
                 voice_cloned: audio.voice_cloned,
                 voice_quality: audio.voice_quality,
             };
@@ -290,7 +310,7 @@ impl ProcessedMessage {
                 confidence: original.confidence,
                 source: original.source,
             },
-            translations: translations.collect(),
+            translations: spoken.chain(written).collect(),
             voice_model_quality: event.voice_model_quality,
             processing_time_ms: event.processing_time_ms,
         }
@@ -308,22 +328,24 @@ pub struct TranslatedMessage {
     pub translated_text: Option<String>,
     /// That language.
     pub target_language: Option<String>,
-    /// Where the speech is served.
+    /// Where the speech is served; null where nobody speaks the language.
     pub audio_url: Option<String>,
     /// From acceptance to the end.
     pub processing_time_ms: u64,
 }
 
 impl TranslatedMessage {
-    fn of(event: Processed) -> Self {
+    fn of(event: Processed, written: Vec<WrittenText>) -> Self {
         let audio = event.translated_audios.into_iter().next();
-        let (translated_text, target_language, audio_url) = match audio {
-            Some(audio) => (
+        let written = written.into_iter().next();
+        let (translated_text, target_language, audio_url) = match (audio, written) {
+            (Some(audio), _) => (
                 Some(audio.translated_text),
                 Some(audio.target_language),
                 Some(audio.audio_url),
             ),
-            None => (None, None, None),
+            (None, Some(written)) => (Some(written.text), Some(written.language), None),
+            (None, None) => (None, None, None),
         };
         Self {
             original_text: event.transcription.text,

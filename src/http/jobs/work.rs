@@ -34,7 +34,7 @@ pub enum Need {
     Speaking,
     /// What tells voices apart.
     Voices,
-    /// What hears, translates and speaks.
+    /// What hears, translates, and speaks if that is installed at all.
     Everything,
 }
 
@@ -151,7 +151,8 @@ impl JobsState {
             Need::Speaking => engines.can_speak(),
             Need::Voices => self.pipeline.voices.is_ready(),
             Need::Everything => {
-                engines.transcribe.is_ready() && engines.translate.is_ready() && engines.can_speak()
+                let speaks = self.pipeline.spoken.is_silent() || engines.can_speak();
+                engines.transcribe.is_ready() && engines.translate.is_ready() && speaks
             }
         };
         if !is_ready {
