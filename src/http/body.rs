@@ -2,35 +2,29 @@
 
 use std::ops::RangeInclusive;
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, FieldProblem, Place};
+use super::held::HeldBody;
 
 /// The body of a request.
 pub const BODY: Place = Place::Name("body");
 
-/// A body that is JSON, of up to 2 MiB.
+/// A body that is JSON, of up to 2 MiB where its route says nothing else.
 pub struct JsonBody(pub Value);
 
 impl<S: Send + Sync> FromRequest<S> for JsonBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
         if !is_json(request.headers()) {
             let detail = "The body has to be application/json";
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
         }
-        let body = Bytes::from_request(request, state).await;
-        let body = body.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large")
-            }
-            _ => ApiError::new(StatusCode::REQUEST_TIMEOUT, "The body did not come in time"),
-        })?;
-        let json = serde_json::from_slice(&body).map_err(|error| {
+        let body = HeldBody::read(request).await?;
+        let json = serde_json::from_slice(body.bytes()).map_err(|error| {
             ApiError::invalid(vec![FieldProblem {
                 loc: vec![BODY, Place::Index(error.column())],
                 msg: "JSON decode error".to_owned(),

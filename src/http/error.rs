@@ -3,7 +3,7 @@
 
 use axum::Json;
 use axum::extract::multipart::MultipartRejection;
-use axum::extract::rejection::{BytesRejection, FormRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{FormRejection, PathRejection, QueryRejection};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -161,7 +161,6 @@ macro_rules! from_rejections {
 }
 
 from_rejections!(
-    BytesRejection,
     FormRejection,
     MultipartRejection,
     PathRejection,

@@ -14,12 +14,14 @@ use axum::{Form as UrlEncoded, RequestExt as _};
 use futures_util::{StreamExt as _, stream};
 use utoipa::ToSchema;
 
-use super::base64::Base64Decoder;
 use super::error::{ApiError, FieldProblem, Place};
+use super::held::{HeldBody, unread};
 use super::jobs::JobsState;
+use super::upload::{Incoming, too_large};
 use crate::domain::Language;
 use crate::error::error_chain;
 use crate::ledger::ReceivedUpload;
+use crate::protocol::MAX_TARGET_LANGUAGES;
 
 /// Fields of one form, files included.
 const MAX_FIELDS: usize = 128;
@@ -144,30 +146,40 @@ impl Form {
             .try_acquire()
             .map_err(|_| ApiError::overloaded())?;
         if content_type(&request).starts_with("application/x-www-form-urlencoded") {
-            Self::read_url_encoded(request).await
+            Self::read_url_encoded(state, request, files).await
         } else {
             Self::read_multipart(state, request, files).await
         }
     }
 
-    /// Reads what comes as a whole.
-    async fn read_url_encoded(request: Request) -> Result<Self, ApiError> {
+    /// Reads what comes as a whole; of files only what is text.
+    async fn read_url_encoded(
+        state: &JobsState,
+        request: Request,
+        files: &[&str],
+    ) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let mut request = Request::from_parts(parts.clone(), body);
         // Each byte may be three characters.
         DefaultBodyLimit::max(3 * MAX_FIELD_BYTES).apply(&mut request);
-        let body = request.extract::<Bytes, _>().await?;
+        let body = HeldBody::read(request).await?;
         // Before millions of them are read.
-        if body.iter().filter(|byte| **byte == b'&').count() >= MAX_FIELDS {
+        if body.bytes().iter().filter(|byte| **byte == b'&').count() >= MAX_FIELDS {
             return Err(too_many_fields());
         }
-        let request = Request::from_parts(parts, Body::from(body));
+        let request = Request::from_parts(parts, Body::from(body.bytes().to_vec()));
         let UrlEncoded(pairs) = request
             .extract::<UrlEncoded<Vec<(String, String)>>, _>()
             .await?;
         let mut form = Self::default();
         for (name, value) in pairs {
-            form.add(name, value);
+            if name == BASE64 && files.contains(&BASE64) {
+                let mut incoming = Incoming::begin(state, true).await?;
+                incoming.add(value.as_bytes()).await?;
+                form.add_file(name, incoming.finish().await?);
+            } else {
+                form.add(name, value);
+            }
         }
         Ok(form)
     }
@@ -196,13 +208,8 @@ impl Form {
                 return Err(ApiError::new(StatusCode::BAD_REQUEST, detail));
             };
             if files.contains(&name.as_str()) {
-                let upload = match name == BASE64 {
-                    true => received_base64(state, field, max_bytes).await?,
-                    false => received(state, field, max_bytes).await?,
-                };
-                if upload.size_bytes() > 0 {
-                    form.files.insert(name, upload);
-                }
+                let upload = received(state, field, name == BASE64).await?;
+                form.add_file(name, upload);
                 continue;
             }
             let value = text(field, MAX_FIELD_BYTES.saturating_sub(bytes)).await?;
@@ -214,6 +221,13 @@ impl Form {
 
     fn add(&mut self, name: String, value: String) {
         self.fields.entry(name).or_default().push(value);
+    }
+
+    /// An empty file is none.
+    fn add_file(&mut self, name: String, upload: ReceivedUpload) {
+        if upload.size_bytes() > 0 {
+            self.files.insert(name, upload);
+        }
     }
 
     /// A recording; `None` when there is none, or an empty one.
@@ -283,6 +297,9 @@ impl Form {
             .collect();
         if languages.len() < codes.len() {
             self.wrong(name, "Not a language", "language");
+        } else if languages.len() > MAX_TARGET_LANGUAGES {
+            let msg = format!("At most {MAX_TARGET_LANGUAGES} languages are expected");
+            self.wrong(name, &msg, "too_long");
         }
         Some(languages)
     }
@@ -324,7 +341,8 @@ impl Form {
         self.wrong(name, "Field required", "missing");
     }
 
-    fn wrong(&mut self, name: &'static str, msg: &str, kind: &'static str) {
+    /// Notes what is wrong with a field.
+    pub fn wrong(&mut self, name: &'static str, msg: &str, kind: &'static str) {
         self.problems.push(FieldProblem {
             loc: vec![Place::Name("body"), Place::Name(name)],
             msg: msg.to_owned(),
@@ -364,52 +382,13 @@ fn content_type(request: &Request) -> String {
 async fn received(
     state: &JobsState,
     mut field: Field<'_>,
-    max_bytes: u64,
+    is_base64: bool,
 ) -> Result<ReceivedUpload, ApiError> {
-    let ledger = &state.pipeline.ledger;
-    let mut upload = noted(state, ledger.begin_upload().await)?;
+    let mut incoming = Incoming::begin(state, is_base64).await?;
     while let Some(piece) = field.chunk().await.map_err(broken)? {
-        if upload.size_bytes() + piece.len() as u64 > max_bytes {
-            return Err(too_large(max_bytes));
-        }
-        noted(state, upload.write(&piece).await)?;
+        incoming.add(&piece).await?;
     }
-    noted(state, upload.finish().await)
-}
-
-/// The same of a recording that comes as base64, perhaps as a `data:` URL.
-async fn received_base64(
-    state: &JobsState,
-    mut field: Field<'_>,
-    max_bytes: u64,
-) -> Result<ReceivedUpload, ApiError> {
-    let ledger = &state.pipeline.ledger;
-    let mut upload = noted(state, ledger.begin_upload().await)?;
-    let mut decoder = Base64Decoder::default();
-    while let Some(piece) = field.chunk().await.map_err(broken)? {
-        let bytes = decoder.decode(&piece).ok_or_else(no_base64)?;
-        if upload.size_bytes() + bytes.len() as u64 > max_bytes {
-            return Err(too_large(max_bytes));
-        }
-        noted(state, upload.write(&bytes).await)?;
-    }
-    let rest = decoder.finish().ok_or_else(no_base64)?;
-    noted(state, upload.write(&rest).await)?;
-    noted(state, upload.finish().await)
-}
-
-fn no_base64() -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, "The audio is not base64")
-}
-
-/// Tells the storage of a disk that takes nothing.
-fn noted<T>(
-    state: &JobsState,
-    result: Result<T, crate::ledger::LedgerError>,
-) -> Result<T, ApiError> {
-    Ok(result.inspect_err(|error| {
-        state.pipeline.ledger.note_storage(error);
-    })?)
+    incoming.finish().await
 }
 
 async fn text(mut field: Field<'_>, max_bytes: usize) -> Result<String, ApiError> {
@@ -425,18 +404,11 @@ async fn text(mut field: Field<'_>, max_bytes: usize) -> Result<String, ApiError
         .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "A field is not UTF-8"))
 }
 
-fn too_large(max_bytes: u64) -> ApiError {
-    let detail = format!("Audio is larger than {max_bytes} bytes");
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
-}
-
 fn broken(error: MultipartError) -> ApiError {
     tracing::info!(error = %error_chain(&error), "a form could not be read");
     match error.status() {
         // Nothing here fails when it reads: it is the body that does not come.
-        StatusCode::INTERNAL_SERVER_ERROR => {
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, "The body did not come in time")
-        }
+        StatusCode::INTERNAL_SERVER_ERROR => unread(&error),
         status => ApiError::new(status, error.body_text()),
     }
 }

@@ -9,9 +9,9 @@
 //! | `error` | what clients are told when something is wrong |
 //! | [`openapi`] | the description of the routes, and its viewer |
 //! | `probes` | `/live`, `/health`, `/ready`, `/metrics` |
-//! | `text` | `/translate`, `/detect-language`; `body` reads what they are sent |
+//! | `text` | `/translate`, `/detect-language`; `body` reads what they are sent, `held` bounds what that takes |
 //! | `jobs` | `/jobs`: requests that become jobs, and whoever waits for them or follows them |
-//! | `audio`, `speech`, `v1` | what becomes a job; `form` and `base64` read what they are sent |
+//! | `audio`, `speech`, `v1` | what becomes a job; `form`, `upload` and `base64` read what they are sent |
 //! | `files` | the speech files |
 //! | `catalogue` | `/languages`, `/models`, `/queues` |
 //! | `voices` | `/audio/voice-models` |
@@ -28,6 +28,7 @@ mod console;
 mod error;
 mod files;
 mod form;
+mod held;
 mod jobs;
 mod layers;
 pub mod openapi;
@@ -35,6 +36,7 @@ mod probes;
 pub mod server;
 mod speech;
 mod text;
+mod upload;
 mod v1;
 mod voices;
 

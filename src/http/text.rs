@@ -147,7 +147,7 @@ struct Wanted {
     request_body = TranslateRequest,
     responses(
         (status = 200, description = "The translation", body = Translated),
-        (status = 400, description = "The text is empty, or no installed model covers the languages", body = ErrorBody),
+        (status = 400, description = "The text is empty, no installed model covers the languages, or the body is damaged", body = ErrorBody),
         (status = 408, description = "The body did not come in time", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 415, description = "The body is no JSON", body = ErrorBody),
@@ -178,6 +178,7 @@ const EMPTY: &str = "The text is empty";
     request_body(content = inline(Batch)),
     responses(
         (status = 200, description = "The translations, in the order of the texts", body = Vec<BatchItem>),
+        (status = 400, description = "The body breaks off or is damaged", body = ErrorBody),
         (status = 408, description = "The body did not come in time", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 415, description = "The body is no JSON", body = ErrorBody),
@@ -222,10 +223,12 @@ struct Batch(Vec<TranslateRequest>);
     request_body = DetectRequest,
     responses(
         (status = 200, description = "The language, which may be `unknown`", body = DetectedLanguage),
+        (status = 400, description = "The body breaks off or is damaged", body = ErrorBody),
         (status = 408, description = "The body did not come in time", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 415, description = "The body is no JSON", body = ErrorBody),
         (status = 422, description = "Fields are missing or wrong", body = InvalidBody),
+        (status = 429, description = "Too many large bodies are held", body = ErrorBody),
     ),
 )]
 async fn detect_language(

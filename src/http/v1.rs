@@ -51,7 +51,8 @@ pub fn routes(state: JobsState) -> Router {
 )]
 struct TranscriptionsForm {
     file: Option<AudioFile>,
-    /// The same as base64, perhaps as a `data:` URL.
+    /// The same as base64, perhaps as a `data:` URL. Larger ones come as `multipart/form-data`, which has no bound of
+    /// 3 MiB.
     audio_base64: Option<String>,
     /// The language; it is detected where it is not told.
     language: Option<String>,
@@ -142,7 +143,10 @@ struct VerboseSegment {
 /// Writes a recording down, for clients of OpenAI's API.
 #[utoipa::path(
     post, path = "/v1/audio/transcriptions", operation_id = "transcriptions", tag = "audio",
-    request_body(content = TranscriptionsForm, content_type = "multipart/form-data"),
+    request_body(content(
+        (TranscriptionsForm = "multipart/form-data"),
+        (TranscriptionsForm = "application/x-www-form-urlencoded"),
+    )),
     responses(
         (
             status = 200,

@@ -19,7 +19,7 @@ pub use audio::{
 };
 pub use damaged::readable_request;
 pub use error::{Problem, Rejection, RequestError, RequestIds};
-pub use language::{RequestedLanguage, TargetLanguages};
+pub use language::{MAX_TARGET_LANGUAGES, RequestedLanguage, TargetLanguages};
 pub use mobile::MobileTranscription;
 pub use text::{StoryTextRequest, TranslationRequest};
 pub use voice::{

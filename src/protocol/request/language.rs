@@ -6,7 +6,7 @@ use crate::domain::Language;
 use crate::protocol::fields::Fields;
 
 /// Most target languages of one request; the gateway knows about eighty.
-const MAX_TARGET_LANGUAGES: usize = 200;
+pub const MAX_TARGET_LANGUAGES: usize = 200;
 
 /// Longest language string that is kept, in characters; BCP 47 asks for 35.
 const MAX_LANGUAGE_CHARACTERS: usize = 35;
