@@ -83,6 +83,9 @@ struct TtsOfVoiceForm {
     language: Option<String>,
     /// The user whose voice it is to be.
     voice_id: Option<String>,
+    /// Refused, 422: an embedding says who speaks, and a model that speaks needs more of a voice than that. A voice that
+    /// is registered has it, and `voice_id` names it.
+    voice_embedding: Option<AudioFile>,
 }
 
 /// What clients of OpenAI's API send. Its other fields, such as `model` and `speed`, mean nothing.
@@ -194,9 +197,10 @@ async fn tts_of_voice(
     state.require(Need::Speaking)?;
     let is_async = prefers_async(request.headers());
     let mut form = Form::read(&state, request, &["voice_embedding"]).await?;
-    if form.file("voice_embedding").is_some() {
-        let detail = "A voice is named by voice_id; voice_embedding is not read";
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, detail));
+    if form.file("voice_embedding").is_some() || form.has("voice_embedding") {
+        let msg =
+            "An embedding says who speaks and not how: register the voice, and name it by voice_id";
+        form.wrong("voice_embedding", msg, "unsupported");
     }
     let text = text_of(&mut form);
     let language = form.language("language").unwrap_or(Language::ENGLISH);
