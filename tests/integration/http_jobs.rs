@@ -7,8 +7,8 @@ use crate::support::forms::{
     Events, Form, ServerEvent, ended_job, get, job_when, post, post_async, send, uploads,
 };
 use crate::support::gateway::Gateway;
-use crate::support::recordings;
 use crate::support::requests::translation;
+use crate::support::{recordings, settings_file};
 
 const PROCESS: &str = "/audio/process-message";
 
@@ -159,4 +159,26 @@ fn a_job_that_fails_says_why() {
     let waited = post(&daemon, PROCESS, &message());
     assert_eq!(waited.status, 500);
     assert_eq!(waited.json()["detail"], job["error"]["detail"]);
+}
+
+#[test]
+fn streams_end_when_the_daemon_stops() {
+    let settings = settings_file("[jobs]\ndrain_secs = 0\n");
+    let mut daemon = Daemon::start_with(&[
+        ("TRANSLATOR_CONFIG", settings.path().to_str().unwrap()),
+        ("TRANSLATOR_FAULT", "synthesize:pause"),
+    ]);
+    let id = accepted(&daemon);
+    job_when(&daemon, &id, "speech", |job| job["stage"] == "synthesize");
+    let mut streams = ["/jobs/events".to_owned(), format!("/jobs/{id}/events")]
+        .map(|path| Events::open(&daemon, &path));
+    for stream in &mut streams {
+        stream.until(|event| event.data["id"] == id.as_str());
+    }
+    assert_eq!(daemon.terminate().code(), Some(0));
+    daemon.wait_logged("stopped");
+    assert!(!daemon.log().contains("did not end in time"));
+    for stream in streams {
+        stream.all();
+    }
 }

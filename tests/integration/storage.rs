@@ -7,36 +7,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
+use crate::support::disk_faults::DiskFaults;
 use crate::support::gateway::Gateway;
 use crate::support::small_disk::SmallDisk;
 use crate::support::voice_message::VoiceMessage;
 use crate::support::{settings_file, wait_for};
 
 const COMPLETED: &str = "audio_process_completed";
-
-/// Faults of a daemon's disk that a test turns on and off.
-struct DiskFaults {
-    file: tempfile::NamedTempFile,
-}
-
-impl DiskFaults {
-    fn none() -> Self {
-        Self {
-            file: tempfile::NamedTempFile::new().unwrap(),
-        }
-    }
-
-    fn path(&self) -> &str {
-        self.file.path().to_str().unwrap()
-    }
-
-    /// Replaces the file whole: the daemon reads it at any time.
-    fn set(&self, faults: &str) {
-        let new = self.file.path().with_extension("new");
-        std::fs::write(&new, faults).unwrap();
-        std::fs::rename(new, self.file.path()).unwrap();
-    }
-}
 
 fn text(task_id: &str) -> Value {
     json!({

@@ -7,6 +7,7 @@ pub mod command_line;
 pub mod contract;
 pub mod daemon;
 pub mod database;
+pub mod disk_faults;
 pub mod examples;
 #[path = "../../support/fake_mongodb.rs"]
 pub mod fake_mongodb;
