@@ -45,13 +45,13 @@ pub fn routes(output_directory: PathBuf) -> Router {
 )]
 struct Wanted {
     /// Only these bytes.
-    #[param(rename = "Range", example = "bytes=0-1023")]
+    #[param(rename = "Range", value_type = String, required = false, example = "bytes=0-1023")]
     range: Option<String>,
     /// Only if it is another one.
-    #[param(rename = "If-None-Match")]
+    #[param(rename = "If-None-Match", value_type = String, required = false)]
     if_none_match: Option<String>,
     /// Only if it is newer.
-    #[param(rename = "If-Modified-Since")]
+    #[param(rename = "If-Modified-Since", value_type = String, required = false)]
     if_modified_since: Option<String>,
 }
 

@@ -81,7 +81,7 @@ pub struct Piece {
 #[allow(dead_code, reason = "it describes a header, which is read by hand")]
 pub struct Preference {
     /// `respond-async`: the answer is the job, and nobody waits for it.
-    #[param(rename = "Prefer", example = "respond-async")]
+    #[param(rename = "Prefer", value_type = String, required = false, example = "respond-async")]
     prefer: Option<String>,
 }
 
