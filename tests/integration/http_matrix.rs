@@ -23,7 +23,7 @@ fn inhabited() -> (Daemon, Names) {
         ("VOICE_MIN_DURATION_MS", "3000"),
         (
             "TRANSLATOR_FAULT",
-            "decode@endless:pause;transcribe@failing:fail",
+            "decode@endless:pause;decode@failing:fail",
         ),
     ]);
     for user in table::USERS {
