@@ -1,10 +1,12 @@
 //! A full disk, as who asks over HTTP sees it: 507, and nothing is left behind.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use crate::support::daemon::Daemon;
 use crate::support::disk_faults::DiskFaults;
 use crate::support::forms::{Form, get, post, send, uploads};
+use crate::support::http::connect;
 use crate::support::small_disk::SmallDisk;
 use crate::support::{recordings, settings_file, wait_for};
 
@@ -34,11 +36,20 @@ fn an_upload_that_fills_the_disk_is_refused_and_leaves_nothing() {
         ("TRANSLATOR_DATA_DIR", disk.data_dir().to_str().unwrap()),
         ("TRANSLATOR_CONFIG", settings.path().to_str().unwrap()),
     ]);
-    let large = Form::default().file("audio", &vec![7; 8 << 20]);
+    let large = Form::default().file("audio", &vec![7; 8 << 20]).body();
     disk.fill(2 << 20);
-    let refused = post(&daemon, TRANSCRIBE, &large);
-    assert_eq!(refused.status, 507, "{}", refused.text());
-    assert!(refused.json()["detail"].as_str().unwrap().contains("disk"));
+    let head = format!(
+        "POST {TRANSCRIBE} HTTP/1.1\r\nhost: a\r\ncontent-type: {}\r\ncontent-length: {}\r\n\r\n",
+        Form::content_type(),
+        large.len()
+    );
+    let mut client = connect(&daemon);
+    // What is not read any more may take the answer with it: the daemon's figures tell that it was given.
+    drop(client.write_all(&[head.as_bytes(), &large].concat()));
+    wait_for("a refusal", || {
+        let name = "translator_http_request_duration_seconds_count";
+        (daemon.metric(name, &["status=\"507\""]) == 1.0).then_some(())
+    });
     assert_eq!(files(&disk.data_dir().join("uploads")), 0);
 
     // While it is full nothing is even begun, and what needs no disk goes on.
@@ -46,6 +57,7 @@ fn an_upload_that_fills_the_disk_is_refused_and_leaves_nothing() {
     disk.fill(0);
     let refused = post(&daemon, TRANSCRIBE, &recording());
     assert_eq!(refused.status, 507, "{}", refused.text());
+    assert!(refused.json()["detail"].as_str().unwrap().contains("disk"));
     wait_storage(&daemon, "full");
     for (method, path) in [
         ("POST", "/audio/process-message"),
