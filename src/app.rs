@@ -297,6 +297,7 @@ pub async fn serve(
             Arc::clone(&scheduler),
             http::JobsOptions {
                 audio_enabled: settings.audio.enabled,
+                voice_api_enabled: settings.voice_api.enabled,
                 stopping: stopping.clone(),
             },
         ),

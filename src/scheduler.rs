@@ -193,9 +193,9 @@ impl Scheduler {
         Demand::of(request, lane, frames, self.options.max_decoded_bytes)
     }
 
-    /// What a recording of so many bytes asks for in `lane`.
-    pub fn demand_of_upload(&self, lane: Lane, user_id: Option<&str>, size_bytes: u64) -> Demand {
-        Demand::of_upload(lane, user_id, size_bytes, self.options.max_decoded_bytes)
+    /// What recordings of so many bytes ask for in `lane`; there may be none.
+    pub fn demand_of_uploads(&self, lane: Lane, user_id: Option<&str>, sizes: &[u64]) -> Demand {
+        Demand::of_uploads(lane, user_id, sizes, self.options.max_decoded_bytes)
     }
 
     /// Promises a place in a lane, so that nothing is accepted that cannot wait here.

@@ -27,7 +27,11 @@ pub(super) fn of(settings: &Settings, device: Device) -> Inventory {
         ("base_voice", onnx),
     ];
     let settings = settings.models.clone();
+    let catalogue = Catalogue::load(None).ok();
+    let known = catalogue.iter().flat_map(|catalogue| &catalogue.models);
+    let pullable = known.filter(|model| matches!(model.engine, Engine::Xtts | Engine::Piper));
     Inventory {
+        pullable: pullable.map(|model| model.id.clone()).collect(),
         models: Box::new(move || models(&settings)),
         devices: devices.into(),
     }

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Mel-frequency cepstral coefficients that are measured.
 pub const MFCC_COEFFICIENTS: usize = 13;
@@ -14,7 +15,10 @@ pub const MFCC_COEFFICIENTS: usize = 13;
 /// How each is computed is told where it is computed: in
 /// [`stages::measure`](crate::stages::measure). A recording in which nobody speaks has zeros where
 /// there is nothing to measure, the classification `unknown` and a low confidence.
-#[derive(Clone, PartialEq, Serialize)]
+#[derive(Clone, PartialEq, Serialize, ToSchema)]
+#[schema(
+    description = "The acoustic measures of one recording. Where nobody speaks they are 0 and `unknown`."
+)]
 pub struct VoiceMeasures {
     /// Fundamental frequency.
     pub pitch: PitchMeasures,
@@ -46,7 +50,7 @@ impl VoiceMeasures {
 }
 
 /// Fundamental frequency of the voiced frames; all zero when there are none.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, ToSchema)]
 pub struct PitchMeasures {
     /// Mean.
     pub mean_hz: f32,
@@ -61,7 +65,7 @@ pub struct PitchMeasures {
 }
 
 /// What the pitch suggests about the speaker: hints, never facts about a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct VoiceClassification {
     /// Class of the mean pitch.
     pub voice_type: VoiceType,
@@ -72,7 +76,7 @@ pub struct VoiceClassification {
 }
 
 /// Class of a voice by its mean pitch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VoiceType {
     /// A man's voice, lower than most.
@@ -94,7 +98,7 @@ pub enum VoiceType {
 }
 
 /// Sex of most adults with a pitch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EstimatedGender {
     /// Mostly men.
@@ -106,7 +110,7 @@ pub enum EstimatedGender {
 }
 
 /// Whether adults have such a pitch; the pitch of adults says nothing of use about their age.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EstimatedAgeRange {
     /// Above the range of adults.
@@ -118,7 +122,7 @@ pub enum EstimatedAgeRange {
 }
 
 /// Shape of the spectrum, the mean of all frames that are not silent.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, ToSchema)]
 pub struct SpectralMeasures {
     /// Centre of gravity of the magnitudes.
     pub centroid_hz: f32,
@@ -139,7 +143,7 @@ pub struct SpectralMeasures {
 }
 
 /// Level and pauses of the whole recording, of frames of 20 ms.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, ToSchema)]
 pub struct EnergyMeasures {
     /// Mean root mean square of the frames, full scale = 1.
     pub mean: f32,
@@ -152,7 +156,7 @@ pub struct EnergyMeasures {
 }
 
 /// Regularity of the vocal folds' vibration; all zero when no frame is voiced.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, ToSchema)]
 pub struct QualityMeasures {
     /// Harmonics to noise, mean of the voiced frames, in dB.
     pub harmonics_to_noise: f32,
@@ -163,7 +167,7 @@ pub struct QualityMeasures {
 }
 
 /// Rhythm.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, ToSchema)]
 pub struct ProsodyMeasures {
     /// Words per minute of the recording, pauses included; without a transcript an estimate from
     /// the syllables.
@@ -171,7 +175,7 @@ pub struct ProsodyMeasures {
 }
 
 /// Mel-frequency cepstral coefficients over all frames that are not silent, in dB.
-#[derive(Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Default, Serialize, ToSchema)]
 pub struct MfccMeasures {
     /// Mean of each coefficient; the first is the level.
     pub mean: [f32; MFCC_COEFFICIENTS],
@@ -180,7 +184,7 @@ pub struct MfccMeasures {
 }
 
 /// What was measured, and how far it can be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub struct MeasureMetadata {
     /// Samples per second of the PCM that was measured.
     pub sample_rate: u32,
@@ -215,7 +219,7 @@ impl fmt::Debug for VoiceMeasures {
 }
 
 /// How alike the voices of two recordings are.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub struct VoiceComparison {
     /// Likeness in 0..1: of the speaker embeddings where there are two, else of the measures.
     pub overall_score: f32,
@@ -232,7 +236,7 @@ pub struct VoiceComparison {
 }
 
 /// Likeness of two recordings' measures, each 0..1; 1 for equal measures.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub struct ComparisonComponents {
     /// Mean and spread of the pitch.
     pub pitch_similarity: f32,
@@ -245,7 +249,7 @@ pub struct ComparisonComponents {
 }
 
 /// Figures behind a comparison.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub struct ComparisonDetails {
     /// Difference of the mean pitches; absent when one recording has none.
     #[serde(skip_serializing_if = "Option::is_none")]

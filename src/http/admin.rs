@@ -1,4 +1,6 @@
-//! What operators do with jobs: `/admin/jobs`, for whoever shows the token.
+//! What operators do with jobs: `/admin/jobs`, and figures, for whoever shows the token.
+
+mod figures;
 
 use std::sync::Arc;
 
@@ -42,16 +44,19 @@ pub struct AdminState {
     pub token: Option<BearerToken>,
 }
 
-/// What there is under `/admin`.
+/// What there is under `/admin`, and elsewhere for operators.
 pub fn operations() -> OpenApiRouter<AdminState> {
     OpenApiRouter::default()
         .routes(routes!(list, purge_many))
         .routes(routes!(show, purge))
         .routes(routes!(retry))
         .routes(routes!(cancel))
+        .routes(routes!(figures::metrics))
+        .routes(routes!(figures::queue))
+        .routes(routes!(figures::clear_cache))
 }
 
-/// The routes under `/admin`.
+/// Its routes.
 pub fn routes(state: AdminState) -> Router {
     Router::from(operations())
         .route_layer(middleware::from_fn_with_state(state.clone(), authorize))

@@ -189,15 +189,16 @@ impl Message {
             request["targetLanguages"] = json!(languages);
         }
         if let Some(text) = self.mobile_transcription {
-            let mut mobile = json!({ "text": text, "source": "mobile" });
-            if let Some(language) = self.mobile_language {
-                mobile["language"] = json!(language);
-            }
-            request["mobileTranscription"] = mobile;
+            request["mobileTranscription"] = heard_by_device(&text, self.mobile_language);
         }
         let user_id = Some(self.sender_id);
         work(state, id, "audio_process", request, self.audio, user_id)
     }
+}
+
+/// What the sender's device has heard, as requests carry it.
+pub(super) fn heard_by_device(text: &str, language: Option<Language>) -> Value {
+    json!({ "text": text, "source": "mobile", "language": language })
 }
 
 /// A recording that is to be written down.
@@ -227,15 +228,15 @@ fn work(
     audio: ReceivedUpload,
     user_id: Option<String>,
 ) -> NewWork {
-    let bytes = audio.size_bytes();
+    let sizes = [audio.size_bytes()];
     NewWork {
         id,
         kind,
         request,
-        upload: Some(audio),
+        uploads: vec![audio],
         demand: state
             .scheduler
-            .demand_of_upload(Lane::Audio, user_id.as_deref(), bytes),
+            .demand_of_uploads(Lane::Audio, user_id.as_deref(), &sizes),
         user_id,
     }
 }

@@ -4,10 +4,13 @@ use std::ops::RangeInclusive;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, FieldProblem, Place};
 use super::held::HeldBody;
+use crate::domain::JsonError;
 
 /// The body of a request.
 pub const BODY: Place = Place::Name("body");
@@ -18,20 +21,36 @@ pub struct JsonBody(pub Value);
 impl<S: Send + Sync> FromRequest<S> for JsonBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
-        if !is_json(request.headers()) {
-            let detail = "The body has to be application/json";
-            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
-        }
-        let body = HeldBody::read(request).await?;
-        let json = serde_json::from_slice(body.bytes()).map_err(|error| {
-            ApiError::invalid(vec![FieldProblem {
-                loc: vec![BODY, Place::Index(error.column())],
-                msg: "JSON decode error".to_owned(),
-                kind: "json_invalid",
-            }])
-        })?;
-        Ok(Self(json))
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let body = json_body(request).await?;
+        Ok(Self(serde_json::from_slice(body.bytes()).map_err(no_json)?))
+    }
+}
+
+/// A body that says that it is JSON, of as many bytes as its route takes.
+pub(super) async fn json_body(request: Request) -> Result<HeldBody, ApiError> {
+    if !is_json(request.headers()) {
+        let detail = "The body has to be application/json";
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    HeldBody::read(request).await
+}
+
+/// The body is none.
+pub(super) fn no_json(error: serde_json::Error) -> ApiError {
+    ApiError::invalid(vec![FieldProblem {
+        loc: vec![BODY, Place::Index(error.column())],
+        msg: "JSON decode error".to_owned(),
+        kind: "json_invalid",
+    }])
+}
+
+/// It is JSON, and no object.
+pub(super) fn no_object(loc: Vec<Place>) -> FieldProblem {
+    FieldProblem {
+        loc,
+        msg: "Input should be a valid dictionary".to_owned(),
+        kind: "model_attributes_type",
     }
 }
 
@@ -43,6 +62,12 @@ fn is_json(headers: &HeaderMap) -> bool {
     let essence = kind.to_str().unwrap_or_default().split(';').next();
     let essence = essence.unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || essence.ends_with("+json")
+}
+
+/// What is told to the gateway in camel case, in snake case.
+pub(super) fn retold<T: DeserializeOwned>(told: &impl Serialize) -> Result<T, ApiError> {
+    let retold = serde_json::to_vec(told).and_then(|json| serde_json::from_slice(&json));
+    retold.map_err(|error| ApiError::internal(&JsonError::from(error)))
 }
 
 /// The fields of an object, taken one by one; what is wrong with them is told at the end.
@@ -57,14 +82,7 @@ impl Fields {
     pub fn of(value: Value, place: Vec<Place>) -> Self {
         let (object, problems) = match value {
             Value::Object(object) => (object, Vec::new()),
-            _ => {
-                let problem = FieldProblem {
-                    loc: place.clone(),
-                    msg: "Input should be a valid dictionary".to_owned(),
-                    kind: "model_attributes_type",
-                };
-                (Map::new(), vec![problem])
-            }
+            _ => (Map::new(), vec![no_object(place.clone())]),
         };
         Self {
             place,

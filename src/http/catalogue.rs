@@ -1,4 +1,4 @@
-//! What is installed, and what waits: `/languages`, `/models`, `/queues`.
+//! What is installed, what waits, and what is kept: `/languages`, `/models`, `/queues`, `/debug/cache`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,15 +12,20 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::WorkState;
+use super::error::ApiError;
 use super::probes::status_text;
 use crate::domain::Language;
 use crate::engine::EngineStatus;
+use crate::ledger::CacheCount;
 use crate::pipeline::Pipeline;
+use crate::scheduler::Scheduler;
 
 /// What is installed.
 pub struct Inventory {
     /// Reads the models that the manifest lists; `None` while that cannot be read.
     pub models: Box<dyn Fn() -> Option<Vec<InstalledModel>> + Send + Sync>,
+    /// The models that speak which `models pull` knows.
+    pub pullable: BTreeSet<String>,
     /// Where each engine runs, by its name.
     pub devices: BTreeMap<&'static str, &'static str>,
 }
@@ -48,8 +53,8 @@ pub struct InstalledModel {
 /// What the routes need.
 #[derive(Clone)]
 pub struct CatalogueState {
-    work: WorkState,
-    inventory: Arc<Inventory>,
+    pub(super) work: WorkState,
+    pub(super) inventory: Arc<Inventory>,
     /// Once they were asked for.
     models: Arc<OnceCell<Vec<InstalledModel>>>,
     translation: Arc<[Translation]>,
@@ -78,7 +83,7 @@ impl CatalogueState {
     }
 
     /// The models that are installed, read when they are first asked for; none while they cannot be read.
-    async fn models(&self) -> &[InstalledModel] {
+    pub(super) async fn models(&self) -> &[InstalledModel] {
         let read = || async {
             let inventory = Arc::clone(&self.inventory);
             let read = tokio::task::spawn_blocking(move || (inventory.models)()).await;
@@ -86,6 +91,25 @@ impl CatalogueState {
         };
         let models = self.models.get_or_try_init(read).await;
         models.map_or(&[], Vec::as_slice)
+    }
+
+    /// What is told of a model.
+    pub(super) fn told(&self, model: &InstalledModel) -> Model {
+        let mut engines = self.work.pipeline.health.engines();
+        let engine = engines.find(|(engine, _)| *engine == model.engine);
+        Model {
+            id: model.id.clone(),
+            kind: model.kind,
+            languages: model.languages.clone(),
+            size_bytes: model.size_bytes,
+            licence: model.licence.clone(),
+            status: match engine {
+                _ if !model.is_usable => "licence not accepted".to_owned(),
+                Some((_, status)) => status_text(&status),
+                None => "not used".to_owned(),
+            },
+            device: self.inventory.devices.get(model.engine).copied(),
+        }
     }
 }
 
@@ -95,6 +119,7 @@ pub fn operations() -> OpenApiRouter<CatalogueState> {
         .routes(routes!(languages))
         .routes(routes!(models))
         .routes(routes!(queues))
+        .routes(routes!(cache))
         .routes(routes!(voice_languages))
 }
 
@@ -209,7 +234,7 @@ struct Models {
 
 /// A model that is installed.
 #[derive(Serialize, ToSchema)]
-struct Model {
+pub(super) struct Model {
     id: String,
     /// What it is for, such as `whisper`.
     kind: &'static str,
@@ -218,7 +243,7 @@ struct Model {
     size_bytes: u64,
     licence: String,
     /// Of the engine that runs it, or that the licence has to be accepted.
-    status: String,
+    pub(super) status: String,
     device: Option<&'static str>,
 }
 
@@ -228,23 +253,9 @@ struct Model {
     responses((status = 200, description = "The models", body = Models)),
 )]
 async fn models(State(state): State<CatalogueState>) -> Json<Models> {
-    let devices = &state.inventory.devices;
-    let statuses: BTreeMap<&str, EngineStatus> = state.work.pipeline.health.engines().collect();
-    let model = |model: &InstalledModel| Model {
-        id: model.id.clone(),
-        kind: model.kind,
-        languages: model.languages.clone(),
-        size_bytes: model.size_bytes,
-        licence: model.licence.clone(),
-        status: match statuses.get(model.engine) {
-            _ if !model.is_usable => "licence not accepted".to_owned(),
-            Some(status) => status_text(status),
-            None => "not used".to_owned(),
-        },
-        device: devices.get(model.engine).copied(),
-    };
+    let models = state.models().await.iter();
     Json(Models {
-        models: state.models().await.iter().map(model).collect(),
+        models: models.map(|model| state.told(model)).collect(),
     })
 }
 
@@ -256,12 +267,25 @@ struct Queues {
 }
 
 #[derive(Serialize, ToSchema)]
-struct LaneState {
+pub(super) struct LaneState {
     lane: &'static str,
-    waiting: usize,
+    pub(super) waiting: usize,
     /// Of the requests that wait.
     bytes: u64,
-    running: usize,
+    pub(super) running: usize,
+}
+
+impl LaneState {
+    pub(super) fn all(scheduler: &Scheduler) -> Vec<Self> {
+        let lanes = scheduler.lanes().into_iter();
+        let lanes = lanes.map(|report| Self {
+            lane: report.lane.as_str(),
+            waiting: report.waiting,
+            bytes: report.bytes,
+            running: report.running,
+        });
+        lanes.collect()
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -280,13 +304,6 @@ struct EngineState {
     responses((status = 200, description = "The queues", body = Queues)),
 )]
 async fn queues(State(state): State<CatalogueState>) -> Json<Queues> {
-    let lanes = state.work.scheduler.lanes().into_iter();
-    let lanes = lanes.map(|report| LaneState {
-        lane: report.lane.as_str(),
-        waiting: report.waiting,
-        bytes: report.bytes,
-        running: report.running,
-    });
     let devices = &state.inventory.devices;
     // They must not keep anybody waiting who wants to know what waits.
     let models = state.models.get().map_or(&[][..], Vec::as_slice);
@@ -297,9 +314,25 @@ async fn queues(State(state): State<CatalogueState>) -> Json<Queues> {
         memory_bytes: memory_bytes(models, engine).filter(|_| status == EngineStatus::Ready),
     };
     Json(Queues {
-        lanes: lanes.collect(),
+        lanes: LaneState::all(&state.work.scheduler),
         engines: state.work.pipeline.health.engines().map(engine).collect(),
     })
+}
+
+/// What is kept to be given out again.
+#[derive(Serialize, ToSchema)]
+pub(super) struct CacheReport {
+    pub(super) caches: Vec<CacheCount>,
+}
+
+/// Results that are kept to be given out again, of each kind.
+#[utoipa::path(
+    get, path = "/debug/cache", operation_id = "cache", tag = "catalogue",
+    responses((status = 200, description = "How many there are", body = CacheReport)),
+)]
+async fn cache(State(state): State<CatalogueState>) -> Result<Json<CacheReport>, ApiError> {
+    let caches = state.work.pipeline.ledger.cache_counts().await?;
+    Ok(Json(CacheReport { caches }))
 }
 
 /// About what the models of an engine take; `None` where that is not known of all of them.

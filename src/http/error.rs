@@ -9,8 +9,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::error::error_chain;
+use crate::error::{Reason, error_chain};
 use crate::ledger::LedgerError;
+use crate::pipeline::JobFailure;
 use crate::scheduler::{LaneFull, SubmitError};
 use crate::storage::{Storage, StorageFault};
 
@@ -119,6 +120,40 @@ pub fn require_writable(storage: &Storage) -> Result<(), ApiError> {
     match storage.fault() {
         None => Ok(()),
         Some(fault) => Err(ApiError::insufficient_storage(fault)),
+    }
+}
+
+/// What a failure for that reason is answered with.
+pub fn status_of(reason: Reason) -> StatusCode {
+    match reason {
+        Reason::NoAudio
+        | Reason::AudioTooShort
+        | Reason::InvalidRequest
+        | Reason::Unauthorized
+        | Reason::UnsupportedLanguage => StatusCode::BAD_REQUEST,
+        Reason::Forbidden => StatusCode::FORBIDDEN,
+        Reason::NotFound => StatusCode::NOT_FOUND,
+        Reason::Cancelled => StatusCode::CONFLICT,
+        Reason::AudioTooLarge | Reason::AudioTooLong | Reason::TextTooLong => {
+            StatusCode::PAYLOAD_TOO_LARGE
+        }
+        Reason::UnsupportedCodec | Reason::MalformedAudio => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Reason::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+        Reason::ModelUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Reason::BadOutput | Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Messages of failures quote nobody; those of the ledger are told in the log only.
+impl From<JobFailure> for ApiError {
+    fn from(failure: JobFailure) -> Self {
+        match failure {
+            JobFailure::Ledger(error) => error.into(),
+            JobFailure::Stage {
+                reason, message, ..
+            } => Self::new(status_of(reason), message),
+        }
     }
 }
 

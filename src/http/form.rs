@@ -1,18 +1,23 @@
 //! Bodies that are forms: their fields, and recordings, which go to the disk piece by piece.
 
-use std::collections::HashMap;
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+mod head;
+mod json;
 
-use axum::body::{Body, BodyDataStream, Bytes};
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::body::Body;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Request};
 use axum::http::{StatusCode, header};
 use axum::{Form as UrlEncoded, RequestExt as _};
-use futures_util::{StreamExt as _, stream};
+use serde_json::Value;
 use utoipa::ToSchema;
+
+use head::PartHead;
 
 use super::error::{ApiError, FieldProblem, Place};
 use super::held::{HeldBody, unread};
@@ -21,20 +26,18 @@ use super::upload::{Incoming, too_large};
 use crate::domain::Language;
 use crate::error::error_chain;
 use crate::ledger::ReceivedUpload;
-use crate::protocol::MAX_TARGET_LANGUAGES;
+use crate::protocol::{MAX_METADATA_BYTES, MAX_TARGET_LANGUAGES};
 
 /// Fields of one form, files included.
 const MAX_FIELDS: usize = 128;
 /// Bytes of all fields together that are no files.
 const MAX_FIELD_BYTES: usize = 1 << 20;
-/// What a part may have before its content.
-const MAX_HEAD_BYTES: usize = 64 << 10;
 /// What a body may have beside a recording.
 const OVERHEAD_BYTES: u64 = 2 << 20;
 /// Longest id, as in requests over ZeroMQ.
 pub const MAX_ID_BYTES: usize = 512;
 
-/// The field whose file comes as base64.
+/// How fields begin whose files come as base64.
 const BASE64: &str = "audio_base64";
 
 /// A recording, or speech.
@@ -52,78 +55,10 @@ pub struct Form {
     /// The values of each field, in order.
     fields: HashMap<String, Vec<String>>,
     files: HashMap<String, ReceivedUpload>,
+    /// What is neither a text nor a list of texts; forms have none.
+    nested: HashMap<String, Value>,
     /// Fields that are not as they have to be.
     problems: Vec<FieldProblem>,
-}
-
-/// Bounds what comes of a part before its content, which the reader of the form holds as a whole.
-#[derive(Default)]
-struct PartHead {
-    /// True while the reader looks for the next part.
-    is_read: AtomicBool,
-    /// What it was given meanwhile, content that came with the head included.
-    bytes: AtomicUsize,
-    /// True once it was to look at what it has.
-    is_full: AtomicBool,
-}
-
-impl PartHead {
-    /// A request whose body breaks off when a head is too long.
-    fn bound(self: &Arc<Self>, request: Request) -> Request {
-        let head = Arc::clone(self);
-        request.map(|body| {
-            let mut pieces = body.into_data_stream();
-            Body::from_stream(stream::poll_fn(move |context| {
-                head.poll(&mut pieces, context)
-            }))
-        })
-    }
-
-    /// The next piece. The reader takes whatever is there before it looks for the end of the head: so it gets nothing
-    /// more for the moment when it has enough, and an error if that was not the end.
-    fn poll(
-        &self,
-        pieces: &mut BodyDataStream,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Bytes>>> {
-        if self.is_too_long() {
-            if self.is_full.swap(true, Ordering::Relaxed) {
-                let error = io::Error::other("the head of a part is too long");
-                return Poll::Ready(Some(Err(error)));
-            }
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let piece = ready!(pieces.poll_next_unpin(context));
-        if let Some(Ok(piece)) = &piece {
-            self.bytes.fetch_add(piece.len(), Ordering::Relaxed);
-        }
-        Poll::Ready(piece.map(|piece| piece.map_err(io::Error::other)))
-    }
-
-    fn is_too_long(&self) -> bool {
-        self.is_read.load(Ordering::Relaxed) && self.bytes.load(Ordering::Relaxed) >= MAX_HEAD_BYTES
-    }
-
-    /// Looks for the next part.
-    async fn read<T>(
-        &self,
-        next: impl Future<Output = Result<T, MultipartError>>,
-    ) -> Result<T, ApiError> {
-        self.bytes.store(0, Ordering::Relaxed);
-        self.is_full.store(false, Ordering::Relaxed);
-        self.is_read.store(true, Ordering::Relaxed);
-        let read = next.await;
-        let is_too_long = self.is_too_long();
-        self.is_read.store(false, Ordering::Relaxed);
-        read.map_err(|error| {
-            if is_too_long {
-                let detail = format!("The head of a part has at most {MAX_HEAD_BYTES} bytes");
-                return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail);
-            }
-            broken(error)
-        })
-    }
 }
 
 fn too_many_fields() -> ApiError {
@@ -336,18 +271,49 @@ impl Form {
         })
     }
 
+    /// A number in a range; `None`, and noted, when it is another, or none.
+    pub fn number<N>(&mut self, name: &'static str, range: RangeInclusive<N>) -> Option<N>
+    where
+        N: FromStr + PartialOrd + Display,
+    {
+        let number = self.text(name)?.trim().parse().ok();
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            let (least, most) = (range.start(), range.end());
+            let msg = format!("A number in {least} to {most} is expected");
+            self.wrong(name, &msg, "number");
+        }
+        number
+    }
+
+    /// A small object of the client's own, which a form has as JSON; `None`, and noted, when it is none, or large.
+    pub fn object(&mut self, name: &'static str) -> Option<Value> {
+        let written = self.text(name).map(serde_json::from_str);
+        let object = match (self.nested.remove(name), written) {
+            (Some(object), _) | (None, Some(Ok(object))) => object,
+            (None, Some(Err(_))) => Value::Null,
+            (None, None) => return None,
+        };
+        let is_small = object.is_object() && object.to_string().len() <= MAX_METADATA_BYTES;
+        if !is_small {
+            let msg = format!("An object of at most {MAX_METADATA_BYTES} bytes is expected");
+            self.wrong(name, &msg, "dict_type");
+        }
+        is_small.then_some(object)
+    }
+
     /// Notes that a field is not there.
     pub fn missing(&mut self, name: &'static str) {
         self.wrong(name, "Field required", "missing");
     }
 
-    /// Notes what is wrong with a field.
+    /// Notes what is wrong with a field. Only the first problem of each field is kept.
     pub fn wrong(&mut self, name: &'static str, msg: &str, kind: &'static str) {
-        self.problems.push(FieldProblem {
-            loc: vec![Place::Name("body"), Place::Name(name)],
-            msg: msg.to_owned(),
-            kind,
-        });
+        let loc = vec![Place::Name("body"), Place::Name(name)];
+        if self.problems.iter().all(|known| known.loc != loc) {
+            let msg = msg.to_owned();
+            self.problems.push(FieldProblem { loc, msg, kind });
+        }
     }
 
     /// # Errors
@@ -395,13 +361,17 @@ async fn text(mut field: Field<'_>, max_bytes: usize) -> Result<String, ApiError
     let mut bytes = Vec::new();
     while let Some(piece) = field.chunk().await.map_err(broken)? {
         if bytes.len() + piece.len() > max_bytes {
-            let detail = format!("The fields of a form have at most {MAX_FIELD_BYTES} bytes");
-            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+            return Err(too_large_fields());
         }
         bytes.extend_from_slice(&piece);
     }
     String::from_utf8(bytes)
         .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "A field is not UTF-8"))
+}
+
+fn too_large_fields() -> ApiError {
+    let detail = format!("The fields of a form have at most {MAX_FIELD_BYTES} bytes");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
 }
 
 fn broken(error: MultipartError) -> ApiError {

@@ -4,8 +4,9 @@ use std::any::Any;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::HttpBody as _;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -37,6 +38,7 @@ pub(super) fn wrap(router: Router, limit: Duration) -> Router {
         .layer(RequestBodyTimeoutLayer::new(BODY_PATIENCE))
         .layer(cors())
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(part))
         .layer(middleware::from_fn(identify))
 }
 
@@ -68,6 +70,19 @@ fn cors() -> CorsLayer {
 async fn in_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
     let answer = tokio::time::timeout(limit, next.run(request)).await;
     answer.unwrap_or_else(|_| ApiError::timeout("It took too long").into_response())
+}
+
+/// Ends the connection with a refusal: its body may not have been read, so nothing can follow it. A client that is not
+/// told so sends its next request into a connection that closes.
+async fn part(request: Request, next: Next) -> Response {
+    let has_body = request.body().size_hint().upper() != Some(0);
+    let mut response = next.run(request).await;
+    let status = response.status();
+    if has_body && (status.is_client_error() || status.is_server_error()) {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
 }
 
 /// Names the request, in the log and in the answer, and measures it.

@@ -12,10 +12,12 @@
 //! | `text` | `/translate`, `/detect-language`; `body` reads what they are sent, `held` bounds what that takes |
 //! | `jobs` | `/jobs`: requests that become jobs, and whoever waits for them or follows them |
 //! | `audio`, `speech`, `v1` | what becomes a job; `form`, `upload` and `base64` read what they are sent |
+//! | `voice_api` | the voice API, under `/api/v1` |
 //! | `files` | the speech files |
-//! | `catalogue` | `/languages`, `/models`, `/queues` |
+//! | `catalogue` | `/languages`, `/models`, `/queues`, `/debug/cache` |
+//! | `tts_models` | `/v1/tts/models` |
 //! | `voices` | `/audio/voice-models` |
-//! | `admin` | `/admin` |
+//! | `admin` | `/admin`, `/api/v1/admin` |
 //! | `console` | `/`: a page for people |
 
 mod admin;
@@ -36,8 +38,10 @@ mod probes;
 pub mod server;
 mod speech;
 mod text;
+mod tts_models;
 mod upload;
 mod v1;
+mod voice_api;
 mod voices;
 
 use std::sync::Arc;
@@ -87,6 +91,7 @@ pub struct Services {
 /// All routes.
 pub fn router(services: Services) -> Router {
     let (work, jobs) = (services.work, services.jobs);
+    let catalogue = CatalogueState::new(work.clone(), services.inventory);
     let mut open = Router::new()
         .merge(probes::routes(services.probes))
         .merge(openapi::routes())
@@ -97,15 +102,14 @@ pub fn router(services: Services) -> Router {
     }
     let api = Router::new()
         .merge(voices::routes(work.clone()))
-        .merge(catalogue::routes(CatalogueState::new(
-            work.clone(),
-            services.inventory,
-        )))
+        .merge(catalogue::routes(catalogue.clone()))
+        .merge(tts_models::routes(catalogue))
         .merge(text::routes(work))
         .merge(files::routes(jobs.output_directory()))
         .merge(audio::routes(jobs.clone()))
         .merge(speech::routes(jobs.clone()))
         .merge(v1::routes(jobs.clone()))
+        .merge(voice_api::routes(jobs.clone()))
         .merge(jobs::routes(jobs));
     let api = auth::protect(api, services.token);
     layers::wrap(open.merge(api), services.request_timeout)

@@ -12,7 +12,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, OpenApi, Paths, Ref, RefOr, ResponseBuilder};
 
 use super::error::{ErrorBody, InvalidBody};
-use super::{admin, audio, catalogue, files, jobs, probes, speech, text, v1, voices};
+use super::{
+    admin, audio, catalogue, files, jobs, probes, speech, text, tts_models, v1, voice_api, voices,
+};
 
 /// Where the document is.
 const DOCUMENT: &str = "/openapi.json";
@@ -48,7 +50,8 @@ const ADMIN_TOKEN: &str = "admin_token";
         (name = "files", description = "Speech that was made"),
         (name = "catalogue", description = "What is installed, and what waits"),
         (name = "voices", description = "The voices of users"),
-        (name = "admin", description = "Jobs, for operators"),
+        (name = "voice api", description = "What an app asks about voices"),
+        (name = "admin", description = "Jobs and figures, for operators"),
     ),
 )]
 struct Document;
@@ -61,9 +64,11 @@ pub fn document() -> OpenApi {
     document.merge(audio::operations().into_openapi());
     document.merge(speech::operations().into_openapi());
     document.merge(v1::operations().into_openapi());
+    document.merge(voice_api::operations().into_openapi());
     document.merge(jobs::operations().into_openapi());
     document.merge(files::operations().into_openapi());
     document.merge(catalogue::operations().into_openapi());
+    document.merge(tts_models::operations().into_openapi());
     document.merge(voices::operations().into_openapi());
     document.merge(admin::operations().into_openapi());
     complete(&mut document);

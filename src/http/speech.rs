@@ -368,7 +368,7 @@ fn work(wanted: Wanted, is_streamed: bool) -> NewWork {
             "format": wanted.format,
             "isStreamed": is_streamed,
         }),
-        upload: None,
+        uploads: Vec::new(),
         demand: Demand::of_spoken_text(user_id.as_deref(), &wanted.text),
         user_id,
     }

@@ -16,7 +16,6 @@ use super::WorkState;
 use super::body::{BODY, Fields, JsonBody};
 use super::error::{ApiError, ErrorBody, FieldProblem, InvalidBody, Place};
 use crate::domain::{Language, PrivateText};
-use crate::error::Reason;
 use crate::pipeline::{DirectText, DirectTranslation, JobFailure};
 use crate::protocol::ModelType;
 use crate::scheduler::Turn;
@@ -352,7 +351,7 @@ async fn item(state: &WorkState, wanted: Wanted, turn: Turn, started: Instant) -
         Err(EMPTY.to_owned())
     } else {
         let result = in_turn(state, &wanted, turn).await;
-        result.map_err(|failure| told(&failure).1)
+        result.map_err(|failure| told(&failure))
     };
     let (translation, error) = match result {
         Ok(translation) => (Some(translation), None),
@@ -404,26 +403,10 @@ fn rounded(score: f32) -> f64 {
     (f64::from(score) * 1e4).round() / 1e4
 }
 
-/// What a client is told of a failure. Messages of failures quote no text.
-fn told(failure: &JobFailure) -> (StatusCode, String) {
-    let status = match failure.reason() {
-        Reason::UnsupportedLanguage => StatusCode::BAD_REQUEST,
-        Reason::ModelUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Reason::Overloaded => StatusCode::TOO_MANY_REQUESTS,
-        Reason::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    match (status, failure) {
-        (StatusCode::INTERNAL_SERVER_ERROR, JobFailure::Ledger(_)) => {
-            (status, "Internal server error".to_owned())
-        }
-        _ => (status, failure.to_string()),
-    }
-}
-
-impl From<JobFailure> for ApiError {
-    fn from(failure: JobFailure) -> Self {
-        let (status, detail) = told(&failure);
-        Self::new(status, detail)
+/// What the sender of a batch is told of a failure. Messages of failures quote no text.
+fn told(failure: &JobFailure) -> String {
+    match failure {
+        JobFailure::Ledger(_) => "Internal server error".to_owned(),
+        JobFailure::Stage { message, .. } => message.clone(),
     }
 }

@@ -66,7 +66,8 @@ pub fn too_large(max_bytes: u64) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
 }
 
-fn no_base64() -> ApiError {
+/// What is said to who sends something else as base64.
+pub fn no_base64() -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "The audio is not base64")
 }
 

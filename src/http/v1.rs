@@ -14,15 +14,16 @@ use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::audio::{Message, recording, transcription};
 use super::error::ApiError;
 use super::form::{AudioFile, Form};
 use super::jobs::{
-    Accepted, Answer, JobResult, JobsState, Need, NewWork, NotDone, Preference, RegisteredVoice,
+    Accepted, Answer, JobResult, JobsState, Need, NotDone, Preference, RegisteredVoice,
     TranscriptionReport, TranslatedMessage, no_result,
 };
+use super::voice_api::Call;
+use crate::protocol::RequestKind;
 use crate::scheduler::Lane;
 
 /// Forms of a transcription; the first is the usual one.
@@ -252,25 +253,15 @@ async fn register_voice(
     let audio = recording(&mut form, "audio")?;
     let user_id = form.required_id("user_id")?;
     form.check()?;
-    let id = Uuid::new_v4();
-    let bytes = audio.size_bytes();
-    let work = NewWork {
-        id,
-        kind: "voice_profile_create",
-        request: json!({
-            "type": "voice_profile_create",
-            "answer": Answer::Voice,
-            "taskId": id,
-            "userId": user_id,
-            "binaryFrames": { "audio": 1 },
-        }),
-        upload: Some(audio),
-        demand: state
-            .scheduler
-            .demand_of_upload(Lane::Analysis, Some(&user_id), bytes),
+    let call = Call {
+        kind: RequestKind::VoiceProfileCreate,
+        lane: Lane::Analysis,
+        answer: Answer::Voice,
         user_id: Some(user_id),
+        fields: json!({}),
+        recordings: vec![("audio", audio)],
     };
-    state.respond(work, &headers).await
+    state.respond(call.work(&state), &headers).await
 }
 
 /// Speaks a voice message in one other language.

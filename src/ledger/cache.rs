@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::blobs::optional_blob_ref;
 use super::records::CacheLimits;
@@ -58,7 +60,42 @@ pub struct CacheEntry {
     pub blob: Option<BlobRef>,
 }
 
+/// What the cache holds of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CacheCount {
+    /// `text`, `transcript` or `speech`.
+    pub kind: &'static str,
+    /// Results that are kept.
+    pub entries: u64,
+    /// Their bytes, audio included.
+    pub bytes: u64,
+}
+
 impl Ledger {
+    /// What the cache holds, of each kind.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn cache_counts(&self) -> Result<Vec<CacheCount>, LedgerError> {
+        self.read(counts).await
+    }
+
+    /// Forgets every result that was kept; returns what that was. Payloads that nothing refers to any more go with the
+    /// next purge.
+    ///
+    /// # Errors
+    /// The database fails; then nothing is forgotten.
+    pub async fn clear_cache(&self) -> Result<Vec<CacheCount>, LedgerError> {
+        self.write(|connection| {
+            let cleared = counts(connection)?;
+            connection
+                .prepare_cached("DELETE FROM cache")?
+                .execute([])?;
+            Ok(cleared)
+        })
+        .await
+    }
+
     /// The cache entry of that key, if it is younger than `max_age`.
     ///
     /// # Errors
@@ -90,6 +127,24 @@ impl Ledger {
         })
         .await
     }
+}
+
+fn counts(connection: &Connection) -> Result<Vec<CacheCount>, LedgerError> {
+    let mut count = connection.prepare_cached(
+        "SELECT count(*), coalesce(sum(length(payload) + coalesce(size_bytes, 0)), 0)
+         FROM cache WHERE kind = ?1",
+    )?;
+    let of_kind = |kind: CacheKind| {
+        count.query_row([kind.as_str()], |row| {
+            Ok(CacheCount {
+                kind: kind.as_str(),
+                entries: row.get::<_, i64>(0)?.unsigned_abs(),
+                bytes: row.get::<_, i64>(1)?.unsigned_abs(),
+            })
+        })
+    };
+    let counts: Result<_, _> = CacheKind::ALL.into_iter().map(of_kind).collect();
+    Ok(counts?)
 }
 
 fn store(

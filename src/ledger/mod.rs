@@ -60,7 +60,7 @@ pub use admin::{
 };
 pub use attempts::{MAX_CRASHES, MAX_SOFT_FAILURES};
 pub use blobs::BlobRef;
-pub use cache::{CacheEntry, CacheKind, NewCacheEntry};
+pub use cache::{CacheCount, CacheEntry, CacheKind, NewCacheEntry};
 pub use error::LedgerError;
 pub use kept::{KeptEvent, Tally};
 pub use records::{

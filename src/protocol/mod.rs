@@ -30,11 +30,11 @@ pub use event::{
 pub use frames::Frames;
 pub use request::{
     AudioProcessRequest, AudioSource, AudioSourceError, ExistingVoice, FeedbackKind,
-    FeedbackRequest, Fingerprint, HistoryRequest, JobOptions, MAX_PREVIEW_CHARACTERS,
-    MAX_TARGET_LANGUAGES, MobileTranscription, ModelType, Page, Problem, ProfileAnalysis,
-    ProfileRequest, Rejection, Request, RequestError, RequestIds, RequestKind, RequestedLanguage,
-    StatsPeriod, StoryTextRequest, TargetLanguages, TranscriptionRequest, TranslationRequest,
-    VoiceApiRequest, VoiceCall, VoiceCloneHints, VoiceProfileCall, VoiceProfileRequest,
-    VoiceTranslateRequest, parse, readable_request,
+    FeedbackRequest, Fingerprint, HistoryRequest, JobOptions, MAX_METADATA_BYTES,
+    MAX_PREVIEW_CHARACTERS, MAX_TARGET_LANGUAGES, MobileTranscription, ModelType, Page, Problem,
+    ProfileAnalysis, ProfileRequest, Rejection, Request, RequestError, RequestIds, RequestKind,
+    RequestedLanguage, StatsPeriod, StoryTextRequest, TargetLanguages, TranscriptionRequest,
+    TranslationRequest, VoiceApiRequest, VoiceCall, VoiceCloneHints, VoiceProfileCall,
+    VoiceProfileRequest, VoiceTranslateRequest, parse, readable_request,
 };
 pub use timestamp::Timestamp;

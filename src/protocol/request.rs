@@ -23,8 +23,8 @@ pub use language::{MAX_TARGET_LANGUAGES, RequestedLanguage, TargetLanguages};
 pub use mobile::MobileTranscription;
 pub use text::{StoryTextRequest, TranslationRequest};
 pub use voice::{
-    FeedbackKind, FeedbackRequest, HistoryRequest, JobOptions, Page, ProfileRequest, StatsPeriod,
-    VoiceApiRequest, VoiceCall, VoiceTranslateRequest,
+    FeedbackKind, FeedbackRequest, HistoryRequest, JobOptions, MAX_METADATA_BYTES, Page,
+    ProfileRequest, StatsPeriod, VoiceApiRequest, VoiceCall, VoiceTranslateRequest,
 };
 pub use voice_profile::{
     Fingerprint, MAX_PREVIEW_CHARACTERS, ProfileAnalysis, VoiceProfileCall, VoiceProfileRequest,

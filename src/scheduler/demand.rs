@@ -70,14 +70,16 @@ impl Demand {
         }
     }
 
-    /// The demand of a recording of so many bytes that was received piece by piece.
-    pub(super) fn of_upload(
+    /// The demand of recordings of so many bytes that were received piece by piece.
+    pub(super) fn of_uploads(
         lane: Lane,
         user_id: Option<&str>,
-        size_bytes: u64,
+        sizes: &[u64],
         max_decoded_bytes: u64,
     ) -> Self {
-        let decoded = decoded_bytes(size_bytes / LOWEST_BYTES_PER_SECOND, max_decoded_bytes);
+        let size_bytes = sizes.iter().sum();
+        let decoded = |bytes| decoded_bytes(bytes / LOWEST_BYTES_PER_SECOND, max_decoded_bytes);
+        let decoded = sizes.iter().copied().map(decoded).sum();
         Self {
             lane,
             sender: user_id.map(Arc::from),

@@ -1,6 +1,7 @@
 """What schemathesis sends in the place of recordings: bytes that it makes up are none, so no answer would be reached
 that tells what is said."""
 
+import base64
 import os
 import pathlib
 import zlib
@@ -9,7 +10,14 @@ import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 
 RECORDING = pathlib.Path(os.environ["RECORDING"]).read_bytes()
-FIELDS = ("audio", "file")
+BASE64 = base64.b64encode(RECORDING).decode()
+FIELDS = {
+    "audio": RECORDING,
+    "file": RECORDING,
+    "audio_base64": BASE64,
+    "audio_base64_1": BASE64,
+    "audio_base64_2": BASE64,
+}
 
 
 @schemathesis.hook
@@ -18,9 +26,9 @@ def before_call(context, case, kwargs):
     meta = case.meta
     if not isinstance(case.body, dict) or (meta and meta.is_negative_at(ParameterLocation.BODY)):
         return
-    for field in FIELDS:
+    for field, recording in FIELDS.items():
         if field in case.body and zlib.crc32(repr(case.body).encode()) % 2 == 0:
-            case.body = {**case.body, field: RECORDING}
+            case.body = {**case.body, field: recording}
             if meta:
                 # To schemathesis bytes are no text, and a body with them would be one that is to be wrong.
                 meta.clear_dirty(ParameterLocation.BODY)

@@ -195,6 +195,23 @@ fn what_is_not_there_is_told_as_json() {
 }
 
 #[test]
+fn who_is_refused_with_a_body_is_told_that_the_connection_ends() {
+    let daemon = Daemon::start();
+    let body = "x".repeat(40_000);
+    let headers = [("content-type", "text/plain")];
+    for (method, path, status) in [
+        ("PATCH", "/translate", 405),
+        ("POST", "/nowhere", 404),
+        ("POST", "/translate", 415),
+    ] {
+        let answer = ask(&daemon, method, path, &headers, body.as_bytes());
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(answer.header("connection"), "close", "{method} {path}");
+    }
+    assert_eq!(get(&daemon, "/nowhere").header("connection"), "");
+}
+
+#[test]
 fn connections_are_counted_and_broken_ones_are_ended() {
     let file = settings_file("[http]\nmax_connections = 8\n");
     let daemon = Daemon::start_with(&[("TRANSLATOR_CONFIG", file.path().to_str().unwrap())]);

@@ -1,11 +1,11 @@
 //! Why a job failed.
 
-use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::de::IntoDeserializer as _;
+use serde::{Deserialize, Serialize, de};
 use utoipa::ToSchema;
 
 use crate::error::Reason;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, status_of};
 use crate::ledger::{JobSummary, LedgerError};
 use crate::pipeline::Pipeline;
 
@@ -56,37 +56,10 @@ impl JobError {
 
     /// What a request that has waited for it is answered with.
     pub(super) fn answer(&self) -> ApiError {
-        let is = |reason: Reason| self.reason == reason.as_str();
-        let status = if [
-            Reason::NoAudio,
-            Reason::AudioTooShort,
-            Reason::InvalidRequest,
-            Reason::UnsupportedLanguage,
-        ]
-        .into_iter()
-        .any(is)
-        {
-            StatusCode::BAD_REQUEST
-        } else if is(Reason::UnsupportedCodec) || is(Reason::MalformedAudio) {
-            StatusCode::UNSUPPORTED_MEDIA_TYPE
-        } else if [
-            Reason::AudioTooLarge,
-            Reason::AudioTooLong,
-            Reason::TextTooLong,
-        ]
-        .into_iter()
-        .any(is)
-        {
-            StatusCode::PAYLOAD_TOO_LARGE
-        } else if is(Reason::ModelUnavailable) {
-            StatusCode::SERVICE_UNAVAILABLE
-        } else if is(Reason::DeadlineExceeded) {
-            StatusCode::GATEWAY_TIMEOUT
-        } else if is(Reason::Cancelled) {
-            StatusCode::CONFLICT
-        } else {
-            StatusCode::INTERNAL_SERVER_ERROR
-        };
-        ApiError::new(status, self.detail.clone())
+        // What is no reason, as of a job that has crashed, is the daemon's fault.
+        let reason: Result<_, de::value::Error> =
+            Reason::deserialize(self.reason.as_str().into_deserializer());
+        let reason = reason.unwrap_or(Reason::Internal);
+        ApiError::new(status_of(reason), self.detail.clone())
     }
 }

@@ -5,6 +5,7 @@ mod error;
 mod follow;
 mod report;
 mod result;
+mod voice;
 mod work;
 
 use std::path::PathBuf;
@@ -38,6 +39,10 @@ pub use result::{
     Answer, JobResult, ProcessedMessage, RegisteredVoice, SegmentReport, TranscriptionReport,
     TranslatedMessage,
 };
+pub use voice::{
+    DeletedProfile, FeedbackReceipt, TranslatedVoice, VoiceAnalysis, VoiceJob, VoiceJobStatus,
+    VoiceLikeness, VoiceProfile,
+};
 pub use work::{Accepted, Awaited, Need, NewWork, NotDone, Piece, Preference, prefers_async};
 
 /// Jobs in one answer, where the query does not say it.
@@ -68,6 +73,8 @@ pub struct JobsState {
 pub struct JobsOptions {
     /// False: recordings are refused.
     pub audio_enabled: bool,
+    /// False: the voice API is refused.
+    pub voice_api_enabled: bool,
     /// True once the daemon stops.
     pub stopping: watch::Receiver<bool>,
 }
@@ -165,6 +172,15 @@ async fn show(
     Ok(Json(named(&state, id).await?.whole(&state.pipeline).await?))
 }
 
+impl JobsState {
+    /// Ends a job; as it is afterwards.
+    async fn cancelled(&self, job: Loaded) -> Result<JobReport, ApiError> {
+        self.pipeline.cancel(job.summary.id).await?;
+        let job = find(&self.pipeline, &job.id()).await?;
+        Ok(job.ok_or_else(not_found)?.whole(&self.pipeline).await?)
+    }
+}
+
 /// Ends a job that came over HTTP and has not ended.
 #[utoipa::path(
     delete, path = "/jobs/{id}", operation_id = "cancel_job", tag = "jobs",
@@ -187,11 +203,7 @@ async fn cancel(
         let detail = "Only jobs that came over HTTP are cancelled here";
         return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
     }
-    state.pipeline.cancel(job.summary.id).await?;
-    let job = find(&state.pipeline, &job.id())
-        .await?
-        .ok_or_else(not_found)?;
-    Ok(Json(job.whole(&state.pipeline).await?))
+    Ok(Json(state.cancelled(job).await?))
 }
 
 /// Tells of one job until it ends.

@@ -7,6 +7,10 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::voice::{
+    DeletedProfile, FeedbackReceipt, TranslatedVoice, VoiceAnalysis, VoiceLikeness, VoiceProfile,
+    result,
+};
 use crate::http::error::ApiError;
 use crate::ledger::{JobId, LedgerError};
 use crate::pipeline::{Pipeline, WrittenText, WrittenTexts};
@@ -30,6 +34,18 @@ pub enum Answer {
     Speech,
     /// A voice that was registered.
     Voice,
+    /// A recording in other languages, with its speech inside.
+    VoiceTranslation,
+    /// What was measured in a voice.
+    VoiceAnalysis,
+    /// How alike two voices are.
+    VoiceLikeness,
+    /// Feedback that was kept.
+    Feedback,
+    /// A voice with what is known of it.
+    VoiceProfile,
+    /// A voice that was forgotten.
+    DeletedProfile,
 }
 
 /// Of a request, how it is to be answered.
@@ -80,10 +96,13 @@ impl Answer {
                 JobResult::Transcription(event.transcription.report(is_timed))
             }
             Self::Speech => JobResult::Spoken(serde_json::from_slice(event).ok()?),
-            Self::Voice => {
-                let event: Registered = serde_json::from_slice(event).ok()?;
-                JobResult::RegisteredVoice(RegisteredVoice::of(event.result))
-            }
+            Self::Voice => JobResult::RegisteredVoice(RegisteredVoice::of(result(event)?)),
+            Self::VoiceTranslation => JobResult::TranslatedVoice(result(event)?),
+            Self::VoiceAnalysis => JobResult::VoiceAnalysis(result(event)?),
+            Self::VoiceLikeness => JobResult::VoiceLikeness(result(event)?),
+            Self::Feedback => JobResult::Feedback(result(event)?),
+            Self::VoiceProfile => JobResult::VoiceProfile(result(event)?),
+            Self::DeletedProfile => JobResult::DeletedProfile(result(event)?),
         })
     }
 }
@@ -102,6 +121,18 @@ pub enum JobResult {
     Spoken(Spoken),
     /// Of `register_voice`.
     RegisteredVoice(RegisteredVoice),
+    /// Of `voice_translate` and `voice_translate_async`.
+    TranslatedVoice(TranslatedVoice),
+    /// Of `voice_analyze`.
+    VoiceAnalysis(VoiceAnalysis),
+    /// Of `voice_compare`.
+    VoiceLikeness(VoiceLikeness),
+    /// Of `voice_feedback`.
+    Feedback(FeedbackReceipt),
+    /// Of `register_voice` and `voice_profile_update`.
+    VoiceProfile(VoiceProfile),
+    /// Of `voice_profile_delete`.
+    DeletedProfile(DeletedProfile),
 }
 
 /// `audio_process_completed`, as far as it is told.
@@ -325,10 +356,13 @@ pub struct TranslatedMessage {
     /// In which language.
     pub original_language: String,
     /// The same in the other language; null where there is none, as for the language it was said in.
+    #[schema(required)]
     pub translated_text: Option<String>,
     /// That language.
+    #[schema(required)]
     pub target_language: Option<String>,
     /// Where the speech is served; null where nobody speaks the language.
+    #[schema(required)]
     pub audio_url: Option<String>,
     /// From acceptance to the end.
     pub processing_time_ms: u64,
@@ -375,21 +409,6 @@ pub struct Spoken {
     pub language: String,
 }
 
-/// `voice_api_success` with a profile.
-#[derive(Deserialize)]
-struct Registered {
-    result: Profile,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Profile {
-    id: String,
-    user_id: String,
-    average_quality: f64,
-    sample_count: u64,
-}
-
 /// A voice that was registered.
 #[derive(Serialize, ToSchema)]
 pub struct RegisteredVoice {
@@ -406,7 +425,7 @@ pub struct RegisteredVoice {
 }
 
 impl RegisteredVoice {
-    fn of(profile: Profile) -> Self {
+    fn of(profile: VoiceProfile) -> Self {
         Self {
             user_id: profile.user_id,
             voice_embedding_id: profile.id,

@@ -28,6 +28,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Which engines a request cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
+    /// What measures: no model.
+    Measuring,
     /// What hears.
     Hearing,
     /// What speaks.
@@ -46,8 +48,8 @@ pub struct NewWork {
     pub kind: &'static str,
     /// The request as JSON, with the form of its answer.
     pub request: Value,
-    /// The recording that it is about.
-    pub upload: Option<ReceivedUpload>,
+    /// The recordings that it is about.
+    pub uploads: Vec<ReceivedUpload>,
     /// Whose voice it is about.
     pub user_id: Option<String>,
     /// Where it waits, and what it takes.
@@ -136,6 +138,18 @@ pub enum NotDone {
 }
 
 impl JobsState {
+    /// Refuses calls of the voice API where it is switched off.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn require_voice_api(&self) -> Result<(), ApiError> {
+        if self.options.voice_api_enabled {
+            return Ok(());
+        }
+        let detail = "The voice API is switched off in this daemon";
+        Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, detail))
+    }
+
     /// Refuses what cannot be done now.
     ///
     /// # Errors
@@ -147,6 +161,7 @@ impl JobsState {
         }
         let engines = &self.pipeline.engines;
         let is_ready = match need {
+            Need::Measuring => true,
             Need::Hearing => engines.transcribe.is_ready(),
             Need::Speaking => engines.can_speak(),
             Need::Voices => self.pipeline.voices.is_ready(),
@@ -173,7 +188,7 @@ impl JobsState {
             lane: work.demand.lane.as_str().to_owned(),
             task_id: id.clone(),
             request: work.request.to_string().into(),
-            uploads: work.upload.into_iter().collect(),
+            uploads: work.uploads,
             user_id: work.user_id,
             public_id: Some(id),
             audience: Audience::Http,
@@ -197,6 +212,16 @@ impl JobsState {
         Ok(Json(self.result(work).await?).into_response())
     }
 
+    /// Answers with the result of work that goes on when its client leaves, as a deletion does.
+    ///
+    /// # Errors
+    /// The job has failed.
+    pub async fn respond_lastingly(&self, work: NewWork) -> Result<Response, ApiError> {
+        let mut awaited = self.begin(work).await?;
+        awaited.is_wanted = false;
+        Ok(Json(self.result_of(awaited).await?).into_response())
+    }
+
     /// Answers with the job, which nobody waits for.
     ///
     /// # Errors
@@ -216,7 +241,12 @@ impl JobsState {
     /// # Errors
     /// The job has failed.
     pub async fn result(&self, work: NewWork) -> Result<JobResult, ApiError> {
-        let job = self.begin(work).await?.ended().await?;
+        let awaited = self.begin(work).await?;
+        self.result_of(awaited).await
+    }
+
+    async fn result_of(&self, awaited: Awaited) -> Result<JobResult, ApiError> {
+        let job = awaited.ended().await?;
         // What is damaged is told as such.
         let result = job.whole(&self.pipeline).await?.result.flatten();
         result.ok_or_else(no_result)

@@ -6,16 +6,15 @@ use crate::domain::{Language, timestamp};
 use crate::engine::EngineStatus;
 use crate::observe::health::DatabaseStatus;
 use crate::observe::process;
-use crate::pipeline::job::Job;
 use crate::pipeline::{AUDIO_LANES, JobFailure, Pipeline};
 use crate::protocol::{
-    AdminMetrics, HealthStatus, LanguageFeatures, LanguageSupport, VoiceApiResult, VoiceHealth,
-    VoiceLatency, VoiceServices,
+    AdminMetrics, HealthStatus, LanguageFeatures, LanguageSupport, VoiceHealth, VoiceLatency,
+    VoiceServices,
 };
 use crate::stages::transcribe;
 
-pub(super) fn health(job: &Job) -> VoiceApiResult {
-    let pipeline = &job.pipeline;
+/// Which services work, and how long they took lately.
+pub fn health(pipeline: &Pipeline) -> VoiceHealth {
     let services = services(pipeline);
     let engines = [
         services.transcription,
@@ -31,7 +30,7 @@ pub(super) fn health(job: &Job) -> VoiceApiResult {
         HealthStatus::Unhealthy
     };
     let recent = &pipeline.recent_times;
-    VoiceApiResult::Health(VoiceHealth {
+    VoiceHealth {
         status,
         services,
         latency: VoiceLatency {
@@ -40,7 +39,7 @@ pub(super) fn health(job: &Job) -> VoiceApiResult {
             tts_ms: recent.synthesize.ms(),
         },
         timestamp: OffsetDateTime::now_utc(),
-    })
+    }
 }
 
 fn services(pipeline: &Pipeline) -> VoiceServices {
@@ -55,8 +54,11 @@ fn services(pipeline: &Pipeline) -> VoiceServices {
     }
 }
 
-pub(super) async fn admin_metrics(job: &Job) -> Result<VoiceApiResult, JobFailure> {
-    let pipeline = &job.pipeline;
+/// How busy the daemon is, and what it takes.
+///
+/// # Errors
+/// The ledger fails.
+pub async fn admin_metrics(pipeline: &Pipeline) -> Result<AdminMetrics, JobFailure> {
     let midnight = OffsetDateTime::now_utc().replace_time(time::Time::MIDNIGHT);
     let jobs = pipeline
         .ledger
@@ -66,7 +68,7 @@ pub(super) async fn admin_metrics(job: &Job) -> Result<VoiceApiResult, JobFailur
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let share = process::cpu_time().as_secs_f64() / (uptime.max(1e-3) * cores as f64);
     let loaded = |(name, status)| (status == EngineStatus::Ready).then_some(name);
-    Ok(VoiceApiResult::AdminMetrics(AdminMetrics {
+    Ok(AdminMetrics {
         active_jobs: jobs.running,
         queued_jobs: jobs.waiting,
         completed_today: jobs.done,
@@ -77,7 +79,7 @@ pub(super) async fn admin_metrics(job: &Job) -> Result<VoiceApiResult, JobFailur
         models_loaded: pipeline.health.engines().filter_map(loaded).collect(),
         uptime: uptime as u64,
         version: env!("CARGO_PKG_VERSION"),
-    }))
+    })
 }
 
 fn one_decimal(value: f64) -> f64 {
@@ -85,8 +87,7 @@ fn one_decimal(value: f64) -> f64 {
 }
 
 /// The languages that the installed models serve in any way, by their codes.
-pub(super) fn languages(job: &Job) -> VoiceApiResult {
-    let pipeline = &job.pipeline;
+pub(super) fn languages(pipeline: &Pipeline) -> Vec<LanguageSupport> {
     let supported = Language::listed()
         .map(|language| (language, features(pipeline, language)))
         .filter(|(_, features)| features.transcription || features.translation || features.tts)
@@ -96,7 +97,7 @@ pub(super) fn languages(job: &Job) -> VoiceApiResult {
             native_name: language.native_name().to_owned(),
             supported_features: features,
         });
-    VoiceApiResult::Languages(supported.collect())
+    supported.collect()
 }
 
 fn features(pipeline: &Pipeline, language: Language) -> LanguageFeatures {

@@ -8,28 +8,32 @@ use crate::domain::timestamp::{from_unix_ms, unix_ms};
 use crate::error::Reason;
 use crate::ledger::{HistoryRange, VoiceFeedback, VoiceTranslationRecord};
 use crate::pipeline::job::Job;
-use crate::pipeline::{JobFailure, voice};
+use crate::pipeline::{JobFailure, Pipeline, voice};
 use crate::protocol::{
     FeedbackKept, FeedbackRequest, History, HistoryEntry, HistoryRequest, StatsPeriod, UserStats,
     VoiceApiResult,
 };
 
-pub(super) async fn history(
-    job: &Job,
+/// A part of what was translated for a user.
+///
+/// # Errors
+/// The ledger fails.
+pub async fn history(
+    pipeline: &Pipeline,
     user_id: String,
     wanted: HistoryRequest,
-) -> Result<VoiceApiResult, JobFailure> {
+) -> Result<History, JobFailure> {
     let range = HistoryRange {
         from_ms: wanted.start.map_or(0, unix_ms),
         until_ms: wanted.end.map_or(i64::MAX, unix_ms),
         limit: wanted.page.limit,
         offset: wanted.page.offset,
     };
-    let page = job.pipeline.ledger.history(user_id, range).await?;
-    Ok(VoiceApiResult::History(History {
+    let page = pipeline.ledger.history(user_id, range).await?;
+    Ok(History {
         history: page.translations.into_iter().map(entry).collect(),
         total: page.total,
-    }))
+    })
 }
 
 fn entry(translation: VoiceTranslationRecord) -> HistoryEntry {
@@ -51,11 +55,15 @@ fn entry(translation: VoiceTranslationRecord) -> HistoryEntry {
     }
 }
 
-pub(super) async fn stats(
-    job: &Job,
+/// Figures about what was translated for a user.
+///
+/// # Errors
+/// The ledger fails, or the user's voice cannot be read.
+pub async fn stats(
+    pipeline: &Pipeline,
     user_id: String,
     period: StatsPeriod,
-) -> Result<VoiceApiResult, JobFailure> {
+) -> Result<UserStats, JobFailure> {
     let now = OffsetDateTime::now_utc();
     let start = match period {
         StatsPeriod::Day => now - Duration::days(1),
@@ -63,13 +71,13 @@ pub(super) async fn stats(
         StatsPeriod::Month => now - Duration::days(30),
         StatsPeriod::All => OffsetDateTime::UNIX_EPOCH,
     };
-    let ledger = &job.pipeline.ledger;
+    let ledger = &pipeline.ledger;
     let figures = ledger
         .user_statistics(user_id.clone(), unix_ms(start))
         .await?;
-    let voice = job.pipeline.voices.metadata(&user_id).await;
+    let voice = pipeline.voices.metadata(&user_id).await;
     let voice = voice.map_err(|error| voice::failure(&error))?;
-    Ok(VoiceApiResult::Stats(UserStats {
+    Ok(UserStats {
         user_id,
         total_translations: figures.translations,
         total_audio_minutes: figures.audio_duration_ms as f64 / 60_000.0,
@@ -80,7 +88,7 @@ pub(super) async fn stats(
         profile_count: u64::from(voice.is_some()),
         period_start: start,
         period_end: now,
-    }))
+    })
 }
 
 pub(super) async fn feedback(

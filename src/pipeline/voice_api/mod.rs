@@ -25,13 +25,16 @@ use super::{JobFailure, Pipeline};
 use crate::error::{ErrorCode, Reason, Stage};
 use crate::ledger::{Finish, JobRecord};
 use crate::protocol::{
-    Event, JobStatusName, Timestamp, VoiceApiRequest, VoiceApiSuccess, VoiceCall, VoiceErrorCode,
-    VoiceTranslationFailed,
+    Event, JobStatusName, Timestamp, VoiceApiRequest, VoiceApiResult, VoiceApiSuccess, VoiceCall,
+    VoiceErrorCode, VoiceTranslationFailed,
 };
 
 pub(super) use analysis::measured;
+pub use daemon::{admin_metrics, health};
+pub use history::{history, stats};
 pub(super) use jobs::FAILED;
 pub use jobs::{accepted, job_id};
+pub use profiles::profile;
 pub use webhook::Webhooks;
 
 /// Key of the one reply to a request.
@@ -41,6 +44,7 @@ pub(super) async fn run(job: &Arc<Job>, request: VoiceApiRequest) -> Result<Fini
     let kind = request.kind();
     let (task_id, user_id) = (request.task_id, request.user_id);
     let user = user_id.as_deref();
+    let pipeline = &job.pipeline;
     let result = match request.call {
         VoiceCall::TranslateAsync(wanted, options) => {
             return translate::run_async(job, user_id, *wanted, options).await;
@@ -51,12 +55,19 @@ pub(super) async fn run(job: &Arc<Job>, request: VoiceApiRequest) -> Result<Fini
         VoiceCall::Analyze(audio) => analysis::analyze(job, audio).await?,
         VoiceCall::Compare(first, second) => analysis::compare_two(job, first, second).await?,
         VoiceCall::Feedback(feedback) => history::feedback(job, owner(user)?, feedback).await?,
-        VoiceCall::History(wanted) => history::history(job, owner(user)?, wanted).await?,
-        VoiceCall::Stats(period) => history::stats(job, owner(user)?, period).await?,
-        VoiceCall::AdminMetrics => daemon::admin_metrics(job).await?,
-        VoiceCall::Health => daemon::health(job),
-        VoiceCall::Languages => daemon::languages(job),
-        VoiceCall::ProfileGet(id) => profiles::get(job, &owner(user)?, id).await?,
+        VoiceCall::History(wanted) => {
+            VoiceApiResult::History(history(pipeline, owner(user)?, wanted).await?)
+        }
+        VoiceCall::Stats(period) => {
+            VoiceApiResult::Stats(stats(pipeline, owner(user)?, period).await?)
+        }
+        VoiceCall::AdminMetrics => VoiceApiResult::AdminMetrics(admin_metrics(pipeline).await?),
+        VoiceCall::Health => VoiceApiResult::Health(health(pipeline)),
+        VoiceCall::Languages => VoiceApiResult::Languages(daemon::languages(pipeline)),
+        VoiceCall::ProfileGet(id) => {
+            let profile = profile(pipeline, &owner(user)?, id.as_deref()).await?;
+            VoiceApiResult::Profile(profile)
+        }
         VoiceCall::ProfileCreate(wanted) => profiles::create(job, &owner(user)?, wanted).await?,
         VoiceCall::ProfileUpdate(wanted) => profiles::update(job, &owner(user)?, wanted).await?,
         VoiceCall::ProfileDelete(id) => profiles::delete(job, &owner(user)?, id).await?,

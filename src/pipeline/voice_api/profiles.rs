@@ -7,20 +7,24 @@ use super::refusal;
 use crate::domain::{Private, VoiceMeasures};
 use crate::error::Reason;
 use crate::pipeline::job::Job;
-use crate::pipeline::{JobFailure, recording, voice, voice_task};
+use crate::pipeline::{JobFailure, Pipeline, recording, voice, voice_task};
 use crate::protocol::{
     AudioSource, Page, ProfileDeleted, ProfileRequest, VoiceApiResult, VoiceProfileSummary,
     VoiceProfiles,
 };
 use crate::voices::{VoiceMetadata, VoiceNotes};
 
-pub(super) async fn get(
-    job: &Job,
+/// What is known of a user's voice.
+///
+/// # Errors
+/// There is none, none with that id, or it cannot be read.
+pub async fn profile(
+    pipeline: &Pipeline,
     user_id: &str,
-    profile_id: Option<String>,
-) -> Result<VoiceApiResult, JobFailure> {
-    let metadata = existing(job, user_id, profile_id.as_deref()).await?;
-    Ok(VoiceApiResult::Profile(summary(metadata)))
+    profile_id: Option<&str>,
+) -> Result<VoiceProfileSummary, JobFailure> {
+    let metadata = existing(pipeline, user_id, profile_id).await?;
+    Ok(summary(metadata))
 }
 
 pub(super) async fn list(
@@ -60,7 +64,7 @@ pub(super) async fn update(
     user_id: &str,
     mut request: ProfileRequest,
 ) -> Result<VoiceApiResult, JobFailure> {
-    existing(job, user_id, request.profile_id.as_deref()).await?;
+    existing(&job.pipeline, user_id, request.profile_id.as_deref()).await?;
     let audio = std::mem::take(&mut request.audio);
     let measures = if audio.is_empty() {
         None
@@ -79,7 +83,7 @@ pub(super) async fn delete(
     let voices = &job.pipeline.voices;
     let deleted = voices.is_deleted_since(user_id, job.accepted_at());
     if !deleted.await.map_err(|error| voice::failure(&error))? {
-        existing(job, user_id, profile_id.as_deref()).await?;
+        existing(&job.pipeline, user_id, profile_id.as_deref()).await?;
     }
     voice_task::forget(job, user_id, user_id).await?;
     Ok(VoiceApiResult::ProfileDeleted(ProfileDeleted {
@@ -88,13 +92,12 @@ pub(super) async fn delete(
     }))
 }
 
-/// What is known of the user's voice.
 async fn existing(
-    job: &Job,
+    pipeline: &Pipeline,
     user_id: &str,
     profile_id: Option<&str>,
 ) -> Result<VoiceMetadata, JobFailure> {
-    let metadata = job.pipeline.voices.metadata(user_id).await;
+    let metadata = pipeline.voices.metadata(user_id).await;
     metadata
         .map_err(|error| voice::failure(&error))?
         .filter(|metadata| profile_id.is_none_or(|wanted| metadata.profile_id == wanted))

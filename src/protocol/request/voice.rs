@@ -21,7 +21,7 @@ const MAX_PAGE: u32 = 100;
 /// Longest comment that is kept, in characters.
 const MAX_COMMENT_CHARACTERS: usize = 2_000;
 /// Longest metadata that are kept, in bytes of JSON.
-const MAX_METADATA_BYTES: usize = 4_096;
+pub const MAX_METADATA_BYTES: usize = 4_096;
 
 /// A request of the voice API.
 #[derive(Debug, Clone, PartialEq)]
@@ -271,25 +271,29 @@ fn read_call(
     fields: &mut Fields,
     frames: &[Bytes],
 ) -> Result<VoiceCall, Problem> {
+    let frames = RequestFrames::take(frames, fields);
     Ok(match kind {
-        RequestKind::VoiceTranslate => VoiceCall::Translate(Box::new(read_translate(fields)?)),
+        RequestKind::VoiceTranslate => {
+            VoiceCall::Translate(Box::new(read_translate(fields, &frames)?))
+        }
         RequestKind::VoiceTranslateAsync => {
             let options = JobOptions {
                 webhook_url: fields.private("webhookUrl"),
                 priority: fields.unsigned("priority").map_or(1, |n| n.min(3) as u8),
                 callback_metadata: read_metadata(fields, "callbackMetadata"),
             };
-            VoiceCall::TranslateAsync(Box::new(read_translate(fields)?), options)
+            VoiceCall::TranslateAsync(Box::new(read_translate(fields, &frames)?), options)
         }
         RequestKind::VoiceJobStatus => VoiceCall::JobStatus(required_id(fields, "jobId")?),
         RequestKind::VoiceJobCancel => VoiceCall::JobCancel(required_id(fields, "jobId")?),
-        RequestKind::VoiceAnalyze => {
-            VoiceCall::Analyze(read_audio(fields, "audioBase64", "audioPath")?)
+        RequestKind::VoiceAnalyze => VoiceCall::Analyze(read_recording(fields, &frames)?),
+        RequestKind::VoiceCompare => {
+            let mut read = |names| read_recording_of(fields, &frames, names);
+            VoiceCall::Compare(
+                read(["audio_1", "audioBase64_1", "audioPath_1"])?,
+                read(["audio_2", "audioBase64_2", "audioPath_2"])?,
+            )
         }
-        RequestKind::VoiceCompare => VoiceCall::Compare(
-            read_audio(fields, "audioBase64_1", "audioPath_1")?,
-            read_audio(fields, "audioBase64_2", "audioPath_2")?,
-        ),
         RequestKind::VoiceFeedback => VoiceCall::Feedback(read_feedback(fields)?),
         RequestKind::VoiceHistory => VoiceCall::History(HistoryRequest {
             page: read_page(fields),
@@ -307,11 +311,11 @@ fn read_call(
         RequestKind::VoiceLanguages => VoiceCall::Languages,
         RequestKind::VoiceProfileGet => VoiceCall::ProfileGet(fields.id("profileId")),
         RequestKind::VoiceProfileCreate => {
-            let audio = read_recording(fields, frames)?;
+            let audio = read_recording(fields, &frames)?;
             VoiceCall::ProfileCreate(read_profile(fields, audio))
         }
         RequestKind::VoiceProfileUpdate => {
-            let audio = read_audio(fields, "audioBase64", "audioPath").unwrap_or_default();
+            let audio = read_recording(fields, &frames).unwrap_or_default();
             VoiceCall::ProfileUpdate(read_profile(fields, audio))
         }
         RequestKind::VoiceProfileDelete => VoiceCall::ProfileDelete(fields.id("profileId")),
@@ -328,7 +332,10 @@ fn read_call(
     })
 }
 
-fn read_translate(fields: &mut Fields) -> Result<VoiceTranslateRequest, Problem> {
+fn read_translate(
+    fields: &mut Fields,
+    frames: &RequestFrames<'_>,
+) -> Result<VoiceTranslateRequest, Problem> {
     let target_languages = TargetLanguages::take(fields)
         .map_err(|_| Problem::TooManyTargetLanguages)?
         .filter(|languages| !languages.is_empty())
@@ -337,7 +344,7 @@ fn read_translate(fields: &mut Fields) -> Result<VoiceTranslateRequest, Problem>
         return Err(Problem::NoValidTargetLanguage);
     }
     Ok(VoiceTranslateRequest {
-        audio: read_audio(fields, "audioBase64", "audioPath")?,
+        audio: read_recording(fields, frames)?,
         target_languages,
         source_language: take_language(fields, "sourceLanguage"),
         generate_voice_clone: fields.bool("generateVoiceClone").unwrap_or(true),
@@ -362,11 +369,24 @@ pub(super) fn read_audio(
     Ok(sources)
 }
 
-/// The recording in a frame, else where [`read_audio`] looks.
-fn read_recording(fields: &mut Fields, frames: &[Bytes]) -> Result<Vec<AudioSource>, Problem> {
-    match RequestFrames::take(frames, fields).get("audio") {
+/// The recording in the frame `audio`, else where [`read_audio`] looks.
+fn read_recording(
+    fields: &mut Fields,
+    frames: &RequestFrames<'_>,
+) -> Result<Vec<AudioSource>, Problem> {
+    let names = ["audio", "audioBase64", "audioPath"];
+    read_recording_of(fields, frames, names)
+}
+
+/// The same under other names: of the frame, of the base64 and of the path.
+fn read_recording_of(
+    fields: &mut Fields,
+    frames: &RequestFrames<'_>,
+    [frame, base64, path]: [&str; 3],
+) -> Result<Vec<AudioSource>, Problem> {
+    match frames.get(frame) {
         Some(audio) => Ok(vec![AudioSource::Frame(audio.into())]),
-        None => read_audio(fields, "audioBase64", "audioPath"),
+        None => read_audio(fields, base64, path),
     }
 }
 

@@ -322,3 +322,24 @@ fn debug_output_shows_no_words() {
         assert!(!shown.contains(secret), "{shown}");
     }
 }
+
+#[test]
+fn recordings_may_come_in_frames() {
+    let json = request(
+        "voice_compare",
+        json!({"binaryFrames": {"audio_1": 1, "audio_2": 2}, "audioBase64_2": "AAAA"}),
+    );
+    let frames = [json.to_string().into(), "first".into(), "second".into()];
+    let Ok(Request::VoiceApi(compared)) = parse(&frames) else {
+        panic!("it is understood");
+    };
+    let frame = |bytes: &'static str| vec![AudioSource::Frame(Bytes::from(bytes).into())];
+    let both = VoiceCall::Compare(frame("first"), frame("second"));
+    assert_eq!(compared.call, both);
+    // One that did not come is looked for elsewhere.
+    let Ok(Request::VoiceApi(compared)) = parse(&frames[..2]) else {
+        panic!("it is understood");
+    };
+    let elsewhere = vec![AudioSource::Base64("AAAA".to_owned().into())];
+    assert_eq!(compared.call, VoiceCall::Compare(frame("first"), elsewhere));
+}
