@@ -2,10 +2,13 @@
 //! token. The routes are those of `/openapi.json`: one that is missing in the table fails the test.
 
 mod table;
+mod voice_api;
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
 use crate::support::forms::{Form, get, job_when, post, post_async, send};
@@ -15,6 +18,8 @@ use table::{Cell, Job, Names, Request, Row, Token};
 const TOKEN: &str = "0123456789abcdef-of-clients";
 const ADMIN_TOKEN: &str = "0123456789abcdef-of-operators";
 
+const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+
 /// A daemon with everything that the requests of the table are about.
 fn inhabited() -> (Daemon, Names) {
     let daemon = Daemon::start_with(&[
@@ -23,7 +28,7 @@ fn inhabited() -> (Daemon, Names) {
         ("VOICE_MIN_DURATION_MS", "3000"),
         (
             "TRANSLATOR_FAULT",
-            "decode@endless:pause;decode@failing:fail",
+            "decode@endless:pause;decode@failing:fail;synthesize.it:pause",
         ),
     ]);
     for user in table::USERS {
@@ -41,6 +46,9 @@ fn inhabited() -> (Daemon, Names) {
         endless: ["endless-1", "endless-2"].map(|name| message(&daemon, name, "running")),
         failed: message(&daemon, "failing", "failed"),
         done,
+        endless_translation: translation_job(&daemon, "it", "processing"),
+        translated_job: translation_job(&daemon, "fr", "completed"),
+        translation: translation(&daemon),
         speech_path: url.strip_prefix("/outputs/audio/").unwrap().to_owned(),
         speech_name: url.rsplit('/').next().unwrap().to_owned(),
     };
@@ -59,6 +67,32 @@ fn message(daemon: &Daemon, name: &str, status: &str) -> Job {
     let id = accepted["id"].as_str().unwrap().to_owned();
     job_when(daemon, &id, status, |job| job["status"] == status);
     job(daemon, id)
+}
+
+/// A translation of the voice API as a job, once it stands so.
+fn translation_job(daemon: &Daemon, language: &str, status: &str) -> String {
+    let path = "/api/v1/voice/translate/async";
+    let body = translated(language).to_string();
+    let accepted = send(daemon, "POST", path, &JSON, body.as_bytes()).json();
+    let id = accepted["job_id"].as_str().unwrap().to_owned();
+    wait_for(status, || {
+        let job = get(daemon, &format!("/api/v1/voice/job/{id}")).json();
+        (job["status"] == status).then_some(())
+    });
+    id
+}
+
+/// A translation in the history of the user `vic`.
+fn translation(daemon: &Daemon) -> String {
+    let body = translated("fr").to_string();
+    let path = "/api/v1/voice/translate";
+    let answer = send(daemon, "POST", path, &JSON, body.as_bytes()).json();
+    answer["translation_id"].as_str().unwrap().to_owned()
+}
+
+fn translated(language: &str) -> Value {
+    let recording = STANDARD.encode(recordings::bundled());
+    json!({"audio_base64": recording, "target_languages": [language], "user_id": "vic"})
 }
 
 /// The job of that name.
@@ -105,15 +139,27 @@ fn described(daemon: &Daemon) -> BTreeSet<(String, String)> {
     operations.collect()
 }
 
-fn check(daemon: &Daemon, row: &Row, situation: &str, cell: &Cell, token: Option<&str>) {
-    let (method, route) = (row.method, row.route);
-    match cell {
-        Cell::Case(request, expected) => {
-            let status = status(daemon, method, request, token);
-            assert_eq!(status, *expected, "{method} {route}: {situation}");
+/// What is wrong about the answer in that situation.
+fn check(
+    daemon: &Daemon,
+    row: &Row,
+    situation: &str,
+    cell: &Cell,
+    token: Option<&str>,
+) -> Option<String> {
+    let (request, expected) = match cell {
+        Cell::Case(request, expected) => (request, expected),
+        Cell::Never(why) => {
+            assert!(!why.is_empty(), "nobody says why");
+            return None;
         }
-        Cell::Never(why) => assert!(!why.is_empty(), "{method} {route}: {situation}"),
-    }
+    };
+    let status = status(daemon, row.method, request, token);
+    let told = format!(
+        "{} {}, {situation}: {status} for {expected}",
+        row.method, row.route
+    );
+    (status != *expected).then_some(told)
 }
 
 #[test]
@@ -133,12 +179,14 @@ fn every_route_is_tried_in_every_situation() {
     );
     let unknown: Vec<_> = tabled.difference(&described).collect();
     assert!(unknown.is_empty(), "nobody serves {unknown:?}");
+    let mut wrong = Vec::new();
     for row in &rows {
         let token = (row.token == Token::Operator).then_some(ADMIN_TOKEN);
-        check(&daemon, row, "bad input", &row.bad_input, token);
-        check(&daemon, row, "limits", &row.limits, token);
-        check(&daemon, row, "success", &row.success, token);
+        wrong.extend(check(&daemon, row, "bad input", &row.bad_input, token));
+        wrong.extend(check(&daemon, row, "limits", &row.limits, token));
+        wrong.extend(check(&daemon, row, "success", &row.success, token));
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
@@ -154,25 +202,24 @@ fn every_route_without_models_or_with_a_wrong_token() {
         let ready: Value = bare.call("GET", "/ready").1;
         (ready["detail"]["zmq_ready"] == true).then_some(())
     });
+    let mut wrong = Vec::new();
     for row in &table::rows(&Names::of_nothing()) {
-        let (right, wrong) = match row.token {
+        let (right, others) = match row.token {
             Token::Nobodys => (None, None),
             Token::Clients => (Some(TOKEN), Some(ADMIN_TOKEN)),
             Token::Operator => (Some(ADMIN_TOKEN), Some(TOKEN)),
         };
-        check(&bare, row, "not ready", &row.not_ready, right);
+        wrong.extend(check(&bare, row, "not ready", &row.not_ready, right));
         let Cell::Case(request, _) = &row.success else {
             panic!("{} {} never succeeds", row.method, row.route);
         };
-        for token in [None, Some("0123456789abcdef-of-nobody"), wrong] {
+        for token in [None, Some("0123456789abcdef-of-nobody"), others] {
             let status = status(&bare, row.method, request, token);
             let is_refused = status == 401;
-            let expected = row.token != Token::Nobodys;
-            assert_eq!(
-                is_refused, expected,
-                "{} {}: {status}",
-                row.method, row.route
-            );
+            if is_refused != (row.token != Token::Nobodys) {
+                wrong.push(format!("{} {}, {token:?}: {status}", row.method, row.route));
+            }
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::voice_api;
 use crate::support::forms::Form;
 use crate::support::recordings;
 
@@ -15,6 +16,11 @@ pub struct Names {
     pub endless: [Job; 2],
     pub failed: Job,
     pub done: Job,
+    /// Translations of the voice API that are jobs: one that is at work for ever, and one that is done.
+    pub endless_translation: String,
+    pub translated_job: String,
+    /// A translation in somebody's history.
+    pub translation: String,
     /// A speech file below `/outputs/audio`.
     pub speech_path: String,
     pub speech_name: String,
@@ -37,6 +43,9 @@ impl Names {
             endless: [job(), job()],
             failed: job(),
             done: job(),
+            endless_translation: "nothing".to_owned(),
+            translated_job: "nothing".to_owned(),
+            translation: "nothing".to_owned(),
             speech_path: "translated/2026/01/nothing.mp3".to_owned(),
             speech_name: "nothing.mp3".to_owned(),
         }
@@ -77,8 +86,8 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-const TAKES_NOTHING: Cell = Never("it takes nothing that could be wrong or too much");
-const NEEDS_NO_MODEL: Cell = Never("it is about what is kept, which no model is needed for");
+pub const TAKES_NOTHING: Cell = Never("it takes nothing that could be wrong or too much");
+pub const NEEDS_NO_MODEL: Cell = Never("it is about what is kept, which no model is needed for");
 
 /// All rows. Those of new routes go into a function of their own.
 pub fn rows(names: &Names) -> Vec<Row> {
@@ -92,6 +101,7 @@ pub fn rows(names: &Names) -> Vec<Row> {
     rows.extend(later_api());
     rows.extend(catalogue());
     rows.extend(jobs(names));
+    rows.extend(voice_api::rows(names));
     rows.extend(admin(names));
     rows
 }
@@ -442,7 +452,7 @@ fn route(prefix: &str, [plain, later]: [&'static str; 2]) -> &'static str {
     if prefix.is_empty() { plain } else { later }
 }
 
-fn ask(path: impl Into<String>, status: u16) -> Cell {
+pub fn ask(path: impl Into<String>, status: u16) -> Cell {
     let request = Request {
         path: path.into(),
         content_type: None,
@@ -451,12 +461,12 @@ fn ask(path: impl Into<String>, status: u16) -> Cell {
     Case(request, status)
 }
 
-fn of_json(path: &str, body: &Value, status: u16) -> Cell {
+pub fn of_json(path: &str, body: &Value, status: u16) -> Cell {
     let body = body.to_string().into_bytes();
     Case(sent(path, "application/json", body), status)
 }
 
-fn of_form(path: &str, form: &Form, status: u16) -> Cell {
+pub fn of_form(path: &str, form: &Form, status: u16) -> Cell {
     Case(sent(path, &Form::content_type(), form.body()), status)
 }
 
