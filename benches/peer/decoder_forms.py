@@ -26,19 +26,20 @@ STEPS, ROUNDS = 12, 5
 class Lane:
     """A session with caches of its own, whose steps write in place."""
 
-    def __init__(self, path, facts, rows, capacity, threads, level, cache_type=np.float32):
+    def __init__(self, path, facts, part, all_rows, capacity, threads, level, cache_type=np.float32):
+        rows = len(range(*part.indices(all_rows)))
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.graph_optimization_level = level
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.binding, self.rows = self.session.io_binding(), rows
-        shape = [rows, facts["heads"], capacity, facts["head_dim"]]
+        shape = [all_rows, facts["heads"], capacity, facts["head_dim"]]
         random = np.random.default_rng(1)
         self.caches = []
         for layer in range(facts["layers"]):
             for kind in ("key", "value"):
-                values = ort.OrtValue.ortvalue_from_numpy((random.standard_normal(shape) * 0.1).astype(cache_type))
+                values = ort.OrtValue.ortvalue_from_numpy((random.standard_normal(shape)[part] * 0.1).astype(cache_type))
                 self.caches.append(values)
                 self.binding.bind_ortvalue_input(f"past_{kind}_{layer}", values)
                 self.binding.bind_ortvalue_output(f"present_{kind}_{layer}", values)
@@ -150,14 +151,18 @@ def main():
         norms = Path(scratch) / "norms.onnx"
         onnx.save(fused_norms(onnx.load(path)), norms)
         print("with fused norms:", operators(norms, fused))
-        lane = lambda rows, threads, file=path, level=fused, **more: Lane(file, facts, rows, capacity, threads, level, **more)
+        every, half_of = slice(None), args.rows // 2
+
+        def lane(part, threads, file=path, level=fused, **more):
+            return Lane(file, facts, part, args.rows, capacity, threads, level, **more)
+
         forms = {
-            "one thread": [lane(args.rows, 1)],
-            "one thread, nothing fused": [lane(args.rows, 1, level=unfused)],
-            "one thread, norms fused": [lane(args.rows, 1, file=norms)],
-            "one thread, cache of 2 bytes": [lane(args.rows, 1, file=half, cache_type=np.float16)],
-            "one lane of two threads": [lane(args.rows, 2)],
-            "two lanes of one thread": [lane(args.rows // 2, 1), lane(args.rows // 2, 1)],
+            "one thread": [lane(every, 1)],
+            "one thread, nothing fused": [lane(every, 1, level=unfused)],
+            "one thread, norms fused": [lane(every, 1, file=norms)],
+            "one thread, cache of 2 bytes": [lane(every, 1, file=half, cache_type=np.float16)],
+            "one lane of two threads": [lane(every, 2)],
+            "two lanes of one thread": [lane(slice(half_of), 1), lane(slice(half_of, None), 1)],
         }  # fmt: skip
         for length in lengths:
             runs = collections.defaultdict(list)

@@ -344,11 +344,14 @@ def machine():
 def used_share(seconds=3):
     """The share of all cores that is used while nothing is measured."""
     def ticks():
-        user, nice, system, idle, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
-        return user + nice + system, idle
+        # What the host of a virtual machine takes counts as used; guests are in the first two already.
+        values = list(map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9]))
+        idle = values[3] + values[4]
+        return sum(values) - idle, idle
 
-    (used, idle), _ = ticks(), time.sleep(seconds)
-    used, idle = (after - before for after, before in zip(ticks(), (used, idle)))
+    before = ticks()
+    time.sleep(seconds)
+    used, idle = (new - old for new, old in zip(ticks(), before))
     return used / (used + idle)
 
 

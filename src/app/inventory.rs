@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::models::transcribes_on_gpu;
 use crate::config::{ModelSettings, Settings};
+use crate::error::error_chain;
 use crate::http::{InstalledModel, Inventory};
 use crate::onnx::Device;
 use crate::registry::catalogue::Catalogue;
@@ -27,7 +28,12 @@ pub(super) fn of(settings: &Settings, device: Device) -> Inventory {
         ("base_voice", onnx),
     ];
     let settings = settings.models.clone();
-    let catalogue = Catalogue::load(None).ok();
+    let catalogue = Catalogue::load(None).inspect_err(|error| {
+        tracing::warn!(
+            error = error_chain(error),
+            "the models that can be pulled are not known"
+        );
+    });
     let known = catalogue.iter().flat_map(|catalogue| &catalogue.models);
     let pullable = known.filter(|model| matches!(model.engine, Engine::Xtts | Engine::Piper));
     Inventory {

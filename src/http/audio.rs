@@ -115,7 +115,7 @@ async fn process_message(
         mobile_transcription: form.text("mobile_transcription").map(str::to_owned),
         answer: Answer::ProcessMessage,
     };
-    form.check()?;
+    form.finish()?;
     state.respond(message.work(&state), &headers).await
 }
 
@@ -143,7 +143,7 @@ async fn transcribe(
         true => Answer::TimedTranscription,
         false => Answer::Transcription,
     };
-    form.check()?;
+    form.finish()?;
     let work = transcription(&state, audio, language, answer);
     state.respond(work, &headers).await
 }

@@ -3,7 +3,7 @@
 
 use axum::Json;
 use axum::extract::multipart::MultipartRejection;
-use axum::extract::rejection::{FormRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -50,6 +50,8 @@ pub struct FieldProblem {
 pub enum Place {
     /// A name.
     Name(&'static str),
+    /// A name that the client has written.
+    Member(String),
     /// A place in a list, or in the text of the body.
     Index(usize),
 }
@@ -152,7 +154,13 @@ impl From<JobFailure> for ApiError {
             JobFailure::Ledger(error) => error.into(),
             JobFailure::Stage {
                 reason, message, ..
-            } => Self::new(status_of(reason), message),
+            } => {
+                let status = status_of(reason);
+                if status == StatusCode::INTERNAL_SERVER_ERROR {
+                    tracing::error!(error = message, "a request failed");
+                }
+                Self::new(status, message)
+            }
         }
     }
 }
@@ -195,12 +203,7 @@ macro_rules! from_rejections {
     };
 }
 
-from_rejections!(
-    FormRejection,
-    MultipartRejection,
-    PathRejection,
-    QueryRejection,
-);
+from_rejections!(MultipartRejection, PathRejection, QueryRejection,);
 
 impl From<SubmitError> for ApiError {
     fn from(error: SubmitError) -> Self {

@@ -3,17 +3,17 @@
 mod head;
 mod json;
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Request};
 use axum::http::{StatusCode, header};
-use axum::{Form as UrlEncoded, RequestExt as _};
+
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -55,8 +55,10 @@ pub struct Form {
     /// The values of each field, in order.
     fields: HashMap<String, Vec<String>>,
     files: HashMap<String, ReceivedUpload>,
-    /// What is neither a text nor a list of texts; forms have none.
-    nested: HashMap<String, Value>,
+    /// What is neither a text nor a list of texts, as it was written in JSON; forms have none.
+    nested: HashMap<String, String>,
+    /// The fields whose text was asked for.
+    asked: RefCell<BTreeSet<String>>,
     /// Fields that are not as they have to be.
     problems: Vec<FieldProblem>,
 }
@@ -90,11 +92,9 @@ impl Form {
     /// Reads what comes as a whole; of files only what is text.
     async fn read_url_encoded(
         state: &JobsState,
-        request: Request,
+        mut request: Request,
         files: &[&str],
     ) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        let mut request = Request::from_parts(parts.clone(), body);
         // Each byte may be three characters.
         DefaultBodyLimit::max(3 * MAX_FIELD_BYTES).apply(&mut request);
         let body = HeldBody::read(request).await?;
@@ -102,18 +102,14 @@ impl Form {
         if body.bytes().iter().filter(|byte| **byte == b'&').count() >= MAX_FIELDS {
             return Err(too_many_fields());
         }
-        let request = Request::from_parts(parts, Body::from(body.bytes().to_vec()));
-        let UrlEncoded(pairs) = request
-            .extract::<UrlEncoded<Vec<(String, String)>>, _>()
-            .await?;
         let mut form = Self::default();
-        for (name, value) in pairs {
+        for (name, value) in form_urlencoded::parse(body.bytes()) {
             if name == BASE64 && files.contains(&BASE64) {
                 let mut incoming = Incoming::begin(state, true).await?;
                 incoming.add(value.as_bytes()).await?;
-                form.add_file(name, incoming.finish().await?);
+                form.add_file(name.into_owned(), incoming.finish().await?);
             } else {
-                form.add(name, value);
+                form.add(name.into_owned(), value.into_owned());
             }
         }
         Ok(form)
@@ -177,6 +173,7 @@ impl Form {
 
     /// The last value of a field; a blank one counts as absent.
     pub fn text(&self, name: &str) -> Option<&str> {
+        self.asked.borrow_mut().insert(name.to_owned());
         let value = self.fields.get(name)?.last()?.as_str();
         (!value.trim().is_empty()).then_some(value)
     }
@@ -288,18 +285,28 @@ impl Form {
 
     /// A small object of the client's own, which a form has as JSON; `None`, and noted, when it is none, or large.
     pub fn object(&mut self, name: &'static str) -> Option<Value> {
-        let written = self.text(name).map(serde_json::from_str);
-        let object = match (self.nested.remove(name), written) {
-            (Some(object), _) | (None, Some(Ok(object))) => object,
-            (None, Some(Err(_))) => Value::Null,
-            (None, None) => return None,
-        };
-        let is_small = object.is_object() && object.to_string().len() <= MAX_METADATA_BYTES;
-        if !is_small {
+        let written = self.nested.get(name).map(String::as_str);
+        let written = written.or_else(|| self.text(name))?;
+        let object = (written.len() <= MAX_METADATA_BYTES)
+            .then(|| serde_json::from_str(written).ok())
+            .flatten()
+            .filter(Value::is_object);
+        if object.is_none() {
             let msg = format!("An object of at most {MAX_METADATA_BYTES} bytes is expected");
             self.wrong(name, &msg, "dict_type");
         }
-        is_small.then_some(object)
+        object
+    }
+
+    /// A number that has to be there; `None`, and noted, when it is not, or outside the range.
+    pub fn required_number<N>(&mut self, name: &'static str, range: RangeInclusive<N>) -> Option<N>
+    where
+        N: FromStr + PartialOrd + Display,
+    {
+        if self.text(name).is_none() {
+            self.missing(name);
+        }
+        self.number(name, range)
     }
 
     /// Notes that a field is not there.
@@ -316,13 +323,22 @@ impl Form {
         }
     }
 
+    /// Ends with the form, so that nothing of it is held while its job is waited for.
+    ///
     /// # Errors
-    /// Fields were noted.
-    pub fn check(&mut self) -> Result<(), ApiError> {
+    /// Fields were noted, or are no texts although they were asked for as such.
+    pub fn finish(mut self) -> Result<(), ApiError> {
+        let asked = self.asked.get_mut().iter();
+        let no_texts = asked.filter(|name| self.nested.contains_key(*name));
+        self.problems.extend(no_texts.map(|name| FieldProblem {
+            loc: vec![Place::Name("body"), Place::Member(name.clone())],
+            msg: "Input should be a valid string".to_owned(),
+            kind: "string_type",
+        }));
         if self.problems.is_empty() {
             return Ok(());
         }
-        Err(ApiError::invalid(std::mem::take(&mut self.problems)))
+        Err(ApiError::invalid(self.problems))
     }
 }
 

@@ -162,7 +162,7 @@ async fn tts(State(state): State<JobsState>, request: Request) -> Result<Respons
         is_streamed: form.flag("stream", false),
         media_type: format!("audio/{}", format.as_str()),
     };
-    form.check()?;
+    form.finish()?;
     answer(&state, wanted, is_async).await
 }
 
@@ -212,7 +212,7 @@ async fn tts_of_voice(
         is_streamed: false,
         media_type: SpeechFormat::Mp3.media_type().to_owned(),
     };
-    form.check()?;
+    form.finish()?;
     answer(&state, wanted, is_async).await
 }
 

@@ -144,7 +144,7 @@ struct ComparedModel {
     size_bytes: u64,
     /// About what it takes; null where that is not known.
     memory_bytes: Option<u64>,
-    license: String,
+    licence: String,
 }
 
 /// The models that speak beside each other.
@@ -159,7 +159,7 @@ async fn compare(State(state): State<CatalogueState>) -> Json<SpeechModelCompari
         languages: model.languages.len(),
         size_bytes: model.size_bytes,
         memory_bytes: model.memory_bytes,
-        license: model.licence.clone(),
+        licence: model.licence.clone(),
     };
     let speaking = state.speaking().await.into_iter();
     Json(SpeechModelComparison {
@@ -188,7 +188,7 @@ async fn info(
 #[derive(Serialize, ToSchema)]
 struct ModelLicense {
     model: String,
-    license: String,
+    licence: String,
     /// False: it has to be accepted in the settings first (`models.accept_licenses`).
     accepted: bool,
 }
@@ -211,7 +211,7 @@ async fn license(
     let model = state.named(name).await?;
     Ok(Json(ModelLicense {
         model: model.id.clone(),
-        license: model.licence.clone(),
+        licence: model.licence.clone(),
         accepted: model.is_usable,
     }))
 }
@@ -268,6 +268,7 @@ struct ModelSwitch {
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 415, description = "The body is no JSON", body = ErrorBody),
         (status = 422, description = "Fields are missing or wrong", body = InvalidBody),
+        (status = 429, description = "Too many bodies are held", body = ErrorBody),
     ),
 )]
 async fn switch(JsonBody(body): JsonBody) -> ApiError {

@@ -172,7 +172,7 @@ async fn transcriptions(
     let audio = audio.ok_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "No audio"))?;
     let language = form.language("language");
     let response_format = form.choice("response_format", &FORMS);
-    form.check()?;
+    form.finish()?;
     let work = transcription(&state, audio, language, Answer::TimedTranscription);
     let JobResult::Transcription(heard) = state.result(work).await? else {
         return Err(no_result());
@@ -252,7 +252,7 @@ async fn register_voice(
     let mut form = Form::read(&state, request, &["audio"]).await?;
     let audio = recording(&mut form, "audio")?;
     let user_id = form.required_id("user_id")?;
-    form.check()?;
+    form.finish()?;
     let call = Call {
         kind: RequestKind::VoiceProfileCreate,
         lane: Lane::Analysis,
@@ -302,7 +302,7 @@ async fn voice_message(
         mobile_language: None,
         answer: Answer::VoiceMessage,
     };
-    form.check()?;
+    form.finish()?;
     state.respond(message.work(&state), &headers).await
 }
 

@@ -422,7 +422,7 @@ fn workloads_are_measured() {
     }
     let threads = voices["threads"].as_array().unwrap();
     let names: Vec<&str> = threads.iter().filter_map(|t| t["name"].as_str()).collect();
-    for name in ["synthesize", "vocoder", "transcribe"] {
+    for name in ["synthesize", "vocoder", "whisper"] {
         assert!(names.contains(&name), "{names:?}");
     }
     assert!(voices["rows"]["synthesize"]["max"].as_f64().unwrap() >= 2.0);

@@ -137,6 +137,15 @@ fn what_nobody_speaks_is_answered_as_text() {
         assert_eq!(french[field], Value::Null, "{field}");
     }
 
+    // Translations of the voice API are always spoken.
+    let recording = STANDARD.encode(recordings::bundled());
+    let body = json!({"audio_base64": recording, "target_languages": ["fr"]}).to_string();
+    let json = [("content-type", "application/json")];
+    for route in ["/api/v1/voice/translate", "/api/v1/voice/translate/async"] {
+        let refused = send(&daemon, "POST", route, &json, body.as_bytes());
+        assert_eq!(refused.status, 503, "{route}: {}", refused.text());
+    }
+
     // Whoever follows the job is told, also afterwards.
     let job = post_async(&daemon, PROCESS, &message("fr")).json();
     let id = job["id"].as_str().unwrap();

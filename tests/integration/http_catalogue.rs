@@ -26,8 +26,8 @@ fn the_models_that_speak_are_told_of() {
     assert_eq!(of("/current"), models[0]);
     assert_eq!(of("/xtts/info"), models[0]);
     assert_eq!(of("/status")["models"]["xtts"], "ready");
-    let license = json!({"model": "xtts", "license": models[0]["licence"], "accepted": true});
-    assert_eq!(of("/xtts/license"), license);
+    let licence = json!({"model": "xtts", "licence": models[0]["licence"], "accepted": true});
+    assert_eq!(of("/xtts/license"), licence);
     let languages = of("/xtts/languages");
     assert_eq!(languages["languages"], models[0]["languages"]);
     let compared = of("/compare");

@@ -117,7 +117,8 @@ fn of_json(path: &'static str, body: &Value, expected: &'static [u8]) -> Request
     }
 }
 
-/// One for each route that takes a body, and each form of it.
+/// One for each route outside `/api/v1` that takes a body, and each form of it; what is under `/api/v1` is read by the same
+/// code.
 fn requests() -> Vec<Request> {
     let audio = || Form::default().file("audio", &recordings::bundled());
     let message = || {

@@ -381,15 +381,29 @@ fn what_is_wrong_is_told_and_leaves_nothing_behind() {
         (translate(json!({"callback_metadata": large_object})), 422),
         (translate(json!({"callback_metadata": [1]})), 422),
         (translate(json!({"user_id": long_id})), 400),
+        (translate(json!({"user_id": {}})), 422),
+        (
+            translate(json!({"generate_voice_clone": {"on": false}})),
+            422,
+        ),
+        (translate(json!({"priority": [0]})), 422),
         (translate(json!({"webhook_url": "x".repeat(1 << 20)})), 413),
         (("voice/profile", json!({"audio_base64": audio})), 422),
         (("voice/profile", json!({"user_id": "awa"})), 400),
         (("voice/analyze", json!({})), 400),
         (("voice/analyze", json!([audio])), 422),
+        (
+            (
+                "voice/analyze",
+                json!({"audio_base64": audio, "user_id": [7]}),
+            ),
+            422,
+        ),
         (("voice/analyze", json!("text")), 422),
         (feedback(json!(5.5)), 422),
         (feedback(json!(null)), 422),
         (feedback(json!("good")), 422),
+        (feedback(json!("")), 422),
         (("voice/feedback", json!({"rating": 3})), 422),
     ] {
         let answer = post(&daemon, &path(route), &body);
@@ -514,7 +528,8 @@ fn operators_see_how_busy_the_daemon_is() {
     let authorization = format!("Bearer {TOKEN}");
     let headers = [("authorization", &*authorization)];
     let metrics = good(ask(&daemon, "GET", &path("admin/metrics"), &headers, &[]));
-    assert_eq!(metrics["completed_today"], 1);
+    // The day may have ended since.
+    assert!(metrics["completed_today"].as_u64().unwrap() <= 1);
     assert_eq!(metrics["failed_today"], 0);
     assert!(metrics["memory_usage_mb"].as_f64().unwrap() > 0.0);
     let loaded = metrics["models_loaded"].as_array().unwrap();

@@ -265,7 +265,7 @@ impl FollowJob {
                     }
                 }
                 None if stored.key == WrittenTexts::KEY => {
-                    for written in result::written_texts(body) {
+                    for written in result::written_texts(body).into_iter().flatten() {
                         self.tell_translation(&written.language, &written.text);
                     }
                 }

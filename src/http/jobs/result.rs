@@ -72,7 +72,10 @@ impl Answer {
         for key in RESULT_KEYS {
             if let Some(body) = pipeline.ledger.event(job_id, key).await? {
                 let written = pipeline.ledger.event(job_id, WrittenTexts::KEY).await?;
-                let written = written.map_or_else(Vec::new, |event| written_texts(&event));
+                let Some(written) = written.map_or(Some(Vec::new()), |event| written_texts(&event))
+                else {
+                    return Ok(None);
+                };
                 return Ok(answer.of(&body, written));
             }
         }
@@ -250,10 +253,9 @@ pub(super) fn translated(event: &[u8]) -> Option<TranslatedAudio> {
     Some(event.translated_audio)
 }
 
-/// The languages of a voice message that nobody speaks, of the event that keeps them.
-pub(super) fn written_texts(event: &[u8]) -> Vec<WrittenText> {
-    let written = serde_json::from_slice::<WrittenTexts>(event);
-    written.unwrap_or_default().texts
+/// The languages of a voice message that nobody speaks, of the event that keeps them; `None` for another event.
+pub(super) fn written_texts(event: &[u8]) -> Option<Vec<WrittenText>> {
+    Some(serde_json::from_slice::<WrittenTexts>(event).ok()?.texts)
 }
 
 /// A voice message in every language.

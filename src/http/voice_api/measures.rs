@@ -94,7 +94,8 @@ async fn respond(
     state.require_voice_api()?;
     state.require(Need::Measuring)?;
     let headers = request.headers().clone();
-    let mut form = Form::read_json(state, request).await?;
+    let fields: Vec<&str> = frames.iter().map(|(_, field)| *field).collect();
+    let mut form = Form::read_json(state, request, &fields).await?;
     let recordings: Vec<(&'static str, ReceivedUpload)> = frames
         .iter()
         .map(|(frame, field)| Ok((*frame, recording(&mut form, field)?)))
@@ -107,5 +108,6 @@ async fn respond(
         fields: json!({}),
         recordings,
     };
+    form.finish()?;
     state.respond(call.work(state), &headers).await
 }

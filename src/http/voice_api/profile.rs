@@ -107,9 +107,9 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     require(&state)?;
     let headers = request.headers().clone();
-    let mut form = Form::read_json(&state, request).await?;
+    let mut form = Form::read_json(&state, request, &["audio_base64"]).await?;
     let call = call(&mut form, "audio_base64", RequestKind::VoiceProfileCreate)?;
-    form.check()?;
+    form.finish()?;
     state.respond(call.work(&state), &headers).await
 }
 
@@ -133,7 +133,7 @@ pub(super) async fn add_sample(
     let headers = request.headers().clone();
     let mut form = Form::read(&state, request, &["audio"]).await?;
     let call = call(&mut form, "audio", RequestKind::VoiceProfileUpdate)?;
-    form.check()?;
+    form.finish()?;
     state.respond(call.work(&state), &headers).await
 }
 

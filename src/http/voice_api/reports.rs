@@ -74,10 +74,7 @@ pub(super) async fn feedback(
     state.require_voice_api()?;
     require_writable(state.pipeline.ledger.storage())?;
     let headers = request.headers().clone();
-    let mut form = Form::read_json(&state, request).await?;
-    if !form.has("rating") {
-        form.missing("rating");
-    }
+    let mut form = Form::read_json(&state, request, &[]).await?;
     let call = Call {
         kind: RequestKind::VoiceFeedback,
         lane: Lane::Query,
@@ -85,14 +82,14 @@ pub(super) async fn feedback(
         user_id: Some(form.required_id("user_id")?),
         fields: json!({
             "translationId": form.required_id("translation_id")?,
-            "rating": form.number("rating", 0.0..=5.0),
+            "rating": form.required_number("rating", 0.0..=5.0),
             "feedbackType": form.choice("feedback_type", &ASPECTS),
             "comment": form.text("comment"),
             "metadata": form.object("metadata"),
         }),
         recordings: Vec::new(),
     };
-    form.check()?;
+    form.finish()?;
     state.respond(call.work(&state), &headers).await
 }
 

@@ -110,9 +110,9 @@ pub(super) async fn translate(
 ) -> Result<Response, ApiError> {
     require(&state)?;
     let headers = request.headers().clone();
-    let mut form = Form::read_json(&state, request).await?;
+    let mut form = Form::read_json(&state, request, &["audio_base64"]).await?;
     let call = call(&mut form, "audio_base64", RequestKind::VoiceTranslate)?;
-    form.check()?;
+    form.finish()?;
     state.respond(call.work(&state), &headers).await
 }
 
@@ -136,7 +136,7 @@ pub(super) async fn translate_audio(
     let headers = request.headers().clone();
     let mut form = Form::read(&state, request, &["audio"]).await?;
     let call = call(&mut form, "audio", RequestKind::VoiceTranslate)?;
-    form.check()?;
+    form.finish()?;
     state.respond(call.work(&state), &headers).await
 }
 
@@ -160,7 +160,7 @@ pub(super) async fn translate_async(
     request: Request,
 ) -> Result<Response, ApiError> {
     require(&state)?;
-    let mut form = Form::read_json(&state, request).await?;
+    let mut form = Form::read_json(&state, request, &["audio_base64"]).await?;
     let mut call = call(&mut form, "audio_base64", RequestKind::VoiceTranslateAsync)?;
     let priority = form.number("priority", LOW_PRIORITY..=HIGHEST_PRIORITY);
     let priority = priority.unwrap_or(USUAL_PRIORITY);
@@ -170,7 +170,7 @@ pub(super) async fn translate_async(
     if priority == LOW_PRIORITY {
         call.lane = Lane::AudioLow;
     }
-    form.check()?;
+    form.finish()?;
     let work = call.work(&state);
     let job_id = work.id.to_string();
     state.submit(work).await?;
@@ -184,7 +184,9 @@ pub(super) async fn translate_async(
 
 fn require(state: &JobsState) -> Result<(), ApiError> {
     state.require_voice_api()?;
-    state.require(Need::Everything)
+    state.require(Need::Everything)?;
+    // Its translations have speech, always.
+    state.require(Need::Speaking)
 }
 
 fn call(form: &mut Form, audio: &str, kind: RequestKind) -> Result<Call, ApiError> {

@@ -64,6 +64,9 @@ pub enum TranscribeError {
     /// The voice activity detector gave no probability.
     #[error("the voice activity detector gave no probability")]
     VadOutput,
+    /// The recognizer panicked.
+    #[error("the recognizer panicked")]
+    Panicked,
     /// The work was stopped before it was done.
     #[error(transparent)]
     Stopped(#[from] Stop),
@@ -79,6 +82,7 @@ impl StageError for TranscribeError {
             | Self::VadSignature(_) => Reason::ModelUnavailable,
             Self::TooLong => Reason::AudioTooLong,
             Self::Thread(_)
+            | Self::Panicked
             | Self::SampleRate { .. }
             | Self::State(_)
             | Self::Inference(_)

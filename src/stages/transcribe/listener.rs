@@ -1,5 +1,6 @@
 //! One recording on its way to a transcript.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::activity::{Activity, Cut};
@@ -33,12 +34,17 @@ impl Listener {
         }
     }
 
-    /// Transcribes recordings, as one of several threads does.
+    /// Transcribes recordings, as one of several threads does. A panic fails its recording only: nothing of one is
+    /// kept for the next, and others may be heard beside it.
     pub(super) fn into_worker(mut self) -> impl FnMut(Recording) -> Heard {
-        move |recording| Heard {
-            ticket: recording.ticket,
-            transcript: self.transcribe(&recording.request, recording.threads),
-            threads: recording.threads,
+        move |recording| {
+            let work = || self.transcribe(&recording.request, recording.threads);
+            let transcript = catch_unwind(AssertUnwindSafe(work));
+            Heard {
+                ticket: recording.ticket,
+                transcript: transcript.unwrap_or(Err(TranscribeError::Panicked)),
+                threads: recording.threads,
+            }
         }
     }
 
