@@ -24,9 +24,8 @@ use super::held::{HeldBody, unread};
 use super::jobs::JobsState;
 use super::upload::{Incoming, too_large};
 use crate::domain::Language;
-use crate::error::error_chain;
 use crate::ledger::ReceivedUpload;
-use crate::protocol::{MAX_METADATA_BYTES, MAX_TARGET_LANGUAGES};
+use crate::protocol::{MAX_METADATA_BYTES, MAX_TARGET_LANGUAGES, fits_into_request};
 
 /// Fields of one form, files included.
 const MAX_FIELDS: usize = 128;
@@ -287,7 +286,8 @@ impl Form {
     pub fn object(&mut self, name: &'static str) -> Option<Value> {
         let written = self.nested.get(name).map(String::as_str);
         let written = written.or_else(|| self.text(name))?;
-        let object = (written.len() <= MAX_METADATA_BYTES)
+        let is_small = written.len() <= MAX_METADATA_BYTES && fits_into_request(written);
+        let object = is_small
             .then(|| serde_json::from_str(written).ok())
             .flatten()
             .filter(Value::is_object);
@@ -381,8 +381,12 @@ async fn text(mut field: Field<'_>, max_bytes: usize) -> Result<String, ApiError
         }
         bytes.extend_from_slice(&piece);
     }
-    String::from_utf8(bytes)
-        .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "A field is not UTF-8"))
+    String::from_utf8(bytes).map_err(|_| {
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "A field is not UTF-8; recordings have fields of their own",
+        )
+    })
 }
 
 fn too_large_fields() -> ApiError {
@@ -391,10 +395,10 @@ fn too_large_fields() -> ApiError {
 }
 
 fn broken(error: MultipartError) -> ApiError {
-    tracing::info!(error = %error_chain(&error), "a form could not be read");
     match error.status() {
         // Nothing here fails when it reads: it is the body that does not come.
         StatusCode::INTERNAL_SERVER_ERROR => unread(&error),
-        status => ApiError::new(status, error.body_text()),
+        // The error itself may quote names that the client has written.
+        status => ApiError::new(status, "The form is damaged, or breaks off"),
     }
 }

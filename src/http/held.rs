@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tower_http::timeout::TimeoutError;
 
 use super::error::ApiError;
+use super::layers::TooSlow;
 
 /// What each body may take however many others are held, so that a message always gets in.
 const FREE_BYTES: usize = 64 << 10;
@@ -69,7 +70,7 @@ pub fn unread(error: &(dyn Error + 'static)) -> ApiError {
     let causes = || std::iter::successors(Some(error), |cause| (*cause).source());
     if causes().any(|cause| cause.is::<LengthLimitError>()) {
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large")
-    } else if causes().any(|cause| cause.is::<TimeoutError>()) {
+    } else if causes().any(|cause| cause.is::<TimeoutError>() || cause.is::<TooSlow>()) {
         ApiError::new(StatusCode::REQUEST_TIMEOUT, "The body did not come in time")
     } else {
         ApiError::new(StatusCode::BAD_REQUEST, "The body breaks off or is damaged")

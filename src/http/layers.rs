@@ -4,11 +4,12 @@ use std::any::Any;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::HttpBody as _;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, Any as AnyOrigin, CorsLayer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
@@ -23,8 +24,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest name that a client may give.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Time between two pieces of a body.
+/// Time between two pieces of a body, and time after its first piece in which it may be as slow as it likes.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of a body for each second after that, at least: whoever sends more slowly holds a place that others wait for.
+const LEAST_BYTES_PER_SEC: f64 = 1024.0;
 
 /// How long a browser may remember what it may send.
 const CORS_MAX_AGE: Duration = Duration::from_secs(3_600);
@@ -35,6 +38,7 @@ pub(super) fn wrap(router: Router, limit: Duration) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(limit, in_time))
+        .layer(middleware::map_request(paced))
         .layer(RequestBodyTimeoutLayer::new(BODY_PATIENCE))
         .layer(cors())
         .layer(CatchPanicLayer::custom(panicked))
@@ -70,6 +74,33 @@ fn cors() -> CorsLayer {
 async fn in_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
     let answer = tokio::time::timeout(limit, next.run(request)).await;
     answer.unwrap_or_else(|_| ApiError::timeout("It took too long").into_response())
+}
+
+/// A body that comes too slowly as a whole, though each of its pieces comes in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the body comes too slowly")]
+pub struct TooSlow;
+
+/// Gives up on a body that comes too slowly.
+async fn paced(request: Request) -> Request {
+    if request.body().size_hint().exact() == Some(0) {
+        return request;
+    }
+    request.map(|body| {
+        let (mut began, mut bytes) = (None, 0);
+        let pieces = body.into_data_stream().map(move |piece| {
+            let piece = piece?;
+            bytes += piece.len();
+            let elapsed = began.get_or_insert_with(Instant::now).elapsed();
+            let allowed =
+                BODY_PATIENCE + Duration::from_secs_f64(bytes as f64 / LEAST_BYTES_PER_SEC);
+            if elapsed > allowed {
+                return Err(axum::Error::new(TooSlow));
+            }
+            Ok(piece)
+        });
+        Body::from_stream(pieces)
+    })
 }
 
 /// Ends the connection with a refusal: its body may not have been read, so nothing can follow it. A client that is not

@@ -149,6 +149,11 @@ fn without_lone_surrogates(json: &[u8]) -> Option<Vec<u8>> {
     is_changed.then_some(mended)
 }
 
+/// True when a request may have the JSON as a member: it is not nested too deeply, and has not too many values.
+pub fn fits_into_request(json: &str) -> bool {
+    check_shape(format!("[{json}]").as_bytes()).is_ok()
+}
+
 /// Refuses what would take much memory once it is parsed. What is no JSON is left to the parser.
 fn check_shape(json: &[u8]) -> Result<(), FieldsError> {
     // What separates or opens values counts them.

@@ -27,6 +27,7 @@ pub use event::{
     VoiceProfileSummary, VoiceProfileVerified, VoiceProfiles, VoiceServices, VoiceTranslation,
     VoiceTranslationAudio, VoiceTranslationCompleted, VoiceTranslationFailed,
 };
+pub use fields::fits_into_request;
 pub use frames::Frames;
 pub use request::{
     AudioProcessRequest, AudioSource, AudioSourceError, ExistingVoice, FeedbackKind,

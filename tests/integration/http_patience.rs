@@ -77,6 +77,25 @@ fn who_is_too_slow_is_answered_or_left() {
                 assert!(answer.starts_with("HTTP/1.1 408 "), "{path}: {answer}");
             });
         }
+        // Goes on with it, a byte at a time.
+        scope.spawn(|| {
+            let mut connection = connect(daemon);
+            let head = "POST /api/v1/voice/analyze HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
+                        content-length: 1000\r\n\r\n";
+            connection.write_all(head.as_bytes()).unwrap();
+            let mut trickling = connection.try_clone().unwrap();
+            scope.spawn(move || {
+                // Until the daemon has closed the connection.
+                while trickling.write_all(b" ").is_ok() {
+                    std::thread::sleep(std::time::Duration::from_secs(2));
+                }
+            });
+            let mut answer = Vec::new();
+            // What is still sent may reset the connection behind the answer.
+            drop(connection.read_to_end(&mut answer));
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        });
         for path in ["/audio/transcribe", "/v1/register-voice"] {
             scope.spawn(move || {
                 let body = Form::default().file("audio", &recordings::bundled()).body();

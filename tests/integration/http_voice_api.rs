@@ -351,6 +351,7 @@ fn what_is_wrong_is_told_and_leaves_nothing_behind() {
     let long_id = "x".repeat(513);
     let too_large = STANDARD.encode(vec![0; 1 << 20 | 1]);
     let large_object = json!({"text": "x".repeat(4096)});
+    let nested = (0..40).fold(json!({}), |inner, _| json!({"in": inner}));
     let many: Vec<String> = (0..201).map(|_| "fr".to_owned()).collect();
     let translate = |more: Value| {
         let mut body = json!({"audio_base64": audio, "target_languages": ["fr"]});
@@ -380,6 +381,7 @@ fn what_is_wrong_is_told_and_leaves_nothing_behind() {
         (translate(json!({"priority": "soon"})), 422),
         (translate(json!({"callback_metadata": large_object})), 422),
         (translate(json!({"callback_metadata": [1]})), 422),
+        (translate(json!({"callback_metadata": nested})), 422),
         (translate(json!({"user_id": long_id})), 400),
         (translate(json!({"user_id": {}})), 422),
         (
