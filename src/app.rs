@@ -69,7 +69,7 @@ pub enum AppError {
     #[error("a socket could not be bound")]
     Transport(#[from] TransportError),
     /// The HTTP port cannot be bound.
-    #[error("http: {address} could not be bound")]
+    #[error("http: {address} could not be bound; give this daemon a port of its own (HTTP_PORT)")]
     Http {
         /// The address.
         address: String,
