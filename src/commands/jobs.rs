@@ -32,8 +32,8 @@ Examples:
   translator jobs purge --state quarantined --older-than-hours 24
   translator jobs list --data-dir data                          (no daemon runs)
 
-They talk to a running daemon, by default the one with these settings on this machine, and show it the
-token of http.admin_token (TRANSLATOR_ADMIN_TOKEN). A job is named by its id or by its task id.";
+They talk to a running daemon, by default the one with these settings on this machine, and show it \
+the token of http.admin_token (TRANSLATOR_ADMIN_TOKEN). A job is named by its id or by its task id.";
 
 /// What to do with jobs.
 #[derive(Debug, Subcommand)]

@@ -38,8 +38,8 @@ Examples:
   translator process message.ogg --to fr,es
   translator process message.wav --to de --output speech --no-voice-clone
 
-Nothing is kept but the files in the output folder: <FILE>.<language>.mp3, <FILE>.transcript.json and
-<FILE>.translations.json.";
+Nothing is kept but the files in the output folder: <FILE>.<language>.mp3, <FILE>.transcript.json \
+and <FILE>.translations.json.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -36,8 +36,9 @@ Examples:
   MODELS_PATH=models/fixtures translator bench
   translator bench my-workloads.toml --json figures.json --svg figures.svg
 
-Without a file the workloads of benches/workloads.toml are measured, in the project's folder; copy it for
-your own. Results are not cached, and nothing is kept. Build with `make release` for figures that count.";
+Without a file the workloads of benches/workloads.toml are measured, in the project's folder; copy it \
+for your own. Results are not cached, and nothing is kept. Build with `make release` for \
+figures that count.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

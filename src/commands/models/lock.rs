@@ -15,12 +15,12 @@ use crate::stages::translate::Routes;
 
 const LAYOUT: &str = "\
 Layout of the folder:
-  whisper/<name>.bin                      ggml
-  marian/<source>-<target>/               ONNX graphs and tokenizer of one checkpoint
-  openvoice/                              tone_embedding.onnx, metadata.json, converter.onnx (optional)
-  xtts/                                   graphs, vocab.json, metadata.json
-  piper/<voice>/                          <voice>.onnx, <voice>.onnx.json; optional
-  vad/silero_vad.onnx                     optional
+  whisper/<name>.bin              ggml
+  marian/<source>-<target>/       ONNX graphs and tokenizer of one checkpoint
+  openvoice/                      tone_embedding.onnx, metadata.json, converter.onnx (optional)
+  xtts/                           graphs, vocab.json, metadata.json
+  piper/<voice>/                  <voice>.onnx, <voice>.onnx.json; optional
+  vad/silero_vad.onnx             optional
 
 Licences are those under which the usual weights are published, unless --licence says otherwise:
 check them. Weights whose licence limits use (XTTS v2: cpml) are used only when accept_licenses

@@ -26,11 +26,11 @@ Examples:
   translator models pull whisper-large-v3-turbo-q5_0 marian-en-ru --dry-run
   HF_ENDPOINT=https://mirror.example translator models pull text
 
-Files come from the hub of hub.endpoint (HF_ENDPOINT) into the folder of models.path (MODELS_PATH), by
-way of HTTPS_PROXY where that is set. Each is compared with the SHA-256 in the catalogue; where the
-catalogue has none, with what the hub announces, which manifest.toml then keeps. An interrupted pull goes
-on where it was. Models that nobody publishes in this form are exported (models/export) and may be kept in
-a repository of your own: hub.exported_repository (TRANSLATOR_EXPORTED_REPOSITORY).";
+Files come from the hub of hub.endpoint (HF_ENDPOINT) into the folder of models.path (MODELS_PATH), \
+by way of HTTPS_PROXY where that is set. Each is compared with the SHA-256 in the catalogue; where the \
+catalogue has none, with what the hub announces, which manifest.toml then keeps. An interrupted pull \
+goes on where it was. Models that nobody publishes in this form are exported (models/export) and may be \
+kept in a repository of your own: hub.exported_repository (TRANSLATOR_EXPORTED_REPOSITORY).";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
