@@ -27,7 +27,8 @@ NOTES = """
 - *16 messages at once* is a ratio of times, not of processor time: programs that take a part of the cores
   lower it, so it is left out where there are others. All 16 wait for the one thread of the speech decoder, eight rows at a time,
   while one message alone has two cores as well: its vocoder works beside its decoder.
-- *Marian beside CTranslate2*: two thirds of the time are products of 8-bit integers, where both have the same instructions.
+- *Marian beside CTranslate2*: nearly half of the decoder's time are products of 8-bit integers, for which both have the same
+  instructions; the rest are small nodes, copies of the caches, and the choice among the whole vocabulary.
 - *With the fp32 vocoder* it takes more than a third of the whole. Where there is one in 8 bits
   (`--int8-vocoder`), that is taken.
 - Seconds on several cores are left out there too: threads that wait for each other suffer most from it, which would
