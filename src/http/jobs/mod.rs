@@ -6,6 +6,7 @@ mod follow;
 mod report;
 mod result;
 mod voice;
+mod voice_results;
 mod work;
 
 use std::path::PathBuf;
@@ -39,9 +40,9 @@ pub use result::{
     Answer, JobResult, ProcessedMessage, RegisteredVoice, SegmentReport, TranscriptionReport,
     TranslatedMessage,
 };
-pub use voice::{
-    DeletedProfile, FeedbackReceipt, TranslatedVoice, VoiceAnalysis, VoiceJob, VoiceJobStatus,
-    VoiceLikeness, VoiceProfile,
+pub use voice::{VoiceJob, VoiceJobStatus};
+pub use voice_results::{
+    DeletedProfile, FeedbackReceipt, TranslatedVoice, VoiceAnalysis, VoiceLikeness, VoiceProfile,
 };
 pub use work::{Accepted, Awaited, Need, NewWork, NotDone, Piece, Preference, prefers_async};
 

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::voice::{
+use super::voice_results::{
     DeletedProfile, FeedbackReceipt, TranslatedVoice, VoiceAnalysis, VoiceLikeness, VoiceProfile,
     result,
 };
