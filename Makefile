@@ -23,7 +23,7 @@ build: setup ## Builds the binary into target/debug
 test: setup setup-tests ## Runs every test: units, engines, and the daemon against foreign peers
 	PYTHONPATH=$(CURDIR)/.local/python FERRETDB=$(CURDIR)/.local/bin/ferretdb cargo test $(CARGO_FLAGS)
 	python3 models/export/tests/test_plain.py
-	tests/http/schemathesis.sh --max-examples 10
+	tests/http/schemathesis.sh --max-examples 10 --seed 1
 
 test-api: build setup-tests ## Asks a daemon all that /openapi.json says, for ten minutes
 	REQUIRE_SCHEMATHESIS=1 tests/http/schemathesis.sh --max-time 600

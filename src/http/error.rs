@@ -50,8 +50,6 @@ pub struct FieldProblem {
 pub enum Place {
     /// A name.
     Name(&'static str),
-    /// A name that the client has written.
-    Member(String),
     /// A place in a list, or in the text of the body.
     Index(usize),
 }

@@ -4,7 +4,7 @@ mod head;
 mod json;
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -56,8 +56,10 @@ pub struct Form {
     files: HashMap<String, ReceivedUpload>,
     /// What is neither a text nor a list of texts, as it was written in JSON; forms have none.
     nested: HashMap<String, String>,
-    /// The fields whose text was asked for.
-    asked: RefCell<BTreeSet<String>>,
+    /// Numbers and flags of JSON, which are no texts; in forms all is written.
+    bare: HashSet<String>,
+    /// The fields that were asked for, and whether their text was.
+    asked: RefCell<BTreeMap<&'static str, bool>>,
     /// Fields that are not as they have to be.
     problems: Vec<FieldProblem>,
 }
@@ -171,8 +173,12 @@ impl Form {
     }
 
     /// The last value of a field; a blank one counts as absent.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.asked.borrow_mut().insert(name.to_owned());
+    pub fn text(&self, name: &'static str) -> Option<&str> {
+        self.value(name, true)
+    }
+
+    fn value(&self, name: &'static str, is_text: bool) -> Option<&str> {
+        *self.asked.borrow_mut().entry(name).or_default() |= is_text;
         let value = self.fields.get(name)?.last()?.as_str();
         (!value.trim().is_empty()).then_some(value)
     }
@@ -237,7 +243,7 @@ impl Form {
 
     /// Yes or no; `default`, and noted, when it is neither.
     pub fn flag(&mut self, name: &'static str, default: bool) -> bool {
-        let Some(value) = self.text(name) else {
+        let Some(value) = self.value(name, false) else {
             return default;
         };
         match value.trim().to_ascii_lowercase().as_str() {
@@ -272,7 +278,7 @@ impl Form {
     where
         N: FromStr + PartialOrd + Display,
     {
-        let number = self.text(name)?.trim().parse().ok();
+        let number = self.value(name, false)?.trim().parse().ok();
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
             let (least, most) = (range.start(), range.end());
@@ -303,7 +309,7 @@ impl Form {
     where
         N: FromStr + PartialOrd + Display,
     {
-        if self.text(name).is_none() {
+        if self.value(name, false).is_none() {
             self.missing(name);
         }
         self.number(name, range)
@@ -328,13 +334,12 @@ impl Form {
     /// # Errors
     /// Fields were noted, or are no texts although they were asked for as such.
     pub fn finish(mut self) -> Result<(), ApiError> {
-        let asked = self.asked.get_mut().iter();
-        let no_texts = asked.filter(|name| self.nested.contains_key(*name));
-        self.problems.extend(no_texts.map(|name| FieldProblem {
-            loc: vec![Place::Name("body"), Place::Member(name.clone())],
-            msg: "Input should be a valid string".to_owned(),
-            kind: "string_type",
-        }));
+        let asked = std::mem::take(self.asked.get_mut()).into_iter();
+        for (name, is_text) in asked {
+            if self.nested.contains_key(name) || (is_text && self.bare.contains(name)) {
+                self.wrong(name, "Input should be a valid string", "string_type");
+            }
+        }
         if self.problems.is_empty() {
             return Ok(());
         }

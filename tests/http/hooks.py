@@ -32,3 +32,13 @@ def before_call(context, case, kwargs):
             if meta:
                 # To schemathesis bytes are no text, and a body with them would be one that is to be wrong.
                 meta.clear_dirty(ParameterLocation.BODY)
+
+
+@schemathesis.hook
+def filter_case(context, case):
+    """Leaves out forms whose fields are to be wrong by being numbers or flags: written in a form they are texts."""
+    is_form = (case.media_type or "").startswith(("multipart/", "application/x-www-form-urlencoded"))
+    is_wrong = case.meta is not None and case.meta.is_negative_at(ParameterLocation.BODY)
+    if not (is_form and is_wrong and isinstance(case.body, dict)):
+        return True
+    return not any(isinstance(value, (bool, int, float)) for value in case.body.values())

@@ -384,6 +384,7 @@ fn what_is_wrong_is_told_and_leaves_nothing_behind() {
         (translate(json!({"callback_metadata": nested})), 422),
         (translate(json!({"user_id": long_id})), 400),
         (translate(json!({"user_id": {}})), 422),
+        (translate(json!({"user_id": false})), 422),
         (
             translate(json!({"generate_voice_clone": {"on": false}})),
             422,

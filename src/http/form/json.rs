@@ -116,8 +116,10 @@ impl Form {
                 }
                 Err(_) => drop(self.nested.insert(name, member.get().to_owned())),
             },
-            // Numbers and flags are written as in forms.
-            Some(_) => self.add(name, member.get().to_owned()),
+            Some(_) => {
+                self.bare.insert(name.clone());
+                self.add(name, member.get().to_owned());
+            }
         }
         Ok(())
     }
@@ -167,6 +169,7 @@ mod tests {
         // Nobody asked for the list of numbers as a text.
         assert!(form.problems.is_empty());
         assert_eq!(form.text("numbers"), None);
+        assert_eq!(form.text("flag"), Some("true"));
         assert!(form.finish().is_err());
 
         let many: Vec<String> = (0..200).map(|n| format!("\"{n}\": [{n}]")).collect();
