@@ -9,8 +9,8 @@ What the engines cost beside the Python programs that run the same models. Ratio
 machine only: ours over theirs, the median of {repeats} pairs of neighbouring runs. `make bench-peer` measures
 them anew and writes this page and [performance.json](performance.json).
 
-{machine}; {threads} thread(s) inside an operator, on both sides. Others used {least:.0%} to {most:.0%} of the cores when the
-parts began. Measured on {dates} with {versions}.
+{machine}; {threads} thread(s) inside an operator, on both sides. *Others* is the share of the cores that other programs used
+when the part began: they take caches and memory from both sides, but not alike. Measured on {dates} with {versions}.
 
 Weights are random, of the real models' sizes: time does not depend on their values. Both sides have the same
 weights, inputs and numbers of steps; sentences are kept from ending by themselves. CPU-s is the processor
@@ -57,19 +57,17 @@ def write(folder, conditions, rows, parts):
 
 def page(result):
     machine, versions, rows = result["machine"], dict(result["versions"]), result["rows"]
-    others = [row["others"] for row in rows]
     head = HEAD.format(
         repeats=result["repeats"], machine=f"{machine['cores']} cores {machine['architecture']}", threads=result["threads"],
-        dates=" and ".join(sorted({row["date"] for row in rows})), least=min(others), most=max(others),
-        versions=", ".join(f"{name} {number}" for name, number in versions.items()),
+        dates=" and ".join(sorted({row["date"] for row in rows})), versions=", ".join(f"{name} {number}" for name, number in versions.items()),
     )  # fmt: skip
-    table = ["| what | beside | figure | ours | theirs | ratio | from, to | wanted | |", "|" + " --- |" * 9]
+    table = ["| what | beside | figure | ours | theirs | ratio | from, to | wanted | | others |", "|" + " --- |" * 10]
     for row in rows:
         sign = "≥" if row["at_least"] else "≤"
         low, high = row["spread"]
         table.append(
             f"| {row['case']} | {row['peer']} | {row['figure']} | {number(row['ours'])} | {number(row['theirs'])} "
-            f"| **{row['ratio']:.2f}** | {low:.2f}, {high:.2f} | {sign} {row['target']} | {'' if row['met'] else 'missed'} |"
+            f"| **{row['ratio']:.2f}** | {low:.2f}, {high:.2f} | {sign} {row['target']} | {'' if row['met'] else 'missed'} | {row['others']:.0%} |"
         )
     return head + "\n".join(table) + "\n" + NOTES
 
