@@ -29,6 +29,8 @@ NOTES = """
   while one message alone has two cores as well: its vocoder works beside its decoder.
 - *Marian beside CTranslate2*: nearly half of the decoder's time are products of 8-bit integers, for which both have the same
   instructions; the rest are small nodes, copies of the caches, and the choice among the whole vocabulary.
+- *OpenVoice* beside its reference costs the same on idle cores; beside other work the reference costs twice as much, which
+  made earlier figures look better.
 - *With the fp32 vocoder* it takes more than a third of the whole. Where there is one in 8 bits
   (`--int8-vocoder`), that is taken.
 - Seconds on several cores are left out there too: threads that wait for each other suffer most from it, which would
