@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | [`commands`] | the command line: one file for each command |
 //! | [`app`] | the composition root: builds everything, runs it, stops it in order |
-//! | [`http`] | texts, voice messages as jobs, the voices that are kept, what is installed, jobs for operators, probes, metrics, and a page for people, over HTTP |
+//! | [`http`] | texts, voice messages as jobs, the voices that are kept and the voice API, what is installed, jobs for operators, probes, metrics, and a page for people, over HTTP |
 //! | [`intake`] | receive, check, keep |
 //! | [`scheduler`] | lanes and bounds: whose turn it is |
 //! | [`pipeline`] | the path of one job as straight code |

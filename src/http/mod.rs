@@ -1,5 +1,5 @@
-//! HTTP: probes and metrics, texts, voice messages and the jobs that they become, the voices that are kept, what is
-//! installed, jobs for operators, and the description of it all.
+//! HTTP: probes and metrics, texts, voice messages and the jobs that they become, the voices that are kept and the voice API,
+//! what is installed, jobs for operators, and the description of it all.
 //!
 //! | module | what it holds |
 //! | --- | --- |
