@@ -16,7 +16,7 @@ use ort::ep::CUDA;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
-pub use in_place::{InPlaceBinding, InPlaceSession};
+pub use in_place::{CacheNames, CacheView, InPlaceBinding, RowCaches};
 
 /// Why a session could not be built.
 #[derive(Debug, thiserror::Error)]

@@ -1,14 +1,14 @@
 """MarianMT graphs, written from the parameters of transformers' MarianMTModel.
 
-Two layouts of the same weights: encoder.onnx + decoder.onnx with everything a beam search needs
-inside, and the widespread encoder_model.onnx + decoder_model_merged.onnx.
+Two layouts of the same weights: encoder.onnx + decoder.onnx, whose sentences join and leave at any step and whose
+caches stay where they are, and the widespread encoder_model.onnx + decoder_model_merged.onnx.
 """
 
 import math
 
 import numpy as np
 
-from .graph import BOOL, F32, I64, Graph, array
+from .graph import BOOL, F32, I32, I64, MICROSOFT, Graph, array
 from .linear import Float32Linear
 
 OPSET = 17
@@ -97,6 +97,40 @@ class Transformer:
             x = self.feed_forward(x, layer)
         return x, present
 
+    def decode_in_slots(self, x, past, cross, cross_mask, lengths, total):
+        """Runs the decoder layers for one token of each row. x: [rows, 1, width].
+
+        Each row's key and value go behind its own `lengths` earlier ones, into the memory of `past`. The rows of a
+        sentence follow each other and share its `cross`. Returns the states and the caches.
+        """
+        g, present = self.g, []
+        sentences = g.op("Shape", cross[0][0], start=0, end=1)
+        by_sentence = g.op("Concat", sentences, g.ints(-1, self.heads, self.head_dim), axis=0)
+        for layer, before, (cross_key, cross_value) in zip(self.model.model.decoder.layers, past, cross):
+            attention = layer.self_attn
+            mixed, key, value = g.op(
+                "GroupQueryAttention", self.query_key_value(x, attention), "", "", *before, lengths, total,
+                outputs=3, domain=MICROSOFT, num_heads=self.heads, kv_num_heads=self.heads, do_rotary=0,
+            )  # fmt: skip
+            present.append((key, value))
+            x = g.layer_norm(g.op("Add", x, self.dense(mixed, attention.out_proj)), layer.self_attn_layer_norm)
+
+            attention = layer.encoder_attn
+            scale = g.scalar(self.head_dim**-0.5)
+            query = g.op("Reshape", g.op("Mul", self.dense(x, attention.q_proj), scale), by_sentence)
+            query = g.op("Transpose", query, perm=[0, 2, 1, 3])
+            mixed = g.op("Transpose", g.attention(query, cross_key, cross_value, cross_mask), perm=[0, 2, 1, 3])
+            mixed = g.op("Reshape", mixed, g.ints(-1, 1, self.config.d_model))
+            x = g.layer_norm(g.op("Add", x, self.dense(mixed, attention.out_proj)), layer.encoder_attn_layer_norm)
+            x = self.feed_forward(x, layer)
+        return x, present
+
+    def query_key_value(self, x, attention):
+        """[rows, 1, 3 * width], which GroupQueryAttention takes apart; it scales the query itself."""
+        parts = attention.q_proj, attention.k_proj, attention.v_proj
+        weight = np.concatenate([array(part.weight) for part in parts])
+        return self.linear(x, weight.T, np.concatenate([array(part.bias) for part in parts]))
+
     def logits(self, x):
         """Scores of [rows, width] states."""
         table, bias = self.model.model.shared.weight, self.model.final_logits_bias[0]
@@ -118,10 +152,9 @@ def encoder_graph(model, linear_kind=Float32Linear):
     t = Transformer(g, model, linear_kind)
     ids = g.input("input_ids", I64, ["batch", "src_len"])
     mask = g.input("attention_mask", I64, ["batch", "src_len"])
-    row_idx = g.input("row_idx", I64, ["rows"])
-    states = g.op("Gather", t.encode(ids, mask), row_idx, axis=0)
+    states = t.encode(ids, mask)
     for index, layer in enumerate(model.model.decoder.layers):
-        shape = ["rows", t.heads, "src_len", t.head_dim]
+        shape = ["batch", t.heads, "src_len", t.head_dim]
         for name, value in zip(("key", "value"), t.key_value(states, layer.encoder_attn, t.heads)):
             g.rename(value, f"cross_{name}_{index}", F32, shape)
     return g
@@ -131,20 +164,19 @@ def decoder_graph(model, linear_kind=Float32Linear):
     g = Graph("marian_decoder", opset_of(linear_kind))
     t = Transformer(g, model, linear_kind)
     ids = g.input("input_ids", I64, ["rows", 1])
-    mask = g.input("attention_mask", I64, ["rows", "src_len"])
-    beam_idx = g.input("beam_idx", I64, ["rows"])
+    positions = g.input("position_ids", I64, ["rows", 1])
+    lengths = g.input("seqlens_k", I32, ["rows"])
+    total = g.input("total_sequence_length", I32, [])
+    mask = g.input("attention_mask", I64, ["sentences", "src_len"])
     top_k = g.input("top_k", I64, [1])
-    past, cross = [], []
-    for index in range(t.config.decoder_layers):
-        names = [f"past_key_{index}", f"past_value_{index}"]
-        inputs = [g.input(name, F32, ["rows", t.heads, "past_len", t.head_dim]) for name in names]
-        past.append([g.op("Gather", name, beam_idx, axis=0) for name in inputs])
-    for index in range(t.config.decoder_layers):
-        names = [f"cross_key_{index}", f"cross_value_{index}"]
-        cross.append([g.input(name, F32, ["rows", t.heads, "src_len", t.head_dim]) for name in names])
+    inputs = lambda side, shape: [
+        [g.input(f"{side}_{part}_{index}", F32, shape) for part in ("key", "value")]
+        for index in range(t.config.decoder_layers)
+    ]
+    slots = ["rows", t.heads, "capacity", t.head_dim]
+    past, cross = inputs("past", slots), inputs("cross", ["sentences", t.heads, "src_len", t.head_dim])
 
-    x = t.embed(ids, t.positions(t.past_length("past_key_0"), ids))
-    x, present = t.decode(x, past, cross, None, t.padding_mask(mask))
+    x, present = t.decode_in_slots(t.embed(ids, positions), past, cross, t.padding_mask(mask), lengths, total)
     logits = t.logits(g.op("Squeeze", x, g.ints(1)))
     banned = np.zeros(t.config.vocab_size, np.float32)
     banned[suppressed_ids(model)] = MASKED
@@ -155,7 +187,7 @@ def decoder_graph(model, linear_kind=Float32Linear):
     g.rename(logits, "logits", F32, ["rows", t.config.vocab_size])
     for index, pair in enumerate(present):
         for name, value in zip(("key", "value"), pair):
-            g.rename(value, f"present_{name}_{index}", F32, ["rows", t.heads, "total_len", t.head_dim])
+            g.rename(value, f"present_{name}_{index}", F32, slots)
     return g
 
 

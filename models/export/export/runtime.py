@@ -132,55 +132,75 @@ class MarianGraphs:
     def __init__(self, folder, metadata, precision="fp32"):
         self.m = metadata
         self.encoder, self.decoder = (session(folder / graph_file(name, precision)) for name in ("encoder", "decoder"))
-        parts = [(part, layer) for layer in range(metadata["layers"]) for part in ("key", "value")]
-        self.cross_names = [f"cross_{part}_{layer}" for part, layer in parts]
-        self.past_names = [f"past_{part}_{layer}" for part, layer in parts]
+        self.caches = [f"{part}_{layer}" for layer in range(metadata["layers"]) for part in ("key", "value")]
 
-    def encode(self, sources):
-        """Returns the cross-attention tensors and the mask of padded source ids, one row for each."""
-        width = max(map(len, sources))
-        ids = np.full((len(sources), width), self.m["pad_token_id"], np.int64)
-        for row, source in zip(ids, sources):
-            row[: len(source)] = source
-        mask = (np.arange(width) < np.array([len(source) for source in sources])[:, None]).astype(np.int64)
-        rows = np.arange(len(sources))
-        cross = self.encoder.run(None, {"input_ids": ids, "attention_mask": mask, "row_idx": rows})
-        return dict(zip(self.cross_names, cross)), mask
-
-    def empty_past(self, rows):
-        shape = (rows, self.m["heads"], 0, self.m["head_dim"])
-        return [np.zeros(shape, np.float32) for _ in self.past_names]
-
-    def step(self, ids, encoded, past, parents, count=2):
-        """Returns log-probabilities and ids of the best tokens, all logits, and the grown past."""
-        cross, mask = encoded
-        outputs = self.decoder.run(None, {
-            "input_ids": np.array(ids, np.int64)[:, None], "attention_mask": mask,
-            "beam_idx": np.array(parents, np.int64), "top_k": np.array([count], np.int64),
-            **dict(zip(self.past_names, past)), **cross,
-        })  # fmt: skip
-        return outputs[0], outputs[1], outputs[2], outputs[3:]
+    def encode(self, source):
+        """Returns the keys and values of one sentence, [caches][1, heads, ids, head_dim]."""
+        ids = np.array([source], np.int64)
+        names = [f"cross_{name}" for name in self.caches]
+        return self.encoder.run(names, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
 
     def greedy(self, source, limit=None):
         """Returns the ids that greedy search gives for one source; at the limit no </s> is forced."""
         limit = limit or self.m["max_length"] - 2
-        encoded, past = self.encode([source]), self.empty_past(1)
-        answer, last = [], self.m["decoder_start_token_id"]
+        rows, answer, last = MarianRows(self, limit), [], self.m["decoder_start_token_id"]
+        rows.join(source)
         while last != self.m["eos_token_id"] and len(answer) < limit:
-            _, best, _, past = self.step([last], encoded, past, [0])
-            last = int(best[0, 0])
+            last = int(rows.step([last])[1][0, 0])
             answer.append(last)
         return answer
 
     def forced_logits(self, source, answer):
         """Logits [ids, vocabulary] before each id of `answer`, which is fed whatever they say."""
-        encoded, past = self.encode([source]), self.empty_past(1)
-        rows, last = [], self.m["decoder_start_token_id"]
-        for token in answer:
-            _, _, logits, past = self.step([last], encoded, past, [0])
-            rows.append(logits[0])
-            last = token
-        return np.array(rows)
+        rows = MarianRows(self, len(answer))
+        rows.join(source)
+        fed = [self.m["decoder_start_token_id"], *answer[:-1]]
+        return np.concatenate([rows.step([token])[2] for token in fed])
+
+
+class MarianRows:
+    """Sentences of one row each that join at any step; past and present are bound to the same memory."""
+
+    def __init__(self, graphs, capacity):
+        self.graphs, self.capacity = graphs, max(capacity, 2)
+        self.lengths, self.sources = [], []
+        self.past = [self.room(0, self.capacity, np.nan) for _ in graphs.caches]
+        self.cross = [self.room(0, 0, 0) for _ in graphs.caches]
+
+    def room(self, rows, positions, value):
+        return np.full((rows, self.graphs.m["heads"], positions, self.graphs.m["head_dim"]), value, np.float32)
+
+    def join(self, source):
+        self.lengths.append(0)
+        self.sources.append(len(source))
+        # NaN where nothing was written yet: it may never be read.
+        self.past = [np.concatenate([past, self.room(1, self.capacity, np.nan)]) for past in self.past]
+        width = max(self.sources)
+        wider = lambda cross: np.pad(cross, [(0, 0), (0, 0), (0, width - cross.shape[2]), (0, 0)])
+        encoded = self.graphs.encode(source)
+        self.cross = [np.concatenate([wider(old), wider(new)]) for old, new in zip(self.cross, encoded)]
+
+    def step(self, ids, count=2):
+        """Returns log-probabilities and ids of the best tokens, and all logits."""
+        binding = self.graphs.decoder.io_binding()
+        width = self.cross[0].shape[2]
+        feeds = {
+            "input_ids": np.array(ids, np.int64)[:, None], "position_ids": np.array(self.lengths, np.int64)[:, None],
+            # The length after this step, minus one; as total any value but 1 says that this is no prompt.
+            "seqlens_k": np.array(self.lengths, np.int32), "total_sequence_length": np.array(self.capacity, np.int32),
+            "attention_mask": (np.arange(width) < np.array(self.sources)[:, None]).astype(np.int64),
+            "top_k": np.array([count], np.int64),
+        }  # fmt: skip
+        for name, value in [*feeds.items(), *((f"cross_{n}", v) for n, v in zip(self.graphs.caches, self.cross))]:
+            binding.bind_cpu_input(name, value)
+        for name, cache in zip(self.graphs.caches, self.past):
+            for bind, side in ((binding.bind_input, "past"), (binding.bind_output, "present")):
+                bind(f"{side}_{name}", "cpu", 0, np.float32, cache.shape, cache.ctypes.data)
+        for name in ("topk_logprobs", "topk_ids", "logits"):
+            binding.bind_output(name)
+        self.graphs.decoder.run_with_iobinding(binding)
+        self.lengths = [length + 1 for length in self.lengths]
+        return [value.numpy() for value in binding.get_outputs()[-3:]]
 
 
 def relative_error(found, wanted):

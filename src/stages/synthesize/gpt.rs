@@ -11,13 +11,14 @@
 use std::ops::Range;
 use std::path::Path;
 
-use ort::value::Tensor;
+use ort::session::Session;
+use ort::value::{DynTensor, Tensor, TensorElementType};
 use sha2::{Digest, Sha256};
 
 use super::SynthesizeError;
 use super::metadata::XttsMetadata;
 use crate::domain::voice::Conditioning;
-use crate::onnx::{Device, InPlaceBinding, InPlaceSession, Onnx, OnnxError};
+use crate::onnx::{CacheNames, CacheView, Device, InPlaceBinding, Onnx, OnnxError, RowCaches};
 
 /// Positions that a slot has at first and gets more of at a time; a sentence of ordinary length needs no
 /// more. A slot of XTTS v2 takes 63 MB for so many.
@@ -56,13 +57,12 @@ pub(super) struct NextCode {
 
 /// The decoder with its slots.
 pub(super) struct GptBatch {
-    session: InPlaceSession,
+    session: Session,
+    caches: RowCaches,
+    cache_names: CacheNames,
     metadata: XttsMetadata,
     /// Length of each active row, in positions; row i has slot i.
     lengths: Vec<usize>,
-    slots: usize,
-    /// Positions of a slot; it grows to the most there can be.
-    capacity: usize,
     /// The binding for n rows, made when n rows first run.
     steps: Vec<Option<Step>>,
     prefixes: Vec<(VoiceKey, Prefix)>,
@@ -81,7 +81,7 @@ struct Step {
 /// The first cond_len positions of every cache: [caches][heads, cond_len, head_dim].
 type Prefix = Vec<Vec<f32>>;
 
-/// Outputs in the order of [`bind`].
+/// Outputs in the order of [`GptBatch::bind`].
 const LOGITS: usize = 0;
 const LATENT: usize = 1;
 
@@ -103,7 +103,7 @@ impl GptBatch {
             );
         }
         let session = onnx.on(Device::Cpu).session(path, threads)?;
-        let caches: Vec<_> = (0..metadata.layers)
+        let pairs: Vec<_> = (0..metadata.layers)
             .flat_map(|layer| {
                 ["key", "value"].map(|kind| {
                     (
@@ -113,14 +113,15 @@ impl GptBatch {
                 })
             })
             .collect();
+        let cache_names = CacheNames::overwritten(&session, &pairs)?;
         let capacity = metadata.max_positions().min(GROWTH_POSITIONS);
         let row_shape = [metadata.heads, capacity, metadata.head_dim];
         Ok(Self {
-            session: InPlaceSession::new(session, &caches, slots, row_shape)?,
+            session,
+            caches: RowCaches::new(cache_names.count(), slots, row_shape, f32::NAN)?,
+            cache_names,
             metadata: metadata.clone(),
             lengths: Vec::with_capacity(slots),
-            slots,
-            capacity,
             steps: (0..=slots).map(|_| None).collect(),
             prefixes: Vec::new(),
             joined: None,
@@ -129,7 +130,7 @@ impl GptBatch {
 
     /// Rows that there can be.
     pub(super) fn slots(&self) -> usize {
-        self.slots
+        self.caches.rows()
     }
 
     /// Active rows.
@@ -139,7 +140,7 @@ impl GptBatch {
 
     /// Rows that may join.
     pub(super) fn vacancies(&self) -> usize {
-        self.slots - self.rows()
+        self.slots() - self.rows()
     }
 
     /// Lets all rows leave.
@@ -200,8 +201,8 @@ impl GptBatch {
         self.lengths.push(past + ids.len());
         let binding = self.joined.insert(binding);
         Ok(Prediction {
-            logits: binding.output(LOGITS),
-            latent: binding.output(LATENT),
+            logits: binding.output(LOGITS)?,
+            latent: binding.output(LATENT)?,
         })
     }
 
@@ -222,16 +223,14 @@ impl GptBatch {
         let pos = Tensor::from_array(([1, positions.len()], positions.to_vec()))?;
         let last_index = Tensor::from_array(([1, 1], vec![new as i64 - 1]))?;
         let seqlens_k = Tensor::from_array(([1], vec![total - 1]))?;
-        let mut binding = bind(
-            &mut self.session,
-            &self.metadata,
+        let mut binding = self.bind(
             slot..slot + 1,
             [&latents.upcast_ref(), &ids.upcast_ref(), &pos.upcast_ref()],
             &last_index,
             &seqlens_k,
             total,
         )?;
-        self.session.run(&mut binding)?;
+        binding.run(&mut self.session, &mut [&mut self.caches])?;
         Ok(binding)
     }
 
@@ -258,14 +257,15 @@ impl GptBatch {
             // The total after this call, minus one.
             seqlens_k[row] = self.lengths[row] as i32;
         }
-        self.session.run(&mut step.binding)?;
+        step.binding
+            .run(&mut self.session, &mut [&mut self.caches])?;
         for length in &mut self.lengths {
             *length += 1;
         }
         let step = self.steps[rows].insert(step);
         Ok(StepPredictions {
-            logits: step.binding.output(LOGITS),
-            latents: step.binding.output(LATENT),
+            logits: step.binding.output(LOGITS)?,
+            latents: step.binding.output(LATENT)?,
             vocab: metadata.audio_vocab_size,
             width: metadata.width,
         })
@@ -273,7 +273,7 @@ impl GptBatch {
 
     /// Lets every slot hold `positions`.
     fn make_room(&mut self, positions: usize) -> Result<(), OnnxError> {
-        if positions <= self.capacity {
+        if positions <= self.caches.capacity() {
             return Ok(());
         }
         let most = self.metadata.max_positions();
@@ -282,8 +282,7 @@ impl GptBatch {
         self.steps.iter_mut().for_each(|step| *step = None);
         self.joined = None;
         let capacity = positions.next_multiple_of(GROWTH_POSITIONS).min(most);
-        self.session.grow(capacity, &self.lengths)?;
-        self.capacity = capacity;
+        self.caches.resize(self.slots(), capacity, &self.lengths)?;
         tracing::debug!(
             positions = capacity,
             "the cache of the synthesis decoder has grown"
@@ -297,15 +296,13 @@ impl GptBatch {
         let pos = Tensor::from_array(([rows, 1], vec![0i64; rows]))?;
         let last_index = Tensor::from_array(([rows, 1], vec![0i64; rows]))?;
         let seqlens_k = Tensor::from_array(([rows], vec![0i32; rows]))?;
-        let binding = bind(
-            &mut self.session,
-            &self.metadata,
+        let binding = self.bind(
             0..rows,
             [&latents.upcast_ref(), &ids.upcast_ref(), &pos.upcast_ref()],
             &last_index,
             &seqlens_k,
             // Any value but 1 says the same in a step.
-            self.capacity as i32,
+            self.caches.capacity() as i32,
         )?;
         Ok(Step {
             binding,
@@ -313,6 +310,47 @@ impl GptBatch {
             pos,
             seqlens_k,
         })
+    }
+
+    /// Binds one call: `tokens` are cond_latents [B, C, width], ids [B, S] and pos [B, S].
+    fn bind(
+        &self,
+        slots: Range<usize>,
+        [latents, ids, pos]: [&DynTensor; 3],
+        last_index: &Tensor<i64>,
+        seqlens_k: &Tensor<i32>,
+        total_sequence_length: i32,
+    ) -> Result<InPlaceBinding, OnnxError> {
+        let (rows, metadata) = (slots.len(), &self.metadata);
+        let total = Tensor::from_array(((), vec![total_sequence_length]))?;
+        InPlaceBinding::new(
+            &self.session,
+            &[
+                ("cond_latents", latents),
+                ("ids", ids),
+                ("pos", pos),
+                ("last_index", &last_index.upcast_ref()),
+                ("seqlens_k", &seqlens_k.upcast_ref()),
+                ("total_sequence_length", &total.upcast_ref()),
+            ],
+            &[
+                (
+                    "logits",
+                    TensorElementType::Float32,
+                    &[rows, metadata.audio_vocab_size],
+                ),
+                (
+                    "latent",
+                    TensorElementType::Float32,
+                    &[rows, metadata.width],
+                ),
+            ],
+            &[CacheView {
+                caches: &self.caches,
+                rows: slots,
+                names: &self.cache_names,
+            }],
+        )
     }
 
     /// Lets `row` leave; the last row takes its place and its number.
@@ -323,29 +361,16 @@ impl GptBatch {
         let last = self.rows() - 1;
         let length = self.lengths[last];
         self.lengths.swap_remove(row);
-        if row == last {
-            return;
+        if row != last {
+            self.caches.copy_row(last, row, length);
         }
-        for cache in 0..self.session.cache_count() {
-            for head in 0..self.metadata.heads {
-                let source = self.positions(last, head, length);
-                let target = self.positions(row, head, length).start;
-                self.session.cache_mut(cache).copy_within(source, target);
-            }
-        }
-    }
-
-    /// Where the first `length` positions of a head are inside a cache.
-    fn positions(&self, slot: usize, head: usize, length: usize) -> Range<usize> {
-        let start = (slot * self.metadata.heads + head) * self.capacity * self.metadata.head_dim;
-        start..start + length * self.metadata.head_dim
     }
 
     fn read_prefix(&mut self, slot: usize) -> Prefix {
         let ranges = self.prefix_ranges(slot);
-        (0..self.session.cache_count())
+        (0..self.caches.count())
             .map(|cache| {
-                let memory = self.session.cache_mut(cache);
+                let memory = self.caches.cache_mut(cache);
                 ranges
                     .iter()
                     .flat_map(|range| memory[range.clone()].iter().copied())
@@ -357,7 +382,7 @@ impl GptBatch {
     fn write_prefix(&mut self, slot: usize, prefix: &Prefix) {
         let ranges = self.prefix_ranges(slot);
         for (cache, values) in prefix.iter().enumerate() {
-            let memory = self.session.cache_mut(cache);
+            let memory = self.caches.cache_mut(cache);
             let heads = values.chunks_exact(values.len() / ranges.len());
             for (range, head) in ranges.iter().zip(heads) {
                 memory[range.clone()].copy_from_slice(head);
@@ -367,7 +392,7 @@ impl GptBatch {
 
     fn prefix_ranges(&self, slot: usize) -> Vec<Range<usize>> {
         (0..self.metadata.heads)
-            .map(|head| self.positions(slot, head, self.metadata.cond_len))
+            .map(|head| self.caches.positions(slot, head, self.metadata.cond_len))
             .collect()
     }
 }
@@ -402,35 +427,6 @@ pub(super) fn check_conditioning(
         latents: conditioning.latents.len(),
         speaker: conditioning.speaker_embedding.len(),
     })
-}
-
-/// Binds one call: `tokens` are cond_latents [B, C, width], ids [B, S] and pos [B, S].
-fn bind(
-    session: &mut InPlaceSession,
-    metadata: &XttsMetadata,
-    slots: Range<usize>,
-    [latents, ids, pos]: [&ort::value::DynTensor; 3],
-    last_index: &Tensor<i64>,
-    seqlens_k: &Tensor<i32>,
-    total_sequence_length: i32,
-) -> Result<InPlaceBinding, OnnxError> {
-    let rows = slots.len();
-    let total = Tensor::from_array(((), vec![total_sequence_length]))?;
-    session.bind(
-        slots,
-        &[
-            ("cond_latents", latents),
-            ("ids", ids),
-            ("pos", pos),
-            ("last_index", &last_index.upcast_ref()),
-            ("seqlens_k", &seqlens_k.upcast_ref()),
-            ("total_sequence_length", &total.upcast_ref()),
-        ],
-        &[
-            ("logits", &[rows, metadata.audio_vocab_size]),
-            ("latent", &[rows, metadata.width]),
-        ],
-    )
 }
 
 #[cfg(test)]

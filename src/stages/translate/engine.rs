@@ -1,19 +1,19 @@
 //! The translate engine: sentences of all requests, decoded together.
 //!
-//! The decoder's past has one length for all rows of a run, so sentences cannot enter a batch that is
-//! already running. Instead all sentences that wait for the same model and search form a *cohort*;
-//! cohorts take turns, one token each, and a newcomer starts its own cohort at once instead of
-//! waiting for a long text to end. Recordings give way to texts: while texts are decoded they
-//! have few of the turns.
+//! Sentences of the same model and search form a *cohort*, whosoever they are. They leave when they are done, and others join
+//! at any step where the graphs allow it. Where they do not, or the cohort is full, a newcomer starts a cohort of its
+//! own at once instead of waiting for a long text to end. Cohorts take turns, one token each. Recordings give way to
+//! texts: while texts are decoded they have few of the turns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::error::{ModelError, TranslateError};
 use super::job::{Job, Progress, Request, Search, Sentence, Slot, Translation};
+use super::line::{Blocked, Kind, Waiting, take_batch};
 use super::marian::{Cohort, Hypothesis, Marian};
 use super::models::Models;
-use super::route::{Leg, Pair, Route, Routes};
+use super::route::{Pair, Route, Routes};
 use super::{Priority, TranslateOptions};
 use crate::onnx::Onnx;
 use crate::stages::{Engine, Ticket};
@@ -35,35 +35,20 @@ pub struct TranslateEngine {
     cohorts: Vec<Running>,
     /// Turns so far.
     turns: usize,
+    /// Sentences that were given to cohorts so far: the next one's key.
+    keys: usize,
     /// Requests that were answered while they joined.
     answers: Vec<Answer>,
     /// Decoder rows of the last step.
     decoded_rows: usize,
 }
 
-/// A sentence that waits for a cohort.
-struct Waiting {
-    ticket: Ticket,
-    priority: Priority,
-    leg: Leg,
-    characters: usize,
-    sentence: Sentence,
-}
-
 /// A cohort and whose sentences it decodes.
 struct Running {
     kind: Kind,
     cohort: Cohort,
-    /// The cohort's keys are indices of this list.
-    members: Vec<(Ticket, Slot)>,
-}
-
-/// What the sentences of a cohort have in common.
-#[derive(Clone, PartialEq)]
-struct Kind {
-    pair: Arc<Pair>,
-    search: Search,
-    priority: Priority,
+    /// By the cohort's key.
+    members: BTreeMap<usize, (Ticket, Slot)>,
 }
 
 impl TranslateEngine {
@@ -77,6 +62,7 @@ impl TranslateEngine {
             waiting: Vec::new(),
             cohorts: Vec::new(),
             turns: 0,
+            keys: 0,
             answers: Vec::new(),
             decoded_rows: 0,
         }
@@ -157,14 +143,78 @@ impl TranslateEngine {
             return;
         }
         self.waiting.retain(|waiting| waiting.ticket != ticket);
-        for running in &mut self.cohorts {
-            for (key, (member, _)) in running.members.iter().enumerate() {
+        for Running {
+            cohort, members, ..
+        } in &mut self.cohorts
+        {
+            members.retain(|key, (member, _)| {
                 if *member == ticket {
-                    running.cohort.remove(key);
+                    cohort.remove(*key);
                 }
-            }
+                *member != ticket
+            });
         }
         answers.push((ticket, Err(error)));
+    }
+
+    /// Lets sentences that wait join the cohorts of their kind.
+    fn join_cohorts(&mut self, answers: &mut Vec<Answer>) {
+        let blocked = self.blocked();
+        for index in (0..self.cohorts.len()).rev() {
+            let batch = self.joiners(index, &blocked);
+            if batch.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.join_cohort(index, &batch) {
+                let failed = self.cohorts.remove(index);
+                self.fail_run(&failed.kind.pair.clone(), failed.tickets(), error, answers);
+            }
+        }
+    }
+
+    /// Requests with a sentence that can neither join a cohort nor start one: some cohort has to end first.
+    fn blocked(&self) -> Vec<Blocked> {
+        let busy = busy_pairs(&self.cohorts);
+        let blocked = self.waiting.iter().filter_map(|waiting| {
+            let Waiting {
+                ticket, priority, ..
+            } = *waiting;
+            let runs = |cohort: &Running| waiting.is_for(&cohort.kind);
+            let has_room = self.models.has_room_for(&waiting.leg.pair.name, &busy);
+            if self.cohorts.iter().any(runs) || (has_room && self.has_place_for(priority)) {
+                return None;
+            }
+            let has_own = self.cohorts.iter().any(|c| c.kind.priority == priority);
+            Some(Blocked {
+                ticket,
+                priority,
+                by_all: !has_room || !has_own,
+            })
+        });
+        blocked.collect()
+    }
+
+    /// Takes those sentences out of the line that join a cohort now.
+    fn joiners(&mut self, index: usize, blocked: &[Blocked]) -> Vec<Waiting> {
+        let Running { kind, cohort, .. } = &self.cohorts[index];
+        let vacancies = cohort.vacancies(self.options.max_batch_rows);
+        if vacancies == 0 || self.waiting.is_empty() {
+            return Vec::new();
+        }
+        let running = running_tickets(&self.cohorts);
+        take_batch(&mut self.waiting, &running, vacancies, |waiting| {
+            waiting.is_for(kind) && !waiting.is_behind(blocked)
+        })
+    }
+
+    fn join_cohort(&mut self, index: usize, batch: &[Waiting]) -> Result<(), ModelError> {
+        let first_key = take_keys(&mut self.keys, batch.len());
+        let busy = busy_pairs(&self.cohorts);
+        let running = &mut self.cohorts[index];
+        running.members.extend(members(batch, first_key));
+        let model = self.models.get(&running.kind.pair, &busy)?;
+        let sentences = encode(model, batch, first_key)?;
+        model.join(&mut running.cohort, &sentences)
     }
 
     /// Starts a cohort if sentences wait that should not wait any longer.
@@ -199,15 +249,14 @@ impl TranslateEngine {
         let batch = take_batch(&mut self.waiting, &running, sentences, |waiting| {
             waiting.is_for(&kind)
         });
-        let members = batch
-            .iter()
-            .map(|waiting| (waiting.ticket, waiting.sentence.slot))
-            .collect();
-        match start(model, &batch, beams, self.options.max_new_tokens) {
+        let first_key = take_keys(&mut self.keys, batch.len());
+        let started = encode(model, &batch, first_key)
+            .and_then(|sentences| model.start(&sentences, beams, self.options.max_new_tokens));
+        match started {
             Ok(cohort) => self.cohorts.push(Running {
                 kind,
                 cohort,
-                members,
+                members: members(&batch, first_key).collect(),
             }),
             Err(error) => {
                 let tickets = batch.iter().map(|waiting| waiting.ticket).collect();
@@ -219,16 +268,16 @@ impl TranslateEngine {
     /// What the oldest sentence needs that a new cohort may be started for: one whose request has
     /// nothing running, or for whose kind no cohort runs, and for whose checkpoint there is room.
     fn next_kind(&self) -> Option<Kind> {
-        let busy = busy_pairs(&self.cohorts);
+        let (busy, blocked) = (busy_pairs(&self.cohorts), self.blocked());
         let running = running_tickets(&self.cohorts);
         self.waiting
             .iter()
             .filter(|waiting| {
-                let pair = &waiting.leg.pair;
                 let is_newcomer = !running.contains(&waiting.ticket);
                 let runs = |cohort: &Running| waiting.is_for(&cohort.kind);
                 self.has_place_for(waiting.priority)
-                    && self.models.has_room_for(&pair.name, &busy)
+                    && self.models.has_room_for(&waiting.leg.pair.name, &busy)
+                    && !waiting.is_behind(&blocked)
                     && (is_newcomer || !self.cohorts.iter().any(runs))
             })
             .min_by_key(|waiting| (waiting.priority, waiting.ticket))
@@ -287,7 +336,7 @@ impl TranslateEngine {
                 let done: Vec<_> = done
                     .into_iter()
                     .filter_map(|(key, text, hypothesis)| {
-                        Some((*running.members.get(key)?, text, hypothesis))
+                        Some((running.members.remove(&key)?, text, hypothesis))
                     })
                     .collect();
                 self.cohorts.push(running);
@@ -296,12 +345,7 @@ impl TranslateEngine {
                 }
             }
             Err(error) => {
-                let tickets = running
-                    .members
-                    .into_iter()
-                    .map(|(ticket, _)| ticket)
-                    .collect();
-                self.fail_run(&pair, tickets, error, answers);
+                self.fail_run(&pair, running.tickets(), error, answers);
             }
         }
     }
@@ -372,11 +416,12 @@ impl Engine for TranslateEngine {
         self.jobs.is_empty() && self.answers.is_empty()
     }
 
-    /// Answers what can be answered, starts a cohort if one is due, and decodes one token of one
-    /// cohort.
+    /// Answers what can be answered, lets sentences join their cohorts, starts a cohort if one is due, and decodes one
+    /// token of one cohort.
     fn step(&mut self) -> Vec<Answer> {
         let mut answers = std::mem::take(&mut self.answers);
         self.expire(&mut answers);
+        self.join_cohorts(&mut answers);
         self.start_cohort(&mut answers);
         self.step_cohort(&mut answers);
         answers
@@ -387,19 +432,9 @@ impl Engine for TranslateEngine {
     }
 }
 
-impl Waiting {
-    fn kind(&self) -> Kind {
-        Kind {
-            pair: Arc::clone(&self.leg.pair),
-            search: self.sentence.search,
-            priority: self.priority,
-        }
-    }
-
-    fn is_for(&self, kind: &Kind) -> bool {
-        self.leg.pair == kind.pair
-            && self.sentence.search == kind.search
-            && self.priority == kind.priority
+impl Running {
+    fn tickets(&self) -> BTreeSet<Ticket> {
+        self.members.values().map(|(ticket, _)| *ticket).collect()
     }
 }
 
@@ -411,10 +446,7 @@ fn busy_pairs(cohorts: &[Running]) -> Vec<Arc<str>> {
 }
 
 fn running_tickets(cohorts: &[Running]) -> BTreeSet<Ticket> {
-    cohorts
-        .iter()
-        .flat_map(|running| running.members.iter().map(|(ticket, _)| *ticket))
-        .collect()
+    cohorts.iter().flat_map(Running::tickets).collect()
 }
 
 fn beams(search: Search, model: &Marian) -> usize {
@@ -428,44 +460,34 @@ fn beams(search: Search, model: &Marian) -> usize {
     }
 }
 
-/// Takes at most `count` of the sentences that are `wanted` out of the line: first one of the oldest
-/// request, so that none waits for ever; then those of requests that have nothing running; of those
-/// the short ones, which also wastes the least on filling up the batch.
-fn take_batch(
-    line: &mut Vec<Waiting>,
-    running: &BTreeSet<Ticket>,
-    count: usize,
-    wanted: impl Fn(&Waiting) -> bool,
-) -> Vec<Waiting> {
-    let (mut batch, others): (Vec<_>, Vec<_>) = std::mem::take(line).into_iter().partition(wanted);
-    *line = others;
-    batch.sort_by_key(|waiting| (running.contains(&waiting.ticket), waiting.characters));
-    let oldest = (0..batch.len()).min_by_key(|index| batch[*index].ticket);
-    if let Some(oldest) = oldest {
-        batch[..=oldest].rotate_right(1);
-    }
-    line.extend(batch.split_off(count.min(batch.len())));
-    batch
+/// The first of `count` keys in a row that no sentence has had.
+fn take_keys(next: &mut usize, count: usize) -> usize {
+    let first = *next;
+    *next += count;
+    first
 }
 
-fn start(
-    model: &mut Marian,
+/// The sentences' ids under keys from `first_key` on.
+fn encode(
+    model: &Marian,
     batch: &[Waiting],
-    beams: usize,
-    max_new_tokens: usize,
-) -> Result<Cohort, ModelError> {
-    let sentences = batch
-        .iter()
-        .enumerate()
-        .map(|(key, waiting)| {
-            let target_token = waiting.leg.target_token.as_deref();
-            Ok((
-                key,
-                model.encode(waiting.sentence.text.expose(), target_token)?,
-            ))
-        })
-        .collect::<Result<Vec<_>, ModelError>>()?;
-    model.start(&sentences, beams, max_new_tokens)
+    first_key: usize,
+) -> Result<Vec<(usize, Vec<i64>)>, ModelError> {
+    let sentences = (first_key..).zip(batch).map(|(key, waiting)| {
+        let target_token = waiting.leg.target_token.as_deref();
+        let ids = model.encode(waiting.sentence.text.expose(), target_token)?;
+        Ok((key, ids))
+    });
+    sentences.collect()
+}
+
+/// Whose the sentences under keys from `first_key` on are.
+fn members(batch: &[Waiting], first_key: usize) -> impl Iterator<Item = (usize, (Ticket, Slot))> {
+    (first_key..).zip(
+        batch
+            .iter()
+            .map(|waiting| (waiting.ticket, waiting.sentence.slot)),
+    )
 }
 
 #[cfg(test)]

@@ -120,6 +120,9 @@ pub enum ModelError {
     /// ONNX Runtime failed while a graph ran.
     #[error("ONNX Runtime failed")]
     Runtime(#[from] ort::Error),
+    /// A batch was given to a model that did not start it, or that takes no sentences later.
+    #[error("the batch belongs to another model")]
+    ForeignState,
     /// A graph answered tensors of another shape or type than its kind has.
     #[error("the graph's output `{0}` is missing or has an unexpected shape")]
     Output(&'static str),

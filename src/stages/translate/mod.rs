@@ -21,6 +21,7 @@ pub mod engine;
 pub mod error;
 pub mod guard;
 pub mod job;
+mod line;
 pub mod marian;
 pub mod models;
 pub mod route;

@@ -281,14 +281,14 @@ fn long_and_short(gpt: &mut GptBatch) -> Vec<f32> {
 fn rows_that_outgrow_their_slots_go_on_to_the_bit() {
     for precision in [Precision::Int8r, Precision::Fp32] {
         let mut growing = load(precision, 3);
-        assert_eq!(growing.capacity, GROWTH_POSITIONS);
+        assert_eq!(growing.caches.capacity(), GROWTH_POSITIONS);
         let grown = long_and_short(&mut growing);
         // 32 + 203 positions before the first of 79 steps.
-        assert_eq!(growing.capacity, 2 * GROWTH_POSITIONS);
+        assert_eq!(growing.caches.capacity(), 2 * GROWTH_POSITIONS);
 
         let mut large = load(precision, 3);
         large.make_room(large.metadata.max_positions()).unwrap();
-        assert_eq!(large.capacity, large.metadata.max_positions());
+        assert_eq!(large.caches.capacity(), large.metadata.max_positions());
         assert!(grown.iter().all(|value| value.is_finite()));
         assert_eq!(long_and_short(&mut large), grown, "{precision:?}");
     }

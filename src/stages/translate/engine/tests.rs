@@ -274,6 +274,32 @@ fn a_short_text_does_not_wait_for_a_long_one() {
 }
 
 #[test]
+fn a_pair_without_room_gets_its_turn_though_others_never_pause() {
+    let options = TranslateOptions {
+        max_loaded_models: 1,
+        ..TranslateOptions::default()
+    };
+    let mut engine = engine(options);
+    let patient = Ticket(3);
+    let mut answered = BTreeMap::new();
+    for ticket in 0..400 {
+        let next = match Ticket(ticket) == patient {
+            true => request("Hello my friend", "en", "de"),
+            false => request("Bonjour mon ami. Merci!", "fr", "en"),
+        };
+        if engine.vacancies() > 0 {
+            engine.join(Ticket(ticket), next);
+        }
+        answered.extend(engine.step());
+        if let Some(answer) = answered.get(&patient) {
+            assert!(answer.is_ok());
+            return;
+        }
+    }
+    panic!("{} others were answered before it", answered.len());
+}
+
+#[test]
 fn a_model_that_cannot_be_loaded_fails_only_its_requests() {
     let models = tempfile::tempdir().expect("a directory");
     for pair in ["fr-en", "en-mul"] {

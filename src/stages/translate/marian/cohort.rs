@@ -1,13 +1,14 @@
-//! Sentences that are decoded together, from their first token on.
+//! Sentences that are decoded together.
 
 use super::graph::{DecoderState, Graphs, SourceBatch};
 use super::search::{Hypothesis, Search, SearchRules};
 use crate::stages::translate::error::ModelError;
 
-/// A running batch of one checkpoint. All rows are at the same position, because the decoder's past
-/// has one length for all; sentences leave as soon as they are done, or are given up.
+/// A running batch of one checkpoint. Sentences leave as soon as they are done, or are given up; where the
+/// graphs allow it, others join at any step.
 pub struct Cohort {
     state: DecoderState,
+    /// In the order of the decoder's rows, `rules.beams` for each.
     members: Vec<Member>,
     rules: SearchRules,
     pad_id: i64,
@@ -18,8 +19,6 @@ struct Member {
     key: usize,
     /// `None` once the sentence is done or given up.
     search: Option<Search>,
-    /// The sentence's first row in the decoder's past.
-    first_row: usize,
 }
 
 impl Cohort {
@@ -33,23 +32,37 @@ impl Cohort {
         rules: SearchRules,
         pad_id: i64,
     ) -> Result<Self, ModelError> {
-        let ids: Vec<&[i64]> = sentences.iter().map(|(_, ids)| ids.as_slice()).collect();
-        let state = graphs.encode(&SourceBatch::new(&ids, rules.beams, pad_id))?;
-        let members = sentences
-            .iter()
-            .enumerate()
-            .map(|(index, (key, _))| Member {
-                key: *key,
-                search: Some(Search::new(rules.clone())),
-                first_row: index * rules.beams,
-            })
-            .collect();
+        let state = graphs.start(&source_batch(sentences, pad_id), &rules)?;
         Ok(Self {
             state,
-            members,
+            members: members(sentences, &rules).collect(),
             rules,
             pad_id,
         })
+    }
+
+    /// Sentences that may [`join`](Self::join) so that there are at most `max_rows` decoder rows.
+    pub fn vacancies(&self, max_rows: usize) -> usize {
+        if self.state.is_open() {
+            (max_rows / self.rules.beams).saturating_sub(self.running())
+        } else {
+            0
+        }
+    }
+
+    /// Encodes more sentences and gives them rows beside the others, which go on as if nothing had happened.
+    ///
+    /// # Errors
+    /// The encoder fails, or nothing may join.
+    pub fn join(
+        &mut self,
+        graphs: &mut Graphs,
+        sentences: &[(usize, Vec<i64>)],
+    ) -> Result<(), ModelError> {
+        self.drop_done()?;
+        graphs.join(&mut self.state, &source_batch(sentences, self.pad_id))?;
+        self.members.extend(members(sentences, &self.rules));
+        Ok(())
     }
 
     /// True when no sentence is running.
@@ -74,30 +87,32 @@ impl Cohort {
     /// # Errors
     /// The decoder fails.
     pub fn step(&mut self, graphs: &mut Graphs) -> Result<Vec<(usize, Hypothesis)>, ModelError> {
-        self.drop_done_rows()?;
-        let mut ids = Vec::with_capacity(self.state.rows());
-        let mut parents = Vec::with_capacity(self.state.rows());
+        self.drop_done()?;
+        let beams = self.rules.beams;
+        let mut ids = Vec::with_capacity(self.members.len() * beams);
+        let mut parents = Vec::with_capacity(self.members.len() * beams);
         for member in &self.members {
             match &member.search {
                 Some(search) => {
                     ids.extend(search.last_ids());
-                    parents.extend(search.parents().iter().map(|row| member.first_row + row));
+                    parents.extend(search.parents());
                 }
                 None => {
-                    ids.extend(std::iter::repeat_n(self.pad_id, self.rules.beams));
-                    parents.extend(member.first_row..member.first_row + self.rules.beams);
+                    ids.extend(std::iter::repeat_n(self.pad_id, beams));
+                    parents.extend(0..beams);
                 }
             }
         }
-        let continuations = self.rules.continuations();
-        let step = graphs.step(&mut self.state, &ids, &parents, continuations)?;
+        let step = graphs.step(&mut self.state, &ids, &parents, &self.rules)?;
+        if step.rows() != ids.len() {
+            return Err(ModelError::Output("topk_ids"));
+        }
         let mut done = Vec::new();
         for (index, member) in self.members.iter_mut().enumerate() {
-            member.first_row = index * self.rules.beams;
             let Some(search) = &mut member.search else {
                 continue;
             };
-            if let Some(hypothesis) = search.advance(&step, member.first_row) {
+            if let Some(hypothesis) = search.advance(&step, index * beams) {
                 member.search = None;
                 done.push((member.key, hypothesis));
             }
@@ -109,24 +124,37 @@ impl Cohort {
         self.members.iter().filter(|m| m.search.is_some()).count()
     }
 
-    /// Drops the rows of sentences that are done once they are a quarter of all: copying what is
-    /// kept from the encoder costs about one step's attention, so it pays within few steps, and
-    /// happens at most a few times in a cohort's life.
-    fn drop_done_rows(&mut self) -> Result<(), ModelError> {
+    /// Drops the rows of sentences that are done. Where all rows are at one position that copies all that are
+    /// kept, which costs about one step's attention: it is put off until a quarter is done, so that it pays within few
+    /// steps, and happens at most a few times in a cohort's life.
+    fn drop_done(&mut self) -> Result<(), ModelError> {
         let done = self.members.len() - self.running();
-        if done * 4 < self.members.len() || done == 0 {
+        let is_worth_it = self.state.is_open() || done * 4 >= self.members.len();
+        if done == 0 || !is_worth_it {
             return Ok(());
         }
-        let beams = self.rules.beams;
-        let kept_rows: Vec<usize> = self
-            .members
-            .iter()
-            .filter(|member| member.search.is_some())
-            .flat_map(|member| member.first_row..member.first_row + beams)
-            .collect();
-        self.state.keep_rows(&kept_rows)?;
-        // `first_row` still names rows of the past, which the next step gathers.
-        self.members.retain(|member| member.search.is_some());
-        Ok(())
+        // The last ones take the places of those that leave.
+        let mut order: Vec<usize> = (0..self.members.len()).collect();
+        let mut index = 0;
+        while let Some(member) = self.members.get(index) {
+            if member.search.is_some() {
+                index += 1;
+            } else {
+                self.members.swap_remove(index);
+                order.swap_remove(index);
+            }
+        }
+        self.state.keep(&order)
     }
+}
+
+fn source_batch(sentences: &[(usize, Vec<i64>)], pad_id: i64) -> SourceBatch {
+    SourceBatch::new(sentences.iter().map(|(_, ids)| ids.as_slice()), pad_id)
+}
+
+fn members(sentences: &[(usize, Vec<i64>)], rules: &SearchRules) -> impl Iterator<Item = Member> {
+    sentences.iter().map(|(key, _)| Member {
+        key: *key,
+        search: Some(Search::new(rules.clone())),
+    })
 }

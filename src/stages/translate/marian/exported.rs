@@ -1,19 +1,18 @@
 //! Graphs of our own export: `encoder.onnx` and `decoder.onnx`, or the same with `.int8r` before `.onnx`.
 //!
-//! The encoder also projects every decoder layer's cross-attention keys and values and expands them to
-//! the decoder's rows. One decoder graph serves the first step (past length 0) and all others; it
-//! gathers the past of the beams, suppresses the padding token and sorts out the best tokens, so that
-//! only those leave it.
+//! The encoder also projects every decoder layer's cross-attention keys and values. One decoder graph decodes
+//! one token of every row, each at its own position; it writes the row's keys and values behind the earlier ones, in
+//! place, suppresses the padding token and sorts out the best tokens, so that only those leave it.
 
 use std::path::{Path, PathBuf};
 
-use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue};
-use ort::value::DynValue;
+use ort::session::Session;
 
-use super::graph::{DecoderState, SourceBatch, empty_past, ids_tensor};
+use super::graph::{SourceBatch, ids_tensor};
 use super::metadata::Checkpoint;
-use super::search::Continuations;
-use crate::onnx::Onnx;
+use super::search::{Continuations, SearchRules};
+use super::slots::{CacheLayout, Encoded, Slots};
+use crate::onnx::{CacheNames, Device, Onnx};
 use crate::stages::translate::Precision;
 use crate::stages::translate::error::ModelError;
 
@@ -21,18 +20,15 @@ use crate::stages::translate::error::ModelError;
 pub struct ExportedGraphs {
     encoder: Session,
     decoder: Session,
-    /// Leaves out `logits`, which nobody reads.
-    decoder_outputs: RunOptions<HasSelectedOutputs>,
     cross_names: Vec<String>,
-    past_names: Vec<String>,
-    present_names: Vec<String>,
-    heads: usize,
-    head_dim: usize,
+    layout: CacheLayout,
 }
 
 impl ExportedGraphs {
     /// Loads both graphs of a model directory, quantized ones if `precision` prefers them and they
     /// are there.
+    ///
+    /// They run on the processor whatever the device: the attention that works in place has no CUDA kernel for f32.
     ///
     /// # Errors
     /// A file is missing or no graph of this kind.
@@ -43,119 +39,79 @@ impl ExportedGraphs {
         precision: Precision,
         threads: usize,
     ) -> Result<Self, ModelError> {
+        let onnx = onnx.on(Device::Cpu);
         let [encoder, decoder] = graph_files(directory, precision);
-        let names = |prefix: &str| -> Vec<String> {
+        let [encoder, decoder] = [
+            onnx.session(&encoder, threads)?,
+            onnx.session(&decoder, threads)?,
+        ];
+        if !decoder.inputs().iter().any(|i| i.name() == "seqlens_k") {
+            return Err(ModelError::inconsistent(
+                directory,
+                "the graphs are of an earlier export: export the checkpoint again",
+            ));
+        }
+        let caches = || {
             (0..checkpoint.layers)
-                .flat_map(|layer| ["key", "value"].map(|kind| format!("{prefix}_{kind}_{layer}")))
-                .collect()
+                .flat_map(|layer| ["key", "value"].map(|kind| format!("{kind}_{layer}")))
         };
-        let present_names = names("present");
-        let wanted = ["topk_logprobs", "topk_ids"]
-            .into_iter()
-            .chain(present_names.iter().map(String::as_str))
-            .fold(OutputSelector::no_default(), OutputSelector::with);
+        let cross_names: Vec<_> = caches().map(|name| format!("cross_{name}")).collect();
+        let past_names: Vec<_> = caches()
+            .map(|name| (format!("past_{name}"), format!("present_{name}")))
+            .collect();
         Ok(Self {
-            encoder: onnx.session(&encoder, threads)?,
-            decoder: onnx.session(&decoder, threads)?,
-            decoder_outputs: RunOptions::new()?.with_outputs(wanted),
-            cross_names: names("cross"),
-            past_names: names("past"),
-            present_names,
-            heads: checkpoint.heads,
-            head_dim: checkpoint.head_dim,
+            layout: CacheLayout {
+                past: CacheNames::overwritten(&decoder, &past_names)?,
+                cross: CacheNames::read(&decoder, &cross_names)?,
+                heads: checkpoint.heads,
+                head_dim: checkpoint.head_dim,
+            },
+            cross_names,
+            encoder,
+            decoder,
         })
     }
 
-    /// Runs the encoder.
-    pub(super) fn encode(&mut self, batch: &SourceBatch) -> Result<DecoderState, ModelError> {
-        let shape = [batch.sentences(), batch.source_length];
-        let rows = batch.sentence_of_row.len();
-        let row_idx = batch
-            .sentence_of_row
-            .iter()
-            .map(|sentence| *sentence as i64)
-            .collect();
+    /// Slots for sentences that are searched by `rules`, none of them taken.
+    pub(super) fn slots(&self, rules: &SearchRules) -> Result<Slots, ModelError> {
+        Ok(Slots::new(
+            &self.layout,
+            rules.beams,
+            rules.continuations(),
+        )?)
+    }
+
+    /// Runs the encoder and gives the sentences slots.
+    pub(super) fn join(
+        &mut self,
+        slots: &mut Slots,
+        batch: &SourceBatch,
+    ) -> Result<(), ModelError> {
+        let shape = [batch.lengths.len(), batch.source_length];
         let mut outputs = self.encoder.run(ort::inputs![
             "input_ids" => ids_tensor(&shape, batch.ids.clone())?,
             "attention_mask" => ids_tensor(&shape, batch.mask.clone())?,
-            "row_idx" => ids_tensor(&[rows], row_idx)?,
         ])?;
-        let from_encoder = self
+        let cross = self
             .cross_names
             .iter()
             .map(|name| outputs.remove(name).ok_or(ModelError::Output("cross_…")))
             .collect::<Result<_, _>>()?;
-        Ok(DecoderState {
+        slots.join(&Encoded {
+            cross,
             source_length: batch.source_length,
-            mask: batch.row_mask(),
-            from_encoder,
-            past: Vec::new(),
+            lengths: batch.lengths.clone(),
         })
     }
 
-    /// Runs one decoder step.
+    /// Decodes one token of every row.
     pub(super) fn step(
         &mut self,
-        state: &mut DecoderState,
+        slots: &mut Slots,
         ids: &[i64],
         parents: &[usize],
-        continuations: usize,
     ) -> Result<Continuations, ModelError> {
-        let rows = state.rows();
-        if state.past.is_empty() {
-            state.past = self
-                .past_names
-                .iter()
-                .map(|_| empty_past(rows, self.heads, self.head_dim))
-                .collect::<Result<_, _>>()?;
-        }
-        let beam_idx = parents.iter().map(|row| *row as i64).collect();
-        let mut inputs = ort::inputs![
-            "input_ids" => ids_tensor(&[rows, 1], ids.to_vec())?,
-            "attention_mask" => ids_tensor(&[rows, state.source_length], state.mask.clone())?,
-            "beam_idx" => ids_tensor(&[rows], beam_idx)?,
-            "top_k" => ids_tensor(&[1], vec![continuations as i64])?,
-        ];
-        let kept = |name: &'_ String, value| (name.clone().into(), SessionInputValue::from(value));
-        inputs.extend(
-            self.past_names
-                .iter()
-                .zip(&state.past)
-                .map(|(n, v)| kept(n, v)),
-        );
-        inputs.extend(
-            self.cross_names
-                .iter()
-                .zip(&state.from_encoder)
-                .map(|(n, v)| kept(n, v)),
-        );
-        let mut outputs = self
-            .decoder
-            .run_with_options(inputs, &self.decoder_outputs)?;
-
-        let log_probs = outputs
-            .get("topk_logprobs")
-            .ok_or(ModelError::Output("topk_logprobs"))?
-            .try_extract_tensor::<f32>()?
-            .1
-            .to_vec();
-        let best_ids = outputs
-            .get("topk_ids")
-            .ok_or(ModelError::Output("topk_ids"))?
-            .try_extract_tensor::<i64>()?
-            .1
-            .to_vec();
-        let step = Continuations::new(continuations, best_ids, log_probs)
-            .filter(|step| step.rows() == rows)
-            .ok_or(ModelError::Output("topk_ids"))?;
-        let present: Vec<DynValue> = self
-            .present_names
-            .iter()
-            .map(|name| outputs.remove(name).ok_or(ModelError::Output("present_…")))
-            .collect::<Result<_, _>>()?;
-        drop(outputs);
-        state.past = present;
-        Ok(step)
+        slots.step(&mut self.decoder, &self.layout, ids, parents)
     }
 }
 

@@ -3,30 +3,29 @@
 use ort::value::{DynValue, Tensor};
 
 use super::exported::ExportedGraphs;
-use super::merged::MergedGraphs;
-use super::search::Continuations;
+use super::merged::{MergedGraphs, MergedState};
+use super::search::{Continuations, SearchRules};
+use super::slots::Slots;
 use crate::stages::translate::error::ModelError;
 
-/// Source sentences of a batch, filled up to the longest of them.
+/// Source sentences, filled up to the longest of them.
 pub struct SourceBatch {
     /// Ids of the longest sentence.
     pub source_length: usize,
+    /// Ids of each sentence.
+    pub lengths: Vec<usize>,
     /// [sentences, source_length]
     pub ids: Vec<i64>,
     /// [sentences, source_length], 1 where an id is no filling.
     pub mask: Vec<i64>,
-    /// For every decoder row, the sentence it belongs to.
-    pub sentence_of_row: Vec<usize>,
 }
 
 impl SourceBatch {
-    /// Fills up `sentences` with `pad_id` and gives each of them `beams` rows.
-    pub fn new(sentences: &[&[i64]], beams: usize, pad_id: i64) -> Self {
-        let source_length = sentences
-            .iter()
-            .map(|ids| ids.len())
-            .max()
-            .unwrap_or_default();
+    /// Fills up `sentences` with `pad_id`.
+    pub fn new<'a>(sentences: impl Iterator<Item = &'a [i64]>, pad_id: i64) -> Self {
+        let sentences: Vec<_> = sentences.collect();
+        let lengths: Vec<_> = sentences.iter().map(|ids| ids.len()).collect();
+        let source_length = lengths.iter().copied().max().unwrap_or_default();
         let filled = |value_of: fn(i64) -> i64, filling: i64| -> Vec<i64> {
             sentences
                 .iter()
@@ -40,77 +39,90 @@ impl SourceBatch {
             source_length,
             ids: filled(|id| id, pad_id),
             mask: filled(|_| 1, 0),
-            sentence_of_row: (0..sentences.len())
-                .flat_map(|sentence| std::iter::repeat_n(sentence, beams))
-                .collect(),
+            lengths,
         }
-    }
-
-    /// Number of sentences.
-    pub fn sentences(&self) -> usize {
-        self.ids.len() / self.source_length.max(1)
-    }
-
-    /// The mask of every decoder row, [rows, source_length].
-    pub fn row_mask(&self) -> Vec<i64> {
-        gathered(&self.mask, self.source_length, &self.sentence_of_row)
     }
 }
 
 /// What the decoder keeps between two steps.
-pub struct DecoderState {
-    /// Ids of a source row.
-    pub source_length: usize,
-    /// [rows, source_length]
-    pub mask: Vec<i64>,
-    /// What every step takes from the encoder, unchanged; the first dimension is the rows.
-    pub from_encoder: Vec<DynValue>,
-    /// Keys and values of the tokens so far; empty before the first step. The first dimension is the
-    /// rows of the step before.
-    pub past: Vec<DynValue>,
+pub enum DecoderState {
+    /// Each row has a position of its own.
+    Slots(Slots),
+    /// All rows are at the same position.
+    Merged(MergedState),
 }
 
 impl DecoderState {
-    /// Rows that the next step has.
-    pub fn rows(&self) -> usize {
-        self.mask.len() / self.source_length.max(1)
+    /// True where sentences may join later, and leave at no cost.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Slots(_))
     }
 
-    /// Keeps only some rows, in the order given. The past is not touched: the next step gathers it.
+    /// Keeps some sentences: `order[s]` is the number, until now, of what is sentence s from now on; s itself or
+    /// one behind all that are kept.
     ///
     /// # Errors
     /// A tensor is not what the graphs of its kind give.
-    pub fn keep_rows(&mut self, rows: &[usize]) -> Result<(), ModelError> {
-        for value in &mut self.from_encoder {
-            *value = gather_rows(value, rows)?;
+    pub fn keep(&mut self, order: &[usize]) -> Result<(), ModelError> {
+        match self {
+            Self::Slots(slots) => {
+                slots.keep(order);
+                Ok(())
+            }
+            Self::Merged(state) => state.keep(order),
         }
-        self.mask = gathered(&self.mask, self.source_length, rows);
-        Ok(())
     }
 }
 
 /// Encoder and decoder of one checkpoint.
 pub enum Graphs {
-    /// Our export: the beam's past is gathered, and the best tokens are found, inside the graph.
+    /// Our export: sentences join and leave at any step, and the best tokens are found inside the graph.
     Exported(ExportedGraphs),
     /// The widespread export with one decoder for first and later steps.
     Merged(MergedGraphs),
 }
 
 impl Graphs {
-    /// Runs the encoder.
+    /// Runs the encoder and starts to decode its sentences together.
     ///
     /// # Errors
     /// ONNX Runtime fails, or a tensor is not what the graphs of this kind give.
-    pub fn encode(&mut self, batch: &SourceBatch) -> Result<DecoderState, ModelError> {
+    pub fn start(
+        &mut self,
+        batch: &SourceBatch,
+        rules: &SearchRules,
+    ) -> Result<DecoderState, ModelError> {
         match self {
-            Self::Exported(graphs) => graphs.encode(batch),
-            Self::Merged(graphs) => graphs.encode(batch),
+            Self::Exported(graphs) => {
+                let mut slots = graphs.slots(rules)?;
+                graphs.join(&mut slots, batch)?;
+                Ok(DecoderState::Slots(slots))
+            }
+            Self::Merged(graphs) => {
+                let state = graphs.encode(batch, rules.beams)?;
+                Ok(DecoderState::Merged(state))
+            }
         }
     }
 
-    /// Runs one decoder step: row r is fed `ids[r]`, continues row `parents[r]` of the step before,
-    /// and gets its `continuations` best tokens.
+    /// Runs the encoder and puts its sentences behind the others.
+    ///
+    /// # Errors
+    /// ONNX Runtime fails, a tensor is not what the graphs of this kind give, or the state is not
+    /// [open](DecoderState::is_open).
+    pub fn join(
+        &mut self,
+        state: &mut DecoderState,
+        batch: &SourceBatch,
+    ) -> Result<(), ModelError> {
+        match (self, state) {
+            (Self::Exported(graphs), DecoderState::Slots(slots)) => graphs.join(slots, batch),
+            _ => Err(ModelError::ForeignState),
+        }
+    }
+
+    /// Runs one decoder step, in the order of sentences and of their beams: each beam is fed its id, continues the beam
+    /// `parents` of its sentence, and gets its best tokens, as many as `rules` say.
     ///
     /// # Errors
     /// ONNX Runtime fails, or a tensor is not what the graphs of this kind give.
@@ -119,11 +131,16 @@ impl Graphs {
         state: &mut DecoderState,
         ids: &[i64],
         parents: &[usize],
-        continuations: usize,
+        rules: &SearchRules,
     ) -> Result<Continuations, ModelError> {
-        match self {
-            Self::Exported(graphs) => graphs.step(state, ids, parents, continuations),
-            Self::Merged(graphs) => graphs.step(state, ids, parents, continuations),
+        match (self, state) {
+            (Self::Exported(graphs), DecoderState::Slots(slots)) => {
+                graphs.step(slots, ids, parents)
+            }
+            (Self::Merged(graphs), DecoderState::Merged(state)) => {
+                graphs.step(state, ids, parents, rules.continuations())
+            }
+            _ => Err(ModelError::ForeignState),
         }
     }
 }
@@ -131,39 +148,4 @@ impl Graphs {
 /// An i64 tensor.
 pub(super) fn ids_tensor(shape: &[usize], ids: Vec<i64>) -> Result<DynValue, ModelError> {
     Ok(Tensor::from_array((shape, ids))?.into_dyn())
-}
-
-/// A tensor [rows, heads, 0, head_dim]: the past before the first token.
-pub(super) fn empty_past(
-    rows: usize,
-    heads: usize,
-    head_dim: usize,
-) -> Result<DynValue, ModelError> {
-    Ok(Tensor::from_array(([rows, heads, 0, head_dim], Vec::<f32>::new()))?.into_dyn())
-}
-
-/// Some rows of an f32 tensor, in the order given.
-pub(super) fn gather_rows(value: &DynValue, rows: &[usize]) -> Result<DynValue, ModelError> {
-    let (shape, data) = value.try_extract_tensor::<f32>()?;
-    let mut shape: Vec<usize> = shape
-        .iter()
-        .map(|dimension| usize::try_from(*dimension).unwrap_or_default())
-        .collect();
-    let available = shape.first().copied().unwrap_or_default();
-    if rows.iter().any(|row| *row >= available) {
-        return Err(ModelError::Output("rows"));
-    }
-    let data = gathered(data, data.len() / available.max(1), rows);
-    shape[0] = rows.len();
-    Ok(Tensor::from_array((shape, data))?.into_dyn())
-}
-
-/// Some rows of a row-major matrix, in the order given; rows that do not exist are left out.
-fn gathered<T: Copy>(data: &[T], row_length: usize, rows: &[usize]) -> Vec<T> {
-    let mut gathered = Vec::with_capacity(rows.len() * row_length);
-    for row in rows {
-        let start = row * row_length;
-        gathered.extend_from_slice(data.get(start..start + row_length).unwrap_or_default());
-    }
-    gathered
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor};
 
-use super::graph::{DecoderState, SourceBatch, empty_past, gather_rows, ids_tensor};
+use super::graph::{SourceBatch, ids_tensor};
 use super::metadata::Checkpoint;
 use super::search::Continuations;
 use crate::onnx::Onnx;
@@ -36,6 +36,35 @@ pub struct MergedGraphs {
 struct CacheNames {
     past: String,
     present: String,
+}
+
+/// What the decoder keeps between two steps. Every sentence has `beams` rows, one behind the other.
+pub struct MergedState {
+    beams: usize,
+    /// Ids of a source row.
+    source_length: usize,
+    /// [rows, source_length], 1 where an id is no filling.
+    mask: Vec<i64>,
+    /// What every step takes from the encoder, unchanged; the first dimension is the rows.
+    from_encoder: Vec<DynValue>,
+    /// Keys and values of the tokens so far; empty before the first step. The first dimension is the rows.
+    past: Vec<DynValue>,
+}
+
+impl MergedState {
+    fn rows(&self) -> usize {
+        self.mask.len() / self.source_length.max(1)
+    }
+
+    /// Keeps some sentences, in the order given.
+    pub(super) fn keep(&mut self, order: &[usize]) -> Result<(), ModelError> {
+        let rows = rows_of(order, self.beams);
+        for value in self.from_encoder.iter_mut().chain(&mut self.past) {
+            *value = gather_rows(value, &rows)?;
+        }
+        self.mask = gathered(&self.mask, self.source_length, &rows);
+        Ok(())
+    }
 }
 
 const HIDDEN_STATES: &str = "encoder_hidden_states";
@@ -88,8 +117,13 @@ impl MergedGraphs {
     }
 
     /// Runs the encoder and expands its output to the decoder's rows.
-    pub(super) fn encode(&mut self, batch: &SourceBatch) -> Result<DecoderState, ModelError> {
-        let shape = [batch.sentences(), batch.source_length];
+    pub(super) fn encode(
+        &mut self,
+        batch: &SourceBatch,
+        beams: usize,
+    ) -> Result<MergedState, ModelError> {
+        let sentences = batch.lengths.len();
+        let shape = [sentences, batch.source_length];
         let outputs = self.encoder.run(ort::inputs![
             "input_ids" => ids_tensor(&shape, batch.ids.clone())?,
             "attention_mask" => ids_tensor(&shape, batch.mask.clone())?,
@@ -97,19 +131,23 @@ impl MergedGraphs {
         let hidden_states = outputs
             .get("last_hidden_state")
             .ok_or(ModelError::Output("last_hidden_state"))?;
-        Ok(DecoderState {
+        let sentence_of_row: Vec<_> = (0..sentences)
+            .flat_map(|sentence| std::iter::repeat_n(sentence, beams))
+            .collect();
+        Ok(MergedState {
+            beams,
             source_length: batch.source_length,
-            mask: batch.row_mask(),
+            mask: gathered(&batch.mask, batch.source_length, &sentence_of_row),
             // The cross-attention's keys and values join after the first step.
-            from_encoder: vec![gather_rows(hidden_states, &batch.sentence_of_row)?],
+            from_encoder: vec![gather_rows(hidden_states, &sentence_of_row)?],
             past: Vec::new(),
         })
     }
 
-    /// Runs one decoder step.
+    /// Runs one decoder step; parents are beams of the same sentence.
     pub(super) fn step(
         &mut self,
-        state: &mut DecoderState,
+        state: &mut MergedState,
         ids: &[i64],
         parents: &[usize],
         continuations: usize,
@@ -126,9 +164,18 @@ impl MergedGraphs {
                     .from_encoder
                     .push(empty_past(rows, self.heads, self.head_dim)?);
             }
-        } else if !is_identity(parents, state.past.first()) {
+        } else if !parents
+            .iter()
+            .copied()
+            .eq((0..state.beams).cycle().take(rows))
+        {
+            let parent_rows: Vec<_> = parents
+                .iter()
+                .enumerate()
+                .map(|(row, parent)| row - row % state.beams + parent)
+                .collect();
             for value in &mut state.past {
-                *value = gather_rows(value, parents)?;
+                *value = gather_rows(value, &parent_rows)?;
             }
         }
         let mask = ids_tensor(&[rows, state.source_length], state.mask.clone())?;
@@ -210,15 +257,43 @@ fn graph_file(directory: &Path, name: &str, precision: Precision) -> Option<Path
         .find(|file| file.is_file())
 }
 
-fn is_identity(parents: &[usize], past: Option<&DynValue>) -> bool {
-    let past_rows = past
-        .and_then(|value| value.try_extract_tensor::<f32>().ok())
-        .and_then(|(shape, _)| shape.first().copied());
-    usize::try_from(past_rows.unwrap_or_default()).is_ok_and(|rows| rows == parents.len())
-        && parents
-            .iter()
-            .enumerate()
-            .all(|(row, parent)| row == *parent)
+/// The rows of sentences, in their order.
+fn rows_of(sentences: &[usize], beams: usize) -> Vec<usize> {
+    sentences
+        .iter()
+        .flat_map(|sentence| sentence * beams..(sentence + 1) * beams)
+        .collect()
+}
+
+/// A tensor [rows, heads, 0, head_dim]: the past before the first token.
+fn empty_past(rows: usize, heads: usize, head_dim: usize) -> Result<DynValue, ModelError> {
+    Ok(Tensor::from_array(([rows, heads, 0, head_dim], Vec::<f32>::new()))?.into_dyn())
+}
+
+/// Some rows of an f32 tensor, in the order given.
+fn gather_rows(value: &DynValue, rows: &[usize]) -> Result<DynValue, ModelError> {
+    let (shape, data) = value.try_extract_tensor::<f32>()?;
+    let mut shape: Vec<usize> = shape
+        .iter()
+        .map(|dimension| usize::try_from(*dimension).unwrap_or_default())
+        .collect();
+    let available = shape.first().copied().unwrap_or_default();
+    if rows.iter().any(|row| *row >= available) {
+        return Err(ModelError::Output("rows"));
+    }
+    let data = gathered(data, data.len() / available.max(1), rows);
+    shape[0] = rows.len();
+    Ok(Tensor::from_array((shape, data))?.into_dyn())
+}
+
+/// Some rows of a row-major matrix, in the order given; rows that do not exist are left out.
+fn gathered<T: Copy>(data: &[T], row_length: usize, rows: &[usize]) -> Vec<T> {
+    let mut gathered = Vec::with_capacity(rows.len() * row_length);
+    for row in rows {
+        let start = row * row_length;
+        gathered.extend_from_slice(data.get(start..start + row_length).unwrap_or_default());
+    }
+    gathered
 }
 
 /// The best `per_row` tokens of each row of logits [rows, vocab_size], after log-softmax, without

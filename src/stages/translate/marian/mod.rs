@@ -8,6 +8,7 @@ pub mod greedy;
 pub mod merged;
 pub mod metadata;
 pub mod search;
+pub mod slots;
 
 use std::path::Path;
 
@@ -41,14 +42,14 @@ impl Marian {
         precision: Precision,
         threads: usize,
     ) -> Result<Self, ModelError> {
-        // Quantized products have no CUDA kernels.
-        let precision = match onnx.device() {
-            Device::Cpu => precision,
-            Device::Cuda => Precision::Fp32,
-        };
         let tokenizer = Tokenizer::load(directory)?;
         let (checkpoint, graphs) = if MergedGraphs::are_in(directory) {
             let checkpoint = Checkpoint::read_transformers(directory)?;
+            // Quantized products have no CUDA kernels.
+            let precision = match onnx.device() {
+                Device::Cpu => precision,
+                Device::Cuda => Precision::Fp32,
+            };
             let graphs = MergedGraphs::load(onnx, directory, &checkpoint, precision, threads)?;
             (checkpoint, Graphs::Merged(graphs))
         } else {
@@ -116,6 +117,18 @@ impl Marian {
     ) -> Result<Cohort, ModelError> {
         let rules = SearchRules::new(&self.checkpoint, beams, max_new_tokens);
         Cohort::start(&mut self.graphs, sentences, rules, self.checkpoint.pad_id)
+    }
+
+    /// Puts sentences, given as (key, ids), into a cohort that has [vacancies](Cohort::vacancies).
+    ///
+    /// # Errors
+    /// The encoder fails, or nothing may join.
+    pub fn join(
+        &mut self,
+        cohort: &mut Cohort,
+        sentences: &[(usize, Vec<i64>)],
+    ) -> Result<(), ModelError> {
+        cohort.join(&mut self.graphs, sentences)
     }
 
     /// Decodes one token of every sentence and returns those that are done.
@@ -307,6 +320,105 @@ mod tests {
             );
             testing::Parity::report(&format!("Marian, {search}"), &figures);
         }
+    }
+
+    #[test]
+    fn sentences_join_and_leave_at_any_step() {
+        let goldens = goldens("fr-en");
+        let directory = testing::fixture("marian/fr-en");
+        let mut model =
+            Marian::load(&testing::onnx(), &directory, Precision::Fp32, 1).expect("a model");
+        let sources: Vec<_> = goldens.cases.iter().map(|c| c.ids.clone()).collect();
+        let sentences: Vec<_> = sources.into_iter().enumerate().collect();
+        for (name, search) in &goldens.searches {
+            let rules = search.rules(&model.checkpoint);
+            let max_rows = 5 * rules.beams;
+            let (first, later) = sentences.split_at(2);
+            let pad_id = model.checkpoint.pad_id;
+            let mut cohort =
+                Cohort::start(&mut model.graphs, first, rules, pad_id).expect("the encoder runs");
+            // The long ones last, so that the slots have to grow.
+            let mut later: Vec<_> = later.to_vec();
+            later.sort_by_key(|(_, ids)| ids.len());
+            let mut later = later.into_iter().peekable();
+            let mut done = BTreeMap::new();
+            for step in 0.. {
+                if cohort.is_done() && later.peek().is_none() {
+                    break;
+                }
+                if step % 3 == 2 || cohort.is_done() {
+                    let count = cohort.vacancies(max_rows).min(2);
+                    let joining: Vec<_> = later.by_ref().take(count).collect();
+                    if !joining.is_empty() {
+                        model.join(&mut cohort, &joining).expect("there is room");
+                    }
+                }
+                assert!(cohort.rows() <= max_rows);
+                done.extend(model.step(&mut cohort).expect("the decoder runs"));
+            }
+            for (key, case) in goldens.cases.iter().enumerate() {
+                let expected = GoldenOutput::deserialize(&case.outputs[name]).expect("an output");
+                assert_eq!(done[&key].ids, expected.ids, "{name}: {}", case.text);
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_outgrow_their_slots_decode_as_concatenated_ones() {
+        let load = |model: &str| {
+            let directory = testing::fixture(model);
+            Marian::load(&testing::onnx(), &directory, Precision::Fp32, 1).expect("a model")
+        };
+        // The same weights.
+        let (mut slots, mut merged) = (load("marian/fr-en"), load("marian-merged/fr-en"));
+        let sources: Vec<_> = goldens("fr-en").cases.into_iter().map(|c| c.ids).collect();
+        for beams in [1, 4] {
+            let rules = SearchRules {
+                // Nothing ends before the limit.
+                eos_id: -1,
+                max_length: 6 * slots::FIRST_POSITIONS,
+                ..SearchRules::new(&slots.checkpoint, beams, usize::MAX - 1)
+            };
+            let expected = decode(&mut merged, &sources, &rules);
+            let found = decode(&mut slots, &sources, &rules);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert_eq!(found.ids, expected.ids, "{beams} beams");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_joins_where_all_rows_have_one_position() {
+        let directory = testing::fixture("marian-merged/fr-en");
+        let mut model =
+            Marian::load(&testing::onnx(), &directory, Precision::Fp32, 1).expect("a model");
+        let sentence = goldens("fr-en").cases[0].ids.clone();
+        let mut cohort = model
+            .start(&[(0, sentence.clone())], 4, 40)
+            .expect("a cohort");
+        assert_eq!(cohort.vacancies(64), 0);
+        let joined = model.join(&mut cohort, &[(1, sentence)]);
+        assert!(matches!(joined, Err(ModelError::ForeignState)));
+    }
+
+    #[test]
+    fn graphs_of_an_earlier_export_say_what_to_do() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let own = testing::fixture("marian/fr-en");
+        for file in std::fs::read_dir(&own).expect("files") {
+            let file = file.expect("a file").path();
+            let name = file.file_name().expect("a name").to_owned();
+            std::fs::copy(file, directory.path().join(name)).expect("a copy");
+        }
+        // Any graph without slots.
+        std::fs::copy(
+            own.join("encoder.onnx"),
+            directory.path().join("decoder.onnx"),
+        )
+        .expect("a copy");
+        let loaded = Marian::load(&testing::onnx(), directory.path(), Precision::Fp32, 1);
+        let error = loaded.err().map(|error| error.to_string());
+        assert!(error.is_some_and(|error| error.contains("export the checkpoint again")));
     }
 
     #[test]

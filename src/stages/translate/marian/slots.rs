@@ -1,0 +1,340 @@
+//! The decoder's memory of sentences that join and leave at any step.
+//!
+//! Every sentence has a slot: `beams` rows of the past, and one row of what the encoder says of it, which its beams
+//! share. Rows never move while their sentence runs. A beam goes on in the row of the beam that it continues; only
+//! where a beam has several continuations is its past copied, into a row that nobody continues.
+
+use ort::session::Session;
+use ort::value::{DynValue, Tensor, TensorElementType};
+
+use super::search::Continuations;
+use crate::onnx::{CacheNames, CacheView, InPlaceBinding, OnnxError, RowCaches};
+use crate::stages::translate::error::ModelError;
+
+/// Positions of a row at first; it gets twice as many when they are used up. A row of an OPUS-MT checkpoint takes
+/// 0.4 MB for so many.
+pub(super) const FIRST_POSITIONS: usize = 16;
+
+/// Source lengths are filled up to a multiple of this.
+const SOURCE_POSITIONS: usize = 8;
+
+/// Outputs in the order of [`Slots::bind`].
+const LOG_PROBS: usize = 0;
+const IDS: usize = 1;
+
+/// How the decoder names its caches, and what a row of them is.
+pub(super) struct CacheLayout {
+    pub(super) past: CacheNames,
+    pub(super) cross: CacheNames,
+    pub(super) heads: usize,
+    pub(super) head_dim: usize,
+}
+
+/// The slots of one cohort.
+pub struct Slots {
+    /// Keys and values of the tokens so far; slot s has the rows from s · beams on.
+    past: RowCaches,
+    /// Keys and values of the source; slot s has row s.
+    cross: RowCaches,
+    beams: usize,
+    continuations: usize,
+    /// One for each slot that is taken, the first ones.
+    sentences: Vec<Sentence>,
+    /// Made anew when a sentence has come or gone.
+    step: Option<Step>,
+}
+
+struct Sentence {
+    /// Ids of the source.
+    source_length: usize,
+    /// Tokens so far, the start included.
+    length: usize,
+    /// For each beam, which of the slot's rows holds its past.
+    row_of_beam: Vec<usize>,
+}
+
+/// Inputs and outputs of a step, rewritten in place.
+struct Step {
+    binding: InPlaceBinding,
+    input_ids: Tensor<i64>,
+    position_ids: Tensor<i64>,
+    seqlens_k: Tensor<i32>,
+}
+
+/// Keys and values of some sentences' sources as the encoder gives them, filled up to the longest.
+pub(super) struct Encoded {
+    /// [caches][sentences, heads, source_length, head_dim]
+    pub(super) cross: Vec<DynValue>,
+    /// Ids of the longest source.
+    pub(super) source_length: usize,
+    /// Ids of each source.
+    pub(super) lengths: Vec<usize>,
+}
+
+impl Slots {
+    /// No sentence yet; each will have `beams` rows, and every row `continuations` continuations at each step.
+    pub(super) fn new(
+        layout: &CacheLayout,
+        beams: usize,
+        continuations: usize,
+    ) -> Result<Self, OnnxError> {
+        let row_shape = |positions| [layout.heads, positions, layout.head_dim];
+        Ok(Self {
+            past: RowCaches::new(layout.past.count(), 0, row_shape(FIRST_POSITIONS), f32::NAN)?,
+            // Numbers, for the mask does not hide NaN.
+            cross: RowCaches::new(layout.cross.count(), 0, row_shape(0), 0.0)?,
+            beams,
+            continuations,
+            sentences: Vec::new(),
+            step: None,
+        })
+    }
+
+    /// Gives sentences the slots behind the others.
+    pub(super) fn join(&mut self, encoded: &Encoded) -> Result<(), ModelError> {
+        let first = self.sentences.len();
+        self.sentences
+            .extend(encoded.lengths.iter().map(|length| Sentence {
+                source_length: *length,
+                length: 0,
+                row_of_beam: (0..self.beams).collect(),
+            }));
+        self.step = None;
+        self.make_room_for_slots(first)?;
+        for (index, cross) in encoded.cross.iter().enumerate() {
+            self.write_source(index, first, cross, encoded)?;
+        }
+        Ok(())
+    }
+
+    /// Copies one cache of sources, [sentences, heads, source_length, head_dim], into the slots from `first` on.
+    fn write_source(
+        &mut self,
+        cache: usize,
+        first: usize,
+        values: &DynValue,
+        encoded: &Encoded,
+    ) -> Result<(), ModelError> {
+        let (shape, values) = values.try_extract_tensor::<f32>()?;
+        let [sentences, heads, positions, head_dim] = **shape else {
+            return Err(ModelError::Output("cross_…"));
+        };
+        let expected = [encoded.lengths.len(), encoded.source_length].map(|n| n as i64);
+        if [sentences, positions] != expected {
+            return Err(ModelError::Output("cross_…"));
+        }
+        let (heads, stride) = (heads as usize, (positions * head_dim) as usize);
+        for (sentence, length) in encoded.lengths.iter().enumerate() {
+            for head in 0..heads {
+                let target = self.cross.positions(first + sentence, head, *length);
+                let start = (sentence * heads + head) * stride;
+                let source = values.get(start..start + target.len());
+                let target = self.cross.cache_mut(cache).get_mut(target);
+                match (source, target) {
+                    (Some(source), Some(target)) => target.copy_from_slice(source),
+                    _ => return Err(ModelError::Output("cross_…")),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps some sentences: `order[s]` is the slot whose sentence is in slot s from now on, s itself or one behind all
+    /// that are kept.
+    pub(super) fn keep(&mut self, order: &[usize]) {
+        for (to, from) in order.iter().copied().enumerate() {
+            if to == from {
+                continue;
+            }
+            let sentence = &self.sentences[from];
+            self.cross.copy_row(from, to, sentence.source_length);
+            for row in 0..self.beams {
+                let rows = [from, to].map(|slot| slot * self.beams + row);
+                self.past.copy_row(rows[0], rows[1], sentence.length);
+            }
+            self.sentences.swap(from, to);
+        }
+        self.sentences.truncate(order.len());
+        self.step = None;
+    }
+
+    /// Decodes one token of every row. `ids` and `parents` are in the order of slots and, inside a slot, of beams, as
+    /// is the answer; a parent is a beam of the step before, of the same sentence.
+    pub(super) fn step(
+        &mut self,
+        session: &mut Session,
+        layout: &CacheLayout,
+        ids: &[i64],
+        parents: &[usize],
+    ) -> Result<Continuations, ModelError> {
+        for (slot, parents) in parents.chunks_exact(self.beams).enumerate() {
+            self.follow(slot, parents);
+        }
+        self.make_room_for_tokens()?;
+        let mut step = match self.step.take() {
+            Some(step) => step,
+            None => self.bind(session, layout)?,
+        };
+        let input_ids = step.input_ids.extract_tensor_mut().1;
+        let position_ids = step.position_ids.extract_tensor_mut().1;
+        let seqlens_k = step.seqlens_k.extract_tensor_mut().1;
+        for (slot, ids) in ids.chunks_exact(self.beams).enumerate() {
+            let sentence = &self.sentences[slot];
+            for (id, row) in ids.iter().zip(&sentence.row_of_beam) {
+                let row = slot * self.beams + row;
+                input_ids[row] = *id;
+                position_ids[row] = sentence.length as i64;
+                // The total after this step, minus one.
+                seqlens_k[row] = sentence.length as i32;
+            }
+        }
+        step.binding
+            .run(session, &mut [&mut self.past, &mut self.cross])?;
+        for sentence in &mut self.sentences {
+            sentence.length += 1;
+        }
+        let continuations = self.continuations(&step.binding);
+        self.step = Some(step);
+        continuations
+    }
+
+    /// Lets each beam of a sentence have the past of its parent.
+    fn follow(&mut self, slot: usize, parents: &[usize]) {
+        let sentence = &mut self.sentences[slot];
+        let row_of_parent = std::mem::take(&mut sentence.row_of_beam);
+        let mut is_free = vec![true; self.beams];
+        // The first continuation of a beam goes on in its row; the others need one to copy it to.
+        let rows: Vec<Option<usize>> = parents
+            .iter()
+            .map(|parent| {
+                let row = row_of_parent[*parent];
+                std::mem::take(&mut is_free[row]).then_some(row)
+            })
+            .collect();
+        let mut free = (0..self.beams).filter(|row| is_free[*row]);
+        sentence.row_of_beam = rows
+            .iter()
+            .zip(parents)
+            .map(|(row, parent)| {
+                row.or_else(|| {
+                    free.next().inspect(|to| {
+                        let rows = [row_of_parent[*parent], *to].map(|row| slot * self.beams + row);
+                        self.past.copy_row(rows[0], rows[1], sentence.length);
+                    })
+                })
+                .unwrap_or_default()
+            })
+            .collect();
+    }
+
+    /// Lets there be slots for all sentences, of which those before `joined` hold something.
+    fn make_room_for_slots(&mut self, joined: usize) -> Result<(), OnnxError> {
+        let slots = self.sentences.len();
+        let kept = || self.sentences.iter().take(joined);
+        let longest = self.sentences.iter().map(|s| s.source_length).max();
+        let positions = longest
+            .unwrap_or_default()
+            .next_multiple_of(SOURCE_POSITIONS);
+        let has_slots = slots <= self.cross.rows();
+        // All positions take part in the attention: a long source that has left must not cost for ever.
+        let fits = (positions..=2 * positions).contains(&self.cross.capacity());
+        if !has_slots || !fits {
+            let lengths: Vec<_> = kept().map(|sentence| sentence.source_length).collect();
+            let rows = slots.next_power_of_two().max(self.cross.rows());
+            self.cross.resize(rows, positions, &lengths)?;
+        }
+        if !has_slots {
+            let rows = self.cross.rows() * self.beams;
+            let lengths = self.row_lengths(joined);
+            self.past.resize(rows, self.past.capacity(), &lengths)?;
+        }
+        Ok(())
+    }
+
+    /// Lets every row have one more token.
+    fn make_room_for_tokens(&mut self) -> Result<(), OnnxError> {
+        let longest = self.sentences.iter().map(|s| s.length).max();
+        let capacity = self.past.capacity();
+        if longest.unwrap_or_default() < capacity {
+            return Ok(());
+        }
+        // The binding holds addresses in the caches.
+        self.step = None;
+        let lengths = self.row_lengths(self.sentences.len());
+        self.past.resize(self.past.rows(), 2 * capacity, &lengths)
+    }
+
+    /// Tokens of each row of the first `slots` slots.
+    fn row_lengths(&self, slots: usize) -> Vec<usize> {
+        let sentences = self.sentences.iter().take(slots);
+        sentences
+            .flat_map(|sentence| std::iter::repeat_n(sentence.length, self.beams))
+            .collect()
+    }
+
+    fn bind(&self, session: &Session, layout: &CacheLayout) -> Result<Step, ModelError> {
+        let (sentences, positions) = (self.sentences.len(), self.cross.capacity());
+        let rows = sentences * self.beams;
+        let input_ids = Tensor::from_array(([rows, 1], vec![0_i64; rows]))?;
+        let position_ids = Tensor::from_array(([rows, 1], vec![0_i64; rows]))?;
+        let seqlens_k = Tensor::from_array(([rows], vec![0_i32; rows]))?;
+        // Any value but 1 says that this is a step and no prompt.
+        let total = Tensor::from_array(((), vec![self.past.capacity() as i32]))?;
+        let top_k = Tensor::from_array(([1], vec![self.continuations as i64]))?;
+        let mask = self
+            .sentences
+            .iter()
+            .flat_map(|s| (0..positions).map(|position| i64::from(position < s.source_length)));
+        let mask = Tensor::from_array(([sentences, positions], mask.collect::<Vec<_>>()))?;
+        let best = [rows, self.continuations];
+        let binding = InPlaceBinding::new(
+            session,
+            &[
+                ("input_ids", &input_ids.upcast_ref()),
+                ("position_ids", &position_ids.upcast_ref()),
+                ("seqlens_k", &seqlens_k.upcast_ref()),
+                ("total_sequence_length", &total.upcast_ref()),
+                ("attention_mask", &mask.upcast_ref()),
+                ("top_k", &top_k.upcast_ref()),
+            ],
+            &[
+                ("topk_logprobs", TensorElementType::Float32, &best),
+                ("topk_ids", TensorElementType::Int64, &best),
+            ],
+            &[
+                CacheView {
+                    caches: &self.past,
+                    rows: 0..rows,
+                    names: &layout.past,
+                },
+                CacheView {
+                    caches: &self.cross,
+                    rows: 0..sentences,
+                    names: &layout.cross,
+                },
+            ],
+        )?;
+        Ok(Step {
+            binding,
+            input_ids,
+            position_ids,
+            seqlens_k,
+        })
+    }
+
+    /// The best continuations in the order of slots and beams.
+    fn continuations(&self, binding: &InPlaceBinding) -> Result<Continuations, ModelError> {
+        let all_ids: &[i64] = binding.output(IDS)?;
+        let all_log_probs: &[f32] = binding.output(LOG_PROBS)?;
+        let (mut ids, mut log_probs) = (Vec::new(), Vec::new());
+        for (slot, sentence) in self.sentences.iter().enumerate() {
+            for row in &sentence.row_of_beam {
+                let start = (slot * self.beams + row) * self.continuations;
+                let of_row = start..start + self.continuations;
+                ids.extend_from_slice(&all_ids[of_row.clone()]);
+                log_probs.extend_from_slice(&all_log_probs[of_row]);
+            }
+        }
+        Continuations::new(self.continuations, ids, log_probs).ok_or(ModelError::Output("topk_ids"))
+    }
+}
