@@ -7,6 +7,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`engine`] | the batch: requests in, cohorts stepped in turn, texts out |
+//! | `line` | sentences that wait for a cohort, and which of them are next |
 //! | [`job`] | one request on its way: parts, chunks, legs, retries |
 //! | [`models`] | loaded checkpoints, least recently used ones leave |
 //! | [`route`] | which installed models lead from one language to another |
@@ -87,8 +88,7 @@ pub struct TranslateOptions {
     pub max_loaded_models: usize,
     /// Requests in the engine at a time.
     pub max_requests: usize,
-    /// Batches that run at a time, each at its own position; texts and recordings leave each other one
-    /// at least.
+    /// Batches that run at a time; texts and recordings leave each other one at least.
     pub max_cohorts: usize,
     /// Decoder rows (sentences × beams) of a batch.
     pub max_batch_rows: usize,
