@@ -20,15 +20,8 @@ use crate::http::error::{ApiError, ErrorBody, require_writable};
 use crate::http::form::Form;
 use crate::http::jobs::{Accepted, Answer, FeedbackReceipt, JobsState, NotDone, Preference};
 use crate::pipeline::voice_api;
-use crate::protocol::{HistoryRequest, Page, RequestKind, StatsPeriod};
+use crate::protocol::{FeedbackKind, HistoryRequest, Page, RequestKind, StatsPeriod};
 use crate::scheduler::Lane;
-
-/// Entries of the history in one answer, where the query does not say it.
-const PAGE: u32 = 20;
-/// Most entries in one answer.
-const MAX_PAGE: u32 = 100;
-/// What feedback may be about; the first where it is not said.
-const ASPECTS: [&str; 4] = ["quality", "accuracy", "voice_similarity", "other"];
 
 /// What a user thinks of a translation.
 #[derive(ToSchema)]
@@ -83,7 +76,7 @@ pub(super) async fn feedback(
         fields: json!({
             "translationId": form.required_id("translation_id")?,
             "rating": form.required_number("rating", 0.0..=5.0),
-            "feedbackType": form.choice("feedback_type", &ASPECTS),
+            "feedbackType": form.choice("feedback_type", &FeedbackKind::ALL.map(FeedbackKind::as_str)),
             "comment": form.text("comment"),
             "metadata": form.object("metadata"),
         }),
@@ -161,10 +154,7 @@ pub(super) async fn history(
     state.require_voice_api()?;
     let Query(past) = past?;
     let wanted = HistoryRequest {
-        page: Page {
-            limit: past.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE),
-            offset: past.offset.unwrap_or(0),
-        },
+        page: Page::new(past.limit, past.offset),
         start: time("start_date", past.start_date)?,
         end: time("end_date", past.end_date)?,
     };
@@ -230,16 +220,11 @@ pub(super) async fn stats(
 ) -> Result<Json<VoiceStats>, ApiError> {
     state.require_voice_api()?;
     let Query(figures) = figures?;
-    let period = match figures.period.as_deref() {
-        None | Some("all") => StatsPeriod::All,
-        Some("day") => StatsPeriod::Day,
-        Some("week") => StatsPeriod::Week,
-        Some("month") => StatsPeriod::Month,
-        Some(_) => {
+    let period =
+        StatsPeriod::parse(figures.period.as_deref().unwrap_or("all")).ok_or_else(|| {
             let detail = "period is one of day, week, month, all";
-            return Err(ApiError::new(StatusCode::BAD_REQUEST, detail));
-        }
-    };
+            ApiError::new(StatusCode::BAD_REQUEST, detail)
+        })?;
     let user_id = checked_user(figures.user_id)?;
     let stats = voice_api::stats(&state.pipeline, user_id, period).await?;
     retold(&stats).map(Json)

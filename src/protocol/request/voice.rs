@@ -14,10 +14,6 @@ use crate::domain::{Language, Private, PrivateText};
 use crate::protocol::fields::Fields;
 use crate::protocol::frames::RequestFrames;
 
-/// Entries of a page that asks for none.
-const DEFAULT_PAGE: u32 = 20;
-/// Most entries of a page.
-const MAX_PAGE: u32 = 100;
 /// Longest comment that is kept, in characters.
 const MAX_COMMENT_CHARACTERS: usize = 2_000;
 /// Longest metadata that are kept, in bytes of JSON.
@@ -128,6 +124,14 @@ pub enum FeedbackKind {
 }
 
 impl FeedbackKind {
+    /// All of them; the first is meant where none is said.
+    pub const ALL: [Self; 4] = [
+        Self::Quality,
+        Self::Accuracy,
+        Self::VoiceSimilarity,
+        Self::Other,
+    ];
+
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -146,6 +150,22 @@ pub struct Page {
     pub limit: u32,
     /// Entries to pass over.
     pub offset: u32,
+}
+
+impl Page {
+    /// Entries of a page that asks for none.
+    const DEFAULT_LIMIT: u32 = 20;
+    /// Most entries of a page.
+    const MAX_LIMIT: u32 = 100;
+
+    /// A page of `limit` entries, 20 where it is not said, in 1..=100, behind `offset` ones.
+    pub fn new(limit: Option<u32>, offset: Option<u32>) -> Self {
+        let limit = limit.unwrap_or(Self::DEFAULT_LIMIT);
+        Self {
+            limit: limit.clamp(1, Self::MAX_LIMIT),
+            offset: offset.unwrap_or(0),
+        }
+    }
 }
 
 /// Which part of a user's history is wanted.
@@ -170,6 +190,19 @@ pub enum StatsPeriod {
     Month,
     /// All that is known.
     All,
+}
+
+impl StatsPeriod {
+    /// By its name on the wire.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "day" => Some(Self::Day),
+            "week" => Some(Self::Week),
+            "month" => Some(Self::Month),
+            "all" => Some(Self::All),
+            _ => None,
+        }
+    }
 }
 
 /// A recording for a voice profile, and what is to be said about it.
@@ -300,12 +333,11 @@ fn read_call(
             start: read_time(fields, "startDate"),
             end: read_time(fields, "endDate"),
         }),
-        RequestKind::VoiceStats => VoiceCall::Stats(match fields.string("period").as_deref() {
-            Some("day") => StatsPeriod::Day,
-            Some("week") => StatsPeriod::Week,
-            Some("month") => StatsPeriod::Month,
-            _ => StatsPeriod::All,
-        }),
+        RequestKind::VoiceStats => {
+            let period = fields.string("period");
+            let period = period.and_then(|name| StatsPeriod::parse(&name));
+            VoiceCall::Stats(period.unwrap_or(StatsPeriod::All))
+        }
         RequestKind::VoiceAdminMetrics => VoiceCall::AdminMetrics,
         RequestKind::VoiceHealth => VoiceCall::Health,
         RequestKind::VoiceLanguages => VoiceCall::Languages,
@@ -399,11 +431,11 @@ fn read_feedback(fields: &mut Fields) -> Result<FeedbackRequest, Problem> {
     Ok(FeedbackRequest {
         translation_id,
         rating,
-        kind: match fields.string("feedbackType").as_deref() {
-            None | Some("quality") => FeedbackKind::Quality,
-            Some("accuracy") => FeedbackKind::Accuracy,
-            Some("voice_similarity") => FeedbackKind::VoiceSimilarity,
-            Some(_) => FeedbackKind::Other,
+        kind: match fields.string("feedbackType") {
+            None => FeedbackKind::Quality,
+            Some(name) => (FeedbackKind::ALL.into_iter())
+                .find(|kind| kind.as_str() == name)
+                .unwrap_or(FeedbackKind::Other),
         },
         comment: fields.string("comment").map(|comment| {
             comment
@@ -435,10 +467,7 @@ fn read_page(fields: &Fields) -> Page {
             .unsigned(key)
             .map(|n| u32::try_from(n).unwrap_or(u32::MAX))
     };
-    Page {
-        limit: number("limit").unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE),
-        offset: number("offset").unwrap_or(0),
-    }
+    Page::new(number("limit"), number("offset"))
 }
 
 fn read_time(fields: &mut Fields, key: &str) -> Option<OffsetDateTime> {
