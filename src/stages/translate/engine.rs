@@ -158,10 +158,9 @@ impl TranslateEngine {
     }
 
     /// Lets sentences that wait join the cohorts of their kind.
-    fn join_cohorts(&mut self, answers: &mut Vec<Answer>) {
-        let blocked = self.blocked();
+    fn join_cohorts(&mut self, blocked: &[Blocked], answers: &mut Vec<Answer>) {
         for index in (0..self.cohorts.len()).rev() {
-            let batch = self.joiners(index, &blocked);
+            let batch = self.joiners(index, blocked);
             if batch.is_empty() {
                 continue;
             }
@@ -172,26 +171,31 @@ impl TranslateEngine {
         }
     }
 
-    /// Requests with a sentence that can neither join a cohort nor start one: some cohort has to end first.
+    /// The oldest requests, of each sort, with a sentence that can neither join a cohort nor start one: some cohort has
+    /// to end first.
     fn blocked(&self) -> Vec<Blocked> {
         let busy = busy_pairs(&self.cohorts);
-        let blocked = self.waiting.iter().filter_map(|waiting| {
-            let Waiting {
-                ticket, priority, ..
-            } = *waiting;
+        let mut oldest: Vec<Blocked> = Vec::new();
+        for waiting in &self.waiting {
+            let (ticket, priority) = (waiting.ticket, waiting.priority);
             let runs = |cohort: &Running| waiting.is_for(&cohort.kind);
             let has_room = self.models.has_room_for(&waiting.leg.pair.name, &busy);
             if self.cohorts.iter().any(runs) || (has_room && self.has_place_for(priority)) {
-                return None;
+                continue;
             }
             let has_own = self.cohorts.iter().any(|c| c.kind.priority == priority);
-            Some(Blocked {
-                ticket,
-                priority,
-                by_all: !has_room || !has_own,
-            })
-        });
-        blocked.collect()
+            let by_all = !has_room || !has_own;
+            let is_alike = |b: &&mut Blocked| b.priority == priority && b.by_all == by_all;
+            match oldest.iter_mut().find(is_alike) {
+                Some(blocked) => blocked.ticket = blocked.ticket.min(ticket),
+                None => oldest.push(Blocked {
+                    ticket,
+                    priority,
+                    by_all,
+                }),
+            }
+        }
+        oldest
     }
 
     /// Takes those sentences out of the line that join a cohort now.
@@ -218,8 +222,8 @@ impl TranslateEngine {
     }
 
     /// Starts a cohort if sentences wait that should not wait any longer.
-    fn start_cohort(&mut self, answers: &mut Vec<Answer>) {
-        let Some(kind) = self.next_kind() else {
+    fn start_cohort(&mut self, blocked: &[Blocked], answers: &mut Vec<Answer>) {
+        let Some(kind) = self.next_kind(blocked) else {
             return;
         };
         let Kind { pair, search, .. } = kind.clone();
@@ -267,8 +271,8 @@ impl TranslateEngine {
 
     /// What the oldest sentence needs that a new cohort may be started for: one whose request has
     /// nothing running, or for whose kind no cohort runs, and for whose checkpoint there is room.
-    fn next_kind(&self) -> Option<Kind> {
-        let (busy, blocked) = (busy_pairs(&self.cohorts), self.blocked());
+    fn next_kind(&self, blocked: &[Blocked]) -> Option<Kind> {
+        let busy = busy_pairs(&self.cohorts);
         let running = running_tickets(&self.cohorts);
         self.waiting
             .iter()
@@ -277,7 +281,7 @@ impl TranslateEngine {
                 let runs = |cohort: &Running| waiting.is_for(&cohort.kind);
                 self.has_place_for(waiting.priority)
                     && self.models.has_room_for(&waiting.leg.pair.name, &busy)
-                    && !waiting.is_behind(&blocked)
+                    && !waiting.is_behind(blocked)
                     && (is_newcomer || !self.cohorts.iter().any(runs))
             })
             .min_by_key(|waiting| (waiting.priority, waiting.ticket))
@@ -421,8 +425,9 @@ impl Engine for TranslateEngine {
     fn step(&mut self) -> Vec<Answer> {
         let mut answers = std::mem::take(&mut self.answers);
         self.expire(&mut answers);
-        self.join_cohorts(&mut answers);
-        self.start_cohort(&mut answers);
+        let blocked = self.blocked();
+        self.join_cohorts(&blocked, &mut answers);
+        self.start_cohort(&blocked, &mut answers);
         self.step_cohort(&mut answers);
         answers
     }
