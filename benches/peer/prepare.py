@@ -1,7 +1,7 @@
 """Model folders of which every run has the same number of steps.
 
 With random weights a sentence ends by chance. Here it never ends by itself: the end of sentence and the
-stop code are suppressed in the graphs, and the limits of metadata.json say how long everything is.
+stop code are suppressed, and the limits of metadata.json say how long everything is.
 """
 
 import json
@@ -37,19 +37,10 @@ def linked_folder(source, target, without=()):
 def marian(models, out):
     """The one MarianMT model, whose answers are as long as they may be."""
     (source,) = [path for path in sorted((models / "marian").iterdir()) if (path / "metadata.json").exists()]
-    decoders = sorted(source.glob("decoder*.onnx"))
-    linked_folder(source, out, {path.name for path in decoders})
+    linked_folder(source, out, {"metadata.json"})
     metadata = json.loads((source / "metadata.json").read_text())
-    eos, pad = metadata["eos_token_id"], metadata["pad_token_id"]
-    for path in decoders:
-        graph = onnx.load(path)
-        # The one table of the graph that suppresses the padding; the end of sentence joins it.
-        (table,) = [part for part in graph.graph.initializer
-                    if list(part.dims) == [metadata["vocab_size"]] and numpy_helper.to_array(part)[pad] == NEVER]  # fmt: skip
-        values = numpy_helper.to_array(table).copy()
-        values[eos] = NEVER
-        table.CopyFrom(numpy_helper.from_array(values, table.name))
-        onnx.save(graph, out / path.name)
+    metadata["suppressed_ids"] += [metadata["eos_token_id"]]
+    (out / "metadata.json").write_text(json.dumps(metadata))
 
 
 def xtts(models, out, codes):

@@ -134,12 +134,18 @@ def metadata(checkpoint, precisions, spoken):
         "head_dim": config.d_model // config.decoder_attention_heads, "d_model": config.d_model,
         "vocab_size": config.vocab_size, "pad_token_id": config.pad_token_id, "eos_token_id": config.eos_token_id,
         "unk_token_id": checkpoint.vocabulary["<unk>"], "decoder_start_token_id": config.decoder_start_token_id,
-        "forced_eos_token_id": generation.forced_eos_token_id, "bad_words_ids": generation.bad_words_ids or [],
+        "forced_eos_token_id": generation.forced_eos_token_id, "suppressed_ids": suppressed_ids(checkpoint.model),
         "max_source_length": min(MAX_SOURCE_LENGTH, positions),
         "max_length": min(generation.max_length or MAX_SOURCE_LENGTH, positions),
         "num_beams": generation.num_beams or 1, "length_penalty": generation.length_penalty or 1.0,
         "early_stopping": generation.early_stopping or False,
     }  # fmt: skip
+
+
+def suppressed_ids(model):
+    """Ids that are never chosen: padding, and the checkpoint's bad words, which are single ids."""
+    words = model.generation_config.bad_words_ids or []
+    return sorted({model.config.pad_token_id, *(word[0] for word in words)})
 
 
 def inputs(checkpoint, count=CHECKED_INPUTS, longest=48):

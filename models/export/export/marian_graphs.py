@@ -178,10 +178,7 @@ def decoder_graph(model, linear_kind=Float32Linear):
 
     x, present = t.decode_in_slots(t.embed(ids, positions), past, cross, t.padding_mask(mask), lengths, total)
     logits = t.logits(g.op("Squeeze", x, g.ints(1)))
-    banned = np.zeros(t.config.vocab_size, np.float32)
-    banned[suppressed_ids(model)] = MASKED
-    scores = g.op("Add", g.op("LogSoftmax", logits, axis=-1), g.const(banned))
-    values, best = g.op("TopK", scores, top_k, outputs=2, axis=-1)
+    values, best = g.op("TopK", g.op("LogSoftmax", logits, axis=-1), top_k, outputs=2, axis=-1)
     g.rename(values, "topk_logprobs", F32, ["rows", "k"])
     g.rename(best, "topk_ids", I64, ["rows", "k"])
     g.rename(logits, "logits", F32, ["rows", t.config.vocab_size])
@@ -189,12 +186,6 @@ def decoder_graph(model, linear_kind=Float32Linear):
         for name, value in zip(("key", "value"), pair):
             g.rename(value, f"present_{name}_{index}", F32, slots)
     return g
-
-
-def suppressed_ids(model):
-    """Ids that are never chosen: padding, and the checkpoint's bad words, which are single ids."""
-    words = model.generation_config.bad_words_ids or []
-    return sorted({model.config.pad_token_id, *(word[0] for word in words)})
 
 
 def plain_encoder_graph(model):

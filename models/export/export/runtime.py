@@ -146,7 +146,8 @@ class MarianGraphs:
         rows, answer, last = MarianRows(self, limit), [], self.m["decoder_start_token_id"]
         rows.join(source)
         while last != self.m["eos_token_id"] and len(answer) < limit:
-            last = int(rows.step([last])[1][0, 0])
+            _, (best,), _ = rows.step([last], count=1 + len(self.m["suppressed_ids"]))
+            last = next(int(token) for token in best if token not in self.m["suppressed_ids"])
             answer.append(last)
         return answer
 
@@ -180,8 +181,8 @@ class MarianRows:
         encoded = self.graphs.encode(source)
         self.cross = [np.concatenate([wider(old), wider(new)]) for old, new in zip(self.cross, encoded)]
 
-    def step(self, ids, count=2):
-        """Returns log-probabilities and ids of the best tokens, and all logits."""
+    def step(self, ids, count=1):
+        """Returns log-probabilities and ids of the best tokens, suppressed ones among them, and all logits."""
         binding = self.graphs.decoder.io_binding()
         width = self.cross[0].shape[2]
         feeds = {

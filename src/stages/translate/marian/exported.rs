@@ -2,7 +2,7 @@
 //!
 //! The encoder also projects every decoder layer's cross-attention keys and values. One decoder graph decodes
 //! one token of every row, each at its own position; it writes the row's keys and values behind the earlier ones, in
-//! place, suppresses the padding token and sorts out the best tokens, so that only those leave it.
+//! place, and sorts out the best tokens, so that only those leave it.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use ort::session::Session;
 use super::graph::{SourceBatch, ids_tensor};
 use super::metadata::Checkpoint;
 use super::search::{Continuations, SearchRules};
-use super::slots::{CacheLayout, Encoded, Slots};
+use super::slots::{DecoderLayout, Encoded, Slots};
 use crate::onnx::{CacheNames, Device, Onnx};
 use crate::stages::translate::Precision;
 use crate::stages::translate::error::ModelError;
@@ -21,7 +21,7 @@ pub struct ExportedGraphs {
     encoder: Session,
     decoder: Session,
     cross_names: Vec<String>,
-    layout: CacheLayout,
+    layout: DecoderLayout,
 }
 
 impl ExportedGraphs {
@@ -60,11 +60,12 @@ impl ExportedGraphs {
             .map(|name| (format!("past_{name}"), format!("present_{name}")))
             .collect();
         Ok(Self {
-            layout: CacheLayout {
+            layout: DecoderLayout {
                 past: CacheNames::overwritten(&decoder, &past_names)?,
                 cross: CacheNames::read(&decoder, &cross_names)?,
                 heads: checkpoint.heads,
                 head_dim: checkpoint.head_dim,
+                suppressed_ids: checkpoint.suppressed_ids.clone(),
             },
             cross_names,
             encoder,

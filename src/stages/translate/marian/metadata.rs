@@ -92,8 +92,7 @@ impl Checkpoint {
             eos_token_id: i64,
             decoder_start_token_id: i64,
             forced_eos_token_id: Option<i64>,
-            #[serde(default)]
-            bad_words_ids: Vec<Vec<i64>>,
+            suppressed_ids: Vec<i64>,
             max_source_length: usize,
             max_length: usize,
             num_beams: usize,
@@ -111,7 +110,7 @@ impl Checkpoint {
             eos_id: file.eos_token_id,
             decoder_start_id: file.decoder_start_token_id,
             forced_eos_id: file.forced_eos_token_id,
-            suppressed_ids: single_ids(&path, file.bad_words_ids)?,
+            suppressed_ids: file.suppressed_ids,
             max_source_length: file.max_source_length,
             max_length: file.max_length,
             num_beams: file.num_beams,
@@ -216,9 +215,9 @@ impl Checkpoint {
             ((1..=64).contains(&self.layers), "the number of layers"),
             ((1..=64).contains(&self.heads), "the number of heads"),
             ((1..=1024).contains(&self.head_dim), "the width of a head"),
-            // Beam search looks at two continuations for each beam.
+            // Beam search looks at two continuations for each beam, which are none of the suppressed ones.
             (
-                (2 * MAX_BEAMS..10_000_000).contains(&self.vocab_size),
+                (2 * MAX_BEAMS + self.suppressed_ids.len()..10_000_000).contains(&self.vocab_size),
                 "the size of the vocabulary",
             ),
             (ids.into_iter().all(is_id), "a special id"),

@@ -22,12 +22,14 @@ const SOURCE_POSITIONS: usize = 8;
 const LOG_PROBS: usize = 0;
 const IDS: usize = 1;
 
-/// How the decoder names its caches, and what a row of them is.
-pub(super) struct CacheLayout {
+/// What the slots have to know of the decoder.
+pub(super) struct DecoderLayout {
     pub(super) past: CacheNames,
     pub(super) cross: CacheNames,
     pub(super) heads: usize,
     pub(super) head_dim: usize,
+    /// Ids that are never chosen.
+    pub(super) suppressed_ids: Vec<i64>,
 }
 
 /// The slots of one cohort.
@@ -74,7 +76,7 @@ pub(super) struct Encoded {
 impl Slots {
     /// No sentence yet; each will have `beams` rows, and every row `continuations` continuations at each step.
     pub(super) fn new(
-        layout: &CacheLayout,
+        layout: &DecoderLayout,
         beams: usize,
         continuations: usize,
     ) -> Result<Self, OnnxError> {
@@ -163,7 +165,7 @@ impl Slots {
     pub(super) fn step(
         &mut self,
         session: &mut Session,
-        layout: &CacheLayout,
+        layout: &DecoderLayout,
         ids: &[i64],
         parents: &[usize],
     ) -> Result<Continuations, ModelError> {
@@ -193,7 +195,7 @@ impl Slots {
         for sentence in &mut self.sentences {
             sentence.length += 1;
         }
-        let continuations = self.continuations(&step.binding);
+        let continuations = self.continuations(&step.binding, layout);
         self.step = Some(step);
         continuations
     }
@@ -272,7 +274,7 @@ impl Slots {
             .collect()
     }
 
-    fn bind(&self, session: &Session, layout: &CacheLayout) -> Result<Step, ModelError> {
+    fn bind(&self, session: &Session, layout: &DecoderLayout) -> Result<Step, ModelError> {
         let (sentences, positions) = (self.sentences.len(), self.cross.capacity());
         let rows = sentences * self.beams;
         let input_ids = Tensor::from_array(([rows, 1], vec![0_i64; rows]))?;
@@ -280,13 +282,13 @@ impl Slots {
         let seqlens_k = Tensor::from_array(([rows], vec![0_i32; rows]))?;
         // Any value but 1 says that this is a step and no prompt.
         let total = Tensor::from_array(((), vec![self.past.capacity() as i32]))?;
-        let top_k = Tensor::from_array(([1], vec![self.continuations as i64]))?;
+        let best = self.continuations + layout.suppressed_ids.len();
+        let top_k = Tensor::from_array(([1], vec![best as i64]))?;
         let mask = self
             .sentences
             .iter()
             .flat_map(|s| (0..positions).map(|position| i64::from(position < s.source_length)));
         let mask = Tensor::from_array(([sentences, positions], mask.collect::<Vec<_>>()))?;
-        let best = [rows, self.continuations];
         let binding = InPlaceBinding::new(
             session,
             &[
@@ -298,8 +300,8 @@ impl Slots {
                 ("top_k", &top_k.upcast_ref()),
             ],
             &[
-                ("topk_logprobs", TensorElementType::Float32, &best),
-                ("topk_ids", TensorElementType::Int64, &best),
+                ("topk_logprobs", TensorElementType::Float32, &[rows, best]),
+                ("topk_ids", TensorElementType::Int64, &[rows, best]),
             ],
             &[
                 CacheView {
@@ -323,16 +325,27 @@ impl Slots {
     }
 
     /// The best continuations in the order of slots and beams.
-    fn continuations(&self, binding: &InPlaceBinding) -> Result<Continuations, ModelError> {
+    fn continuations(
+        &self,
+        binding: &InPlaceBinding,
+        layout: &DecoderLayout,
+    ) -> Result<Continuations, ModelError> {
         let all_ids: &[i64] = binding.output(IDS)?;
         let all_log_probs: &[f32] = binding.output(LOG_PROBS)?;
         let (mut ids, mut log_probs) = (Vec::new(), Vec::new());
+        let best = self.continuations + layout.suppressed_ids.len();
         for (slot, sentence) in self.sentences.iter().enumerate() {
             for row in &sentence.row_of_beam {
-                let start = (slot * self.beams + row) * self.continuations;
-                let of_row = start..start + self.continuations;
-                ids.extend_from_slice(&all_ids[of_row.clone()]);
-                log_probs.extend_from_slice(&all_log_probs[of_row]);
+                let start = (slot * self.beams + row) * best;
+                let of_row = start..start + best;
+                let allowed = all_ids[of_row.clone()]
+                    .iter()
+                    .zip(&all_log_probs[of_row])
+                    .filter(|(id, _)| !layout.suppressed_ids.contains(id));
+                for (id, log_prob) in allowed.take(self.continuations) {
+                    ids.push(*id);
+                    log_probs.push(*log_prob);
+                }
             }
         }
         Continuations::new(self.continuations, ids, log_probs).ok_or(ModelError::Output("topk_ids"))
