@@ -173,16 +173,17 @@ def marian(bench):
     folder = bench.scratch / "marian"
     prepare.marian(bench.args.models, folder)
     sentences = [" ".join(WORDS[(start + 3 * i) % len(WORDS)] for i in range(24)) for start in range(BATCH)]
-    batch = dict(sentences=sentences, tokens=TOKENS, beams=1)
     speed = lambda run: run["told"]["generated_ids"] / run["cpu_s"]
-    name = f"Marian, {BATCH} sentences of {TOKENS} tokens"
     commands = bench.engine("marian", folder), bench.reference("marian"), bench.reference("ctranslate2")
-    with bench.workers(*commands) as (ours, theirs, ctranslate2):
-        runs = bench.alternate(*(lambda w=w: w.run(**batch) for w in (ours, theirs, ctranslate2)))
-        assert len({run["told"]["generated_ids"] for turn in runs for run in turn}) == 1, "unequal numbers of tokens"
-        what = "tokens for each CPU-s"
-        bench.compare(name, runs, speed, 4.0, at_least=True, what=what, peer="transformers fp32")
-        bench.compare(name, runs, speed, 1.1, at_least=True, sides=(0, 2), what=what, peer="CTranslate2 int8")
+    with bench.workers(*commands) as workers:
+        for beams, searched, target in ((1, "", 1.1), (4, ", 4 beams", 1.0)):
+            name = f"Marian, {BATCH} sentences of {TOKENS} tokens{searched}"
+            batch = dict(sentences=sentences, tokens=TOKENS, beams=beams)
+            runs = bench.alternate(*(lambda w=w: w.run(**batch) for w in workers))
+            assert len({run["told"]["generated_ids"] for turn in runs for run in turn}) == 1, "unequal numbers of tokens"
+            what = "tokens for each CPU-s"
+            bench.compare(name, runs, speed, 4.0, at_least=True, what=what, peer="transformers fp32")
+            bench.compare(name, runs, speed, target, at_least=True, sides=(0, 2), what=what, peer="CTranslate2 int8")
 
 
 def openvoice(bench):
