@@ -4,22 +4,23 @@
 //! at any step where the graphs allow it. Where they do not, or the cohort is full, a newcomer starts a cohort of its
 //! own at once instead of waiting for a long text to end. Cohorts take turns, one token each. Recordings give way to
 //! texts: while texts are decoded they have few of the turns.
+//!
+//! There are so many places for cohorts, and room for so many checkpoints. Where a sentence finds neither, a cohort is
+//! *closed*: nothing joins it any more, it ends within a sentence, and what waits for that starts in its place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::TranslateOptions;
+use super::cohorts::{Cohorts, Running};
 use super::error::{ModelError, TranslateError};
 use super::job::{Job, Progress, Request, Search, Sentence, Slot, Translation};
-use super::line::{Blocked, Kind, Waiting, take_batch};
-use super::marian::{Cohort, Hypothesis, Marian};
+use super::line::{Kind, Line, Waiting, Whose};
+use super::marian::{Hypothesis, Marian};
 use super::models::Models;
 use super::route::{Pair, Route, Routes};
-use super::{Priority, TranslateOptions};
 use crate::onnx::Onnx;
 use crate::stages::{Engine, Ticket};
-
-/// While texts are decoded, recordings have one turn of so many.
-const RECORDING_TURNS: usize = 4;
 
 type Answer = (Ticket, Result<Translation, TranslateError>);
 
@@ -30,11 +31,10 @@ pub struct TranslateEngine {
     routes: Routes,
     models: Models,
     jobs: BTreeMap<Ticket, Job>,
-    waiting: Vec<Waiting>,
-    /// In the order of their turns.
-    cohorts: Vec<Running>,
-    /// Turns so far.
-    turns: usize,
+    line: Line,
+    cohorts: Cohorts,
+    /// What a cohort was closed for: it starts before all others.
+    next: Option<Kind>,
     /// Sentences that were given to cohorts so far: the next one's key.
     keys: usize,
     /// Requests that were answered while they joined.
@@ -43,11 +43,12 @@ pub struct TranslateEngine {
     decoded_rows: usize,
 }
 
-/// A cohort and whose sentences it decodes.
-struct Running {
-    kind: Kind,
-    cohort: Cohort,
-    /// By the cohort's key.
+/// Sentences that were encoded for a cohort.
+#[derive(Default)]
+struct Batch {
+    /// Ids by key, in the order of the rows.
+    sentences: Vec<(usize, Vec<i64>)>,
+    /// Whose they are.
     members: BTreeMap<usize, (Ticket, Slot)>,
 }
 
@@ -59,9 +60,9 @@ impl TranslateEngine {
             options,
             routes,
             jobs: BTreeMap::new(),
-            waiting: Vec::new(),
-            cohorts: Vec::new(),
-            turns: 0,
+            line: Line::default(),
+            cohorts: Cohorts::new(options.max_cohorts),
+            next: None,
             keys: 0,
             answers: Vec::new(),
             decoded_rows: 0,
@@ -73,11 +74,7 @@ impl TranslateEngine {
         let pairs = self.routes.pairs().to_vec();
         for pair in pairs.iter().take(self.options.max_loaded_models) {
             if let Err(error) = self.models.get(pair, &[]) {
-                tracing::error!(
-                    pair = &*pair.name,
-                    error = &error as &dyn std::error::Error,
-                    "translation model could not be loaded"
-                );
+                log_unloadable(pair, &error);
             }
         }
     }
@@ -115,15 +112,15 @@ impl TranslateEngine {
         let Some(leg) = job.leg() else {
             return;
         };
-        let priority = job.priority();
-        self.waiting
-            .extend(sentences.into_iter().map(|sentence| Waiting {
+        for sentence in sentences {
+            let leg = leg.clone();
+            let waiting = Waiting {
                 ticket,
-                priority,
-                leg: leg.clone(),
-                characters: sentence.text.expose().chars().count(),
+                leg,
                 sentence,
-            }));
+            };
+            self.line.push(job.priority(), waiting);
+        }
     }
 
     /// Lets the requests go whose time is over.
@@ -142,191 +139,175 @@ impl TranslateEngine {
         if self.jobs.remove(&ticket).is_none() {
             return;
         }
-        self.waiting.retain(|waiting| waiting.ticket != ticket);
-        for Running {
-            cohort, members, ..
-        } in &mut self.cohorts
-        {
-            members.retain(|key, (member, _)| {
-                if *member == ticket {
-                    cohort.remove(*key);
-                }
-                *member != ticket
-            });
-        }
+        self.line.remove(ticket);
+        self.cohorts.remove(ticket);
         answers.push((ticket, Err(error)));
     }
 
-    /// Lets sentences that wait join the cohorts of their kind.
-    fn join_cohorts(&mut self, blocked: &[Blocked], answers: &mut Vec<Answer>) {
-        for index in (0..self.cohorts.len()).rev() {
-            let batch = self.joiners(index, blocked);
-            if batch.is_empty() {
+    /// Lets sentences that wait join the cohorts of their kind. Only the first one of a kind takes those of requests that
+    /// have something in it already: a long text would have all places else.
+    fn join_cohorts(&mut self, answers: &mut Vec<Answer>) {
+        for (index, is_first) in self.cohorts.by_rows() {
+            let running = &self.cohorts.running[index];
+            let vacancies = running.vacancies(self.options.max_batch_rows);
+            if vacancies == 0 {
                 continue;
             }
-            if let Err(error) = self.join_cohort(index, &batch) {
-                let failed = self.cohorts.remove(index);
-                self.fail_run(&failed.kind.pair.clone(), failed.tickets(), error, answers);
-            }
-        }
-    }
-
-    /// The oldest requests, of each sort, with a sentence that can neither join a cohort nor start one: some cohort has
-    /// to end first.
-    fn blocked(&self) -> Vec<Blocked> {
-        let busy = busy_pairs(&self.cohorts);
-        let mut oldest: Vec<Blocked> = Vec::new();
-        for waiting in &self.waiting {
-            let (ticket, priority) = (waiting.ticket, waiting.priority);
-            let runs = |cohort: &Running| waiting.is_for(&cohort.kind);
-            let has_room = self.models.has_room_for(&waiting.leg.pair.name, &busy);
-            if self.cohorts.iter().any(runs) || (has_room && self.has_place_for(priority)) {
+            let (kind, whose) = (running.kind.clone(), whose(!is_first));
+            let batch = self
+                .line
+                .take(&kind, vacancies, whose, &self.cohorts.tickets());
+            let Some(batch) = self.encode(&kind.pair, batch, answers) else {
                 continue;
-            }
-            let has_own = self.cohorts.iter().any(|c| c.kind.priority == priority);
-            let by_all = !has_room || !has_own;
-            let is_alike = |b: &&mut Blocked| b.priority == priority && b.by_all == by_all;
-            match oldest.iter_mut().find(is_alike) {
-                Some(blocked) => blocked.ticket = blocked.ticket.min(ticket),
-                None => oldest.push(Blocked {
-                    ticket,
-                    priority,
-                    by_all,
-                }),
+            };
+            let running = &mut self.cohorts.running[index];
+            running.members.extend(batch.members);
+            let joined = self
+                .models
+                .get(&kind.pair, &[])
+                .and_then(|model| model.join(&mut running.cohort, &batch.sentences));
+            if let Err(error) = joined {
+                let tickets = running.tickets();
+                self.fail_run(&kind.pair, tickets, error, answers);
             }
         }
-        oldest
-    }
-
-    /// Takes those sentences out of the line that join a cohort now.
-    fn joiners(&mut self, index: usize, blocked: &[Blocked]) -> Vec<Waiting> {
-        let Running { kind, cohort, .. } = &self.cohorts[index];
-        let vacancies = cohort.vacancies(self.options.max_batch_rows);
-        if vacancies == 0 || self.waiting.is_empty() {
-            return Vec::new();
-        }
-        let running = running_tickets(&self.cohorts);
-        take_batch(&mut self.waiting, &running, vacancies, |waiting| {
-            waiting.is_for(kind) && !waiting.is_behind(blocked)
-        })
-    }
-
-    fn join_cohort(&mut self, index: usize, batch: &[Waiting]) -> Result<(), ModelError> {
-        let first_key = take_keys(&mut self.keys, batch.len());
-        let busy = busy_pairs(&self.cohorts);
-        let running = &mut self.cohorts[index];
-        running.members.extend(members(batch, first_key));
-        let model = self.models.get(&running.kind.pair, &busy)?;
-        let sentences = encode(model, batch, first_key)?;
-        model.join(&mut running.cohort, &sentences)
     }
 
     /// Starts a cohort if sentences wait that should not wait any longer.
-    fn start_cohort(&mut self, blocked: &[Blocked], answers: &mut Vec<Answer>) {
-        let Some(kind) = self.next_kind(blocked) else {
+    fn start_cohort(&mut self, answers: &mut Vec<Answer>) {
+        let Some((kind, whose)) = self.next_kind() else {
             return;
         };
-        let Kind { pair, search, .. } = kind.clone();
-        let busy = busy_pairs(&self.cohorts);
-        let model = match self.models.get(&pair, &busy) {
-            Ok(model) => model,
+        let busy = self.cohorts.busy_pairs();
+        let beams = match self.models.get(&kind.pair, &busy) {
+            Ok(model) => beams(kind.search, model),
             Err(error) => {
-                tracing::error!(
-                    pair = &*pair.name,
-                    error = &error as &dyn std::error::Error,
-                    "translation model could not be loaded"
-                );
-                let source = Arc::new(error);
-                for ticket in self.tickets_waiting_for(&pair) {
-                    let error = TranslateError::Load {
-                        pair: Arc::clone(&pair.name),
-                        source: Arc::clone(&source),
-                    };
-                    self.fail(ticket, error, answers);
-                }
+                self.fail_load(&kind.pair, error, answers);
                 return;
             }
         };
-        let beams = beams(search, model);
         let sentences = (self.options.max_batch_rows / beams).max(1);
-        let running = running_tickets(&self.cohorts);
-        let batch = take_batch(&mut self.waiting, &running, sentences, |waiting| {
-            waiting.is_for(&kind)
-        });
-        let first_key = take_keys(&mut self.keys, batch.len());
-        let started = encode(model, &batch, first_key)
-            .and_then(|sentences| model.start(&sentences, beams, self.options.max_new_tokens));
+        let batch = self
+            .line
+            .take(&kind, sentences, whose, &self.cohorts.tickets());
+        let Some(batch) = self.encode(&kind.pair, batch, answers) else {
+            return;
+        };
+        let started = self
+            .models
+            .get(&kind.pair, &busy)
+            .and_then(|model| model.start(&batch.sentences, beams, self.options.max_new_tokens));
         match started {
-            Ok(cohort) => self.cohorts.push(Running {
+            Ok(cohort) => self.cohorts.running.push(Running {
                 kind,
                 cohort,
-                members: members(&batch, first_key).collect(),
+                members: batch.members,
+                is_closed: false,
             }),
             Err(error) => {
-                let tickets = batch.iter().map(|waiting| waiting.ticket).collect();
-                self.fail_run(&pair, tickets, error, answers);
+                let tickets = batch.members.values().map(|(ticket, _)| *ticket).collect();
+                self.fail_run(&kind.pair, tickets, error, answers);
             }
         }
     }
 
-    /// What the oldest sentence needs that a new cohort may be started for: one whose request has
-    /// nothing running, or for whose kind no cohort runs, and for whose checkpoint there is room.
-    fn next_kind(&self, blocked: &[Blocked]) -> Option<Kind> {
-        let busy = busy_pairs(&self.cohorts);
-        let running = running_tickets(&self.cohorts);
-        self.waiting
-            .iter()
-            .filter(|waiting| {
-                let is_newcomer = !running.contains(&waiting.ticket);
-                let runs = |cohort: &Running| waiting.is_for(&cohort.kind);
-                self.has_place_for(waiting.priority)
-                    && self.models.has_room_for(&waiting.leg.pair.name, &busy)
-                    && !waiting.is_behind(blocked)
-                    && (is_newcomer || !self.cohorts.iter().any(runs))
+    /// For which kind a cohort may be started, and with whose sentences: where one runs already, for requests that have
+    /// nothing running.
+    fn next_kind(&mut self) -> Option<(Kind, Whose)> {
+        let running = self.cohorts.tickets();
+        if let Some(next) = self.next.take() {
+            let waits = self.line.oldest(&next, Whose::Anybodys, &running).is_some();
+            if waits && self.may_start(&next) {
+                return Some((next, Whose::Anybodys));
+            }
+            self.next = waits.then_some(next);
+        }
+        self.line
+            .kinds()
+            .filter(|kind| self.may_start(kind) && !self.cohorts.is_leaving(&kind.pair))
+            .filter_map(|kind| {
+                let whose = whose(self.cohorts.has(kind));
+                let oldest = self.line.oldest(kind, whose, &running)?;
+                Some((kind, whose, oldest))
             })
-            .min_by_key(|waiting| (waiting.priority, waiting.ticket))
-            .map(Waiting::kind)
+            .min_by_key(|(kind, _, oldest)| (kind.priority, *oldest))
+            .map(|(kind, whose, _)| (kind.clone(), whose))
     }
 
-    /// Texts and recordings leave each other one place at least.
-    fn has_place_for(&self, priority: Priority) -> bool {
-        let places = self.options.max_cohorts.max(1);
-        let of_them = |running: &&Running| running.kind.priority == priority;
-        let taken = self.cohorts.iter().filter(of_them).count();
-        self.cohorts.len() < places && taken < (places - 1).max(1)
+    /// True when there is a place for a cohort of a kind, and room for its checkpoint.
+    fn may_start(&self, kind: &Kind) -> bool {
+        self.cohorts.has_place_for(kind.priority) && self.has_room_for(kind)
     }
 
-    /// Index of the cohort whose turn it is.
-    fn next_turn(&mut self) -> Option<usize> {
-        self.turns = self.turns.wrapping_add(1);
-        let first = if self.turns.is_multiple_of(RECORDING_TURNS) {
-            Priority::Recording
-        } else {
-            Priority::Text
-        };
-        let is_first = |running: &Running| running.kind.priority == first;
-        let any = (!self.cohorts.is_empty()).then_some(0);
-        self.cohorts.iter().position(is_first).or(any)
+    fn has_room_for(&self, kind: &Kind) -> bool {
+        let busy = self.cohorts.busy_pairs();
+        self.models.has_room_for(&kind.pair.name, &busy)
     }
 
-    fn tickets_waiting_for(&self, pair: &Arc<Pair>) -> BTreeSet<Ticket> {
-        self.waiting
-            .iter()
-            .filter(|waiting| waiting.leg.pair == *pair)
-            .map(|waiting| waiting.ticket)
-            .collect()
+    /// Closes a cohort for the sake of sentences of whose kind none runs and none may start.
+    fn make_way(&mut self) {
+        let nobody = BTreeSet::new();
+        let blocked: Vec<_> = self
+            .line
+            .kinds()
+            .filter(|kind| !self.cohorts.has(kind) && !self.may_start(kind))
+            .filter_map(|kind| {
+                let oldest = self.line.oldest(kind, Whose::Anybodys, &nobody)?;
+                Some((kind.clone(), oldest, self.has_room_for(kind)))
+            })
+            .collect();
+        if let Some(kind) = self.cohorts.make_way(&blocked) {
+            self.next = Some(kind);
+        }
+    }
+
+    /// Encodes sentences under keys of their own. One that cannot be encoded fails its request alone; `None` when no
+    /// other is left.
+    fn encode(
+        &mut self,
+        pair: &Pair,
+        batch: Vec<Waiting>,
+        answers: &mut Vec<Answer>,
+    ) -> Option<Batch> {
+        let mut encoded = Batch::default();
+        for waiting in batch {
+            let target_token = waiting.leg.target_token.as_deref();
+            let ids = self
+                .models
+                .get(pair, &[])
+                .and_then(|model| model.encode(waiting.sentence.text.expose(), target_token));
+            match ids {
+                Ok(ids) => {
+                    let slot = (waiting.ticket, waiting.sentence.slot);
+                    encoded.sentences.push((self.keys, ids));
+                    encoded.members.insert(self.keys, slot);
+                    self.keys += 1;
+                }
+                Err(error) => {
+                    self.fail_run(pair, BTreeSet::from([waiting.ticket]), error, answers);
+                }
+            }
+        }
+        // A request may have failed over a sentence behind one that was encoded.
+        let jobs = &self.jobs;
+        encoded
+            .members
+            .retain(|_, (ticket, _)| jobs.contains_key(ticket));
+        let members = &encoded.members;
+        encoded
+            .sentences
+            .retain(|(key, _)| members.contains_key(key));
+        (!encoded.sentences.is_empty()).then_some(encoded)
     }
 
     /// Decodes one token of the cohort whose turn it is.
     fn step_cohort(&mut self, answers: &mut Vec<Answer>) {
-        self.cohorts.retain(|running| !running.cohort.is_done());
-        let busy = busy_pairs(&self.cohorts);
-        let Some(index) = self.next_turn() else {
+        self.cohorts.drop_ended();
+        let busy = self.cohorts.busy_pairs();
+        let Some(mut running) = self.cohorts.next_turn() else {
             self.decoded_rows = 0;
             return;
         };
-        // Those behind keep their order.
-        let mut running = self.cohorts.remove(index);
         self.decoded_rows = running.cohort.rows();
         let pair = Arc::clone(&running.kind.pair);
         let stepped = self.models.get(&pair, &busy).and_then(|model| {
@@ -343,7 +324,7 @@ impl TranslateEngine {
                         Some((running.members.remove(&key)?, text, hypothesis))
                     })
                     .collect();
-                self.cohorts.push(running);
+                self.cohorts.running.push(running);
                 for ((ticket, slot), text, hypothesis) in done {
                     self.accept(ticket, slot, text, &hypothesis, answers);
                 }
@@ -373,6 +354,19 @@ impl TranslateEngine {
                 answers.push((ticket, Ok(translation)));
             }
             Err(error) => self.fail(ticket, error, answers),
+        }
+    }
+
+    /// Fails the requests that wait for a checkpoint which cannot be loaded.
+    fn fail_load(&mut self, pair: &Arc<Pair>, error: ModelError, answers: &mut Vec<Answer>) {
+        log_unloadable(pair, &error);
+        let source = Arc::new(error);
+        for ticket in self.line.tickets_for(pair) {
+            let error = TranslateError::Load {
+                pair: Arc::clone(&pair.name),
+                source: Arc::clone(&source),
+            };
+            self.fail(ticket, error, answers);
         }
     }
 
@@ -420,14 +414,14 @@ impl Engine for TranslateEngine {
         self.jobs.is_empty() && self.answers.is_empty()
     }
 
-    /// Answers what can be answered, lets sentences join their cohorts, starts a cohort if one is due, and decodes one
-    /// token of one cohort.
+    /// Answers what can be answered, lets sentences join their cohorts or start one, and decodes one token of one cohort.
     fn step(&mut self) -> Vec<Answer> {
         let mut answers = std::mem::take(&mut self.answers);
         self.expire(&mut answers);
-        let blocked = self.blocked();
-        self.join_cohorts(&blocked, &mut answers);
-        self.start_cohort(&blocked, &mut answers);
+        self.cohorts.drop_ended();
+        self.join_cohorts(&mut answers);
+        self.start_cohort(&mut answers);
+        self.make_way();
         self.step_cohort(&mut answers);
         answers
     }
@@ -435,23 +429,6 @@ impl Engine for TranslateEngine {
     fn decoded_rows(&self) -> Option<usize> {
         Some(self.decoded_rows)
     }
-}
-
-impl Running {
-    fn tickets(&self) -> BTreeSet<Ticket> {
-        self.members.values().map(|(ticket, _)| *ticket).collect()
-    }
-}
-
-fn busy_pairs(cohorts: &[Running]) -> Vec<Arc<str>> {
-    cohorts
-        .iter()
-        .map(|running| Arc::clone(&running.kind.pair.name))
-        .collect()
-}
-
-fn running_tickets(cohorts: &[Running]) -> BTreeSet<Ticket> {
-    cohorts.iter().flat_map(Running::tickets).collect()
 }
 
 fn beams(search: Search, model: &Marian) -> usize {
@@ -465,34 +442,21 @@ fn beams(search: Search, model: &Marian) -> usize {
     }
 }
 
-/// The first of `count` keys in a row that no sentence has had.
-fn take_keys(next: &mut usize, count: usize) -> usize {
-    let first = *next;
-    *next += count;
-    first
+/// Whose sentences go into a cohort: where another one of their kind runs, only newcomers'.
+fn whose(is_another: bool) -> Whose {
+    if is_another {
+        Whose::Newcomers
+    } else {
+        Whose::Anybodys
+    }
 }
 
-/// The sentences' ids under keys from `first_key` on.
-fn encode(
-    model: &Marian,
-    batch: &[Waiting],
-    first_key: usize,
-) -> Result<Vec<(usize, Vec<i64>)>, ModelError> {
-    let sentences = (first_key..).zip(batch).map(|(key, waiting)| {
-        let target_token = waiting.leg.target_token.as_deref();
-        let ids = model.encode(waiting.sentence.text.expose(), target_token)?;
-        Ok((key, ids))
-    });
-    sentences.collect()
-}
-
-/// Whose the sentences under keys from `first_key` on are.
-fn members(batch: &[Waiting], first_key: usize) -> impl Iterator<Item = (usize, (Ticket, Slot))> {
-    (first_key..).zip(
-        batch
-            .iter()
-            .map(|waiting| (waiting.ticket, waiting.sentence.slot)),
-    )
+fn log_unloadable(pair: &Pair, error: &ModelError) {
+    tracing::error!(
+        pair = &*pair.name,
+        error = error as &dyn std::error::Error,
+        "translation model could not be loaded"
+    );
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The line of sentences that wait for a cohort.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::Priority;
@@ -8,22 +8,8 @@ use super::job::{Search, Sentence};
 use super::route::{Leg, Pair};
 use crate::stages::Ticket;
 
-/// A sentence that waits for a cohort.
-pub struct Waiting {
-    /// The request it belongs to.
-    pub ticket: Ticket,
-    /// The request's.
-    pub priority: Priority,
-    /// Which model is to translate it, into what.
-    pub leg: Leg,
-    /// Its length.
-    pub characters: usize,
-    /// The text, and where its translation goes.
-    pub sentence: Sentence,
-}
-
 /// What the sentences of a cohort have in common.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Kind {
     /// The checkpoint.
     pub pair: Arc<Pair>,
@@ -33,60 +19,120 @@ pub struct Kind {
     pub priority: Priority,
 }
 
-/// A request that waits for a cohort to end.
-pub struct Blocked {
-    /// The request.
+/// A sentence that waits for a cohort.
+pub struct Waiting {
+    /// The request it belongs to.
     pub ticket: Ticket,
-    /// The request's.
-    pub priority: Priority,
-    /// True when any cohort's end may help it, false when it waits for a place among those of its priority.
-    pub by_all: bool,
+    /// Which model is to translate it, into what.
+    pub leg: Leg,
+    /// The text, and where its translation goes.
+    pub sentence: Sentence,
 }
 
-impl Waiting {
-    /// What a cohort for it would be.
-    pub fn kind(&self) -> Kind {
-        Kind {
-            pair: Arc::clone(&self.leg.pair),
-            search: self.sentence.search,
-            priority: self.priority,
+/// Whose sentences are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Anybody's.
+    Anybodys,
+    /// Those of requests of which nothing is decoded now.
+    Newcomers,
+}
+
+/// Sentences by kind, and by request inside a kind, in the order in which they came.
+#[derive(Default)]
+pub struct Line {
+    kinds: Vec<(Kind, BTreeMap<Ticket, VecDeque<Waiting>>)>,
+}
+
+impl Line {
+    /// Puts a sentence behind those of its request.
+    pub fn push(&mut self, priority: Priority, waiting: Waiting) {
+        let kind = Kind {
+            pair: Arc::clone(&waiting.leg.pair),
+            search: waiting.sentence.search,
+            priority,
+        };
+        let index = self.position(&kind).unwrap_or_else(|| {
+            self.kinds.push((kind, BTreeMap::new()));
+            self.kinds.len() - 1
+        });
+        let requests = &mut self.kinds[index].1;
+        requests
+            .entry(waiting.ticket)
+            .or_default()
+            .push_back(waiting);
+    }
+
+    /// Takes the sentences of a request out.
+    pub fn remove(&mut self, ticket: Ticket) {
+        for (_, requests) in &mut self.kinds {
+            requests.remove(&ticket);
         }
+        self.kinds.retain(|(_, requests)| !requests.is_empty());
     }
 
-    /// True when this sentence would prolong a cohort, or take a place, that a request which comes first waits for:
-    /// one that is older, or a text where this is of a recording.
-    pub fn is_behind(&self, blocked: &[Blocked]) -> bool {
-        blocked.iter().any(|first| {
-            let comes_first = first.ticket < self.ticket || first.priority < self.priority;
-            comes_first && (first.by_all || first.priority == self.priority)
-        })
+    /// The kinds of which sentences wait.
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.kinds.iter().map(|(kind, _)| kind)
     }
 
-    /// True when it belongs into a cohort of that kind.
-    pub fn is_for(&self, kind: &Kind) -> bool {
-        self.leg.pair == kind.pair
-            && self.sentence.search == kind.search
-            && self.priority == kind.priority
+    /// The oldest request with a sentence of a kind.
+    pub fn oldest(&self, kind: &Kind, whose: Whose, running: &BTreeSet<Ticket>) -> Option<Ticket> {
+        let (_, requests) = &self.kinds[self.position(kind)?];
+        let is_wanted = |ticket: &&Ticket| whose == Whose::Anybodys || !running.contains(ticket);
+        requests.keys().find(is_wanted).copied()
     }
-}
 
-/// Takes at most `count` of the sentences that are `wanted` out of the line: first one of the oldest
-/// request that has nothing running, or of the oldest one, so that none waits for ever; then those of requests that have
-/// nothing running; of those the short ones, which also wastes the least on filling up the batch.
-pub fn take_batch(
-    line: &mut Vec<Waiting>,
-    running: &BTreeSet<Ticket>,
-    count: usize,
-    wanted: impl Fn(&Waiting) -> bool,
-) -> Vec<Waiting> {
-    let (mut batch, others): (Vec<_>, Vec<_>) = std::mem::take(line).into_iter().partition(wanted);
-    *line = others;
-    let runs = |waiting: &Waiting| running.contains(&waiting.ticket);
-    batch.sort_by_key(|waiting| (runs(waiting), waiting.characters));
-    let first = (0..batch.len()).min_by_key(|index| (runs(&batch[*index]), batch[*index].ticket));
-    if let Some(first) = first {
-        batch[..=first].rotate_right(1);
+    /// The requests with a sentence for a checkpoint.
+    pub fn tickets_for(&self, pair: &Pair) -> BTreeSet<Ticket> {
+        let of_pair = self.kinds.iter().filter(|(kind, _)| *kind.pair == *pair);
+        of_pair
+            .flat_map(|(_, requests)| requests.keys().copied())
+            .collect()
     }
-    line.extend(batch.split_off(count.min(batch.len())));
-    batch
+
+    /// Takes at most `count` sentences of a kind out: one of each newcomer, the oldest first; then what newcomers have
+    /// besides; then the others', if they are wanted. So a request gets on by one sentence at a time at least, whatever
+    /// comes after it.
+    pub fn take(
+        &mut self,
+        kind: &Kind,
+        count: usize,
+        whose: Whose,
+        running: &BTreeSet<Ticket>,
+    ) -> Vec<Waiting> {
+        let Some(index) = self.position(kind) else {
+            return Vec::new();
+        };
+        let requests = &mut self.kinds[index].1;
+        let mut taken = Vec::new();
+        let is_newcomer = |ticket: &Ticket| !running.contains(ticket);
+        let newcomers = requests
+            .iter_mut()
+            .filter(|(ticket, _)| is_newcomer(ticket));
+        taken.extend(
+            newcomers
+                .take(count)
+                .filter_map(|(_, line)| line.pop_front()),
+        );
+        for others in [false, true] {
+            if others && whose == Whose::Newcomers {
+                continue;
+            }
+            for (ticket, line) in requests.iter_mut() {
+                if is_newcomer(ticket) != others {
+                    taken.extend(line.drain(..line.len().min(count - taken.len())));
+                }
+            }
+        }
+        requests.retain(|_, line| !line.is_empty());
+        if requests.is_empty() {
+            self.kinds.remove(index);
+        }
+        taken
+    }
+
+    fn position(&self, kind: &Kind) -> Option<usize> {
+        self.kinds.iter().position(|(known, _)| known == kind)
+    }
 }

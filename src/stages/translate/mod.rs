@@ -7,7 +7,8 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`engine`] | the batch: requests in, cohorts stepped in turn, texts out |
-//! | `line` | sentences that wait for a cohort, and which of them are next |
+//! | `line` | sentences that wait for a cohort, and whose is next |
+//! | `cohorts` | those that run: places, turns, and who has to leave |
 //! | [`job`] | one request on its way: parts, chunks, legs, retries |
 //! | [`models`] | loaded checkpoints, least recently used ones leave |
 //! | [`route`] | which installed models lead from one language to another |
@@ -18,6 +19,7 @@
 //! | [`marian`] | graphs, greedy and beam search |
 
 pub mod chunk;
+mod cohorts;
 pub mod engine;
 pub mod error;
 pub mod guard;

@@ -7,7 +7,7 @@ use crate::domain::{Deadline, Language};
 use crate::error::Reason;
 use crate::onnx::testing;
 use crate::stages::StageError;
-use crate::stages::translate::{OutputLimits, Quality};
+use crate::stages::translate::{OutputLimits, Priority, Quality};
 
 fn engine(options: TranslateOptions) -> TranslateEngine {
     let routes = Routes::scan(&testing::fixture("marian")).expect("the bundled pairs");
@@ -273,6 +273,141 @@ fn a_short_text_does_not_wait_for_a_long_one() {
     assert_eq!(order, [Ticket(1), Ticket(0)]);
 }
 
+/// Steps until all are answered; the tickets in the order of their answers, which are translations.
+fn finish(engine: &mut TranslateEngine) -> Vec<Ticket> {
+    let mut order = Vec::new();
+    while !engine.is_idle() {
+        order.extend(engine.step().into_iter().map(|(ticket, answer)| {
+            answer.expect("a translation");
+            ticket
+        }));
+    }
+    order
+}
+
+#[test]
+fn a_newcomer_joins_those_that_run() {
+    let mut engine = engine(TranslateOptions::default());
+    engine.join(Ticket(0), request("Bonjour mon ami. Merci!", "fr", "en"));
+    assert!(engine.step().is_empty());
+    let rows = engine.decoded_rows().expect("a decoder");
+    engine.join(Ticket(1), request("Demain à la gare.", "fr", "en"));
+    assert!(engine.step().is_empty());
+    // It has as many beams as each of the other two.
+    assert_eq!(engine.decoded_rows(), Some(rows / 2 * 3));
+    assert_eq!(finish(&mut engine).len(), 2);
+}
+
+#[test]
+fn a_long_text_keeps_no_other_pair_waiting() {
+    let options = TranslateOptions {
+        max_batch_rows: 2,
+        ..TranslateOptions::default()
+    };
+    let mut engine = engine(options);
+    let long = Ticket(0);
+    engine.join(long, request(&"Bonjour mon ami.\n".repeat(60), "fr", "en"));
+    // Newcomers of its pair, for which cohorts are started beside the full one.
+    for ticket in 1..8 {
+        assert!(engine.step().iter().all(|(ticket, _)| *ticket != long));
+        engine.join(Ticket(ticket), request("Merci.", "fr", "en"));
+    }
+    engine.join(Ticket(8), request("Hello", "en", "de"));
+    engine.join(Ticket(9), request("Merci.", "fr", "en"));
+    assert_eq!(finish(&mut engine).last(), Some(&long));
+}
+
+#[test]
+fn a_text_gets_the_room_of_recordings() {
+    let options = TranslateOptions {
+        max_loaded_models: 1,
+        max_batch_rows: 2,
+        ..TranslateOptions::default()
+    };
+    let mut engine = engine(options);
+    let recording = Request {
+        priority: Priority::Recording,
+        ..request(&"Bonjour mon ami.\n".repeat(20), "fr", "en")
+    };
+    engine.join(Ticket(0), recording);
+    assert!(engine.step().is_empty());
+    engine.join(Ticket(1), request("Hello", "en", "de"));
+    assert_eq!(finish(&mut engine), [Ticket(1), Ticket(0)]);
+}
+
+#[test]
+fn recordings_get_room_though_texts_of_two_pairs_never_pause() {
+    let options = TranslateOptions {
+        max_cohorts: 2,
+        max_loaded_models: 1,
+        ..TranslateOptions::default()
+    };
+    let mut engine = engine(options);
+    let patient = Ticket(4);
+    for ticket in 0..2_000 {
+        let next = match ticket {
+            4 => Request {
+                priority: Priority::Recording,
+                ..request("Bonjour mon ami", "fr", "en")
+            },
+            _ if ticket % 2 == 0 => request("Bonjour mon ami", "fr", "en"),
+            _ => request("Hello my friend", "en", "de"),
+        };
+        if engine.vacancies() > 0 {
+            engine.join(Ticket(ticket), next);
+        }
+        for (ticket, answer) in engine.step() {
+            answer.expect("a translation");
+            if ticket == patient {
+                return;
+            }
+        }
+    }
+    panic!("it was never answered");
+}
+
+#[test]
+fn a_sentence_that_cannot_be_encoded_fails_its_request_alone() {
+    let models = copied_models(&["en-mul"]);
+    let metadata = models.path().join("en-mul/metadata.json");
+    let text = std::fs::read_to_string(&metadata).expect("a description");
+    // A language whose token the vocabulary lacks.
+    let text = text.replacen("\"fr\"", "\"ja\", \"fr\"", 1).replacen(
+        "\"target_tokens\": {",
+        "\"target_tokens\": {\"ja\": \">>jpn<<\",",
+        1,
+    );
+    std::fs::write(&metadata, text).expect("a file");
+    let routes = Routes::scan(models.path()).expect("routes");
+    let mut engine = TranslateEngine::new(testing::onnx(), routes, TranslateOptions::default());
+    engine.join(Ticket(9), request("Hello my friend", "en", "fr"));
+    assert!(engine.step().is_empty());
+    let answers = run(
+        &mut engine,
+        vec![
+            request("Hello my friend", "en", "ja"),
+            request("Hello my friend", "en", "de"),
+        ],
+    );
+    let reasons: Vec<_> = answers.iter().map(reason).collect();
+    assert_eq!(reasons, [Some(Reason::Internal), None, None]);
+}
+
+/// A folder with some of the bundled pairs.
+fn copied_models(pairs: &[&str]) -> tempfile::TempDir {
+    let models = tempfile::tempdir().expect("a directory");
+    for pair in pairs {
+        let directory = models.path().join(pair);
+        std::fs::create_dir(&directory).expect("a directory");
+        for file in std::fs::read_dir(testing::fixture("marian").join(pair)).expect("files") {
+            let file = file.expect("a file").path();
+            std::fs::copy(&file, directory.join(file.file_name().expect("a name")))
+                .expect("a copy");
+        }
+    }
+    models
+}
+
 #[test]
 fn a_pair_without_room_gets_its_turn_though_others_never_pause() {
     let options = TranslateOptions {
@@ -301,16 +436,7 @@ fn a_pair_without_room_gets_its_turn_though_others_never_pause() {
 
 #[test]
 fn a_model_that_cannot_be_loaded_fails_only_its_requests() {
-    let models = tempfile::tempdir().expect("a directory");
-    for pair in ["fr-en", "en-mul"] {
-        let directory = models.path().join(pair);
-        std::fs::create_dir(&directory).expect("a directory");
-        for file in std::fs::read_dir(testing::fixture("marian").join(pair)).expect("files") {
-            let file = file.expect("a file").path();
-            std::fs::copy(&file, directory.join(file.file_name().expect("a name")))
-                .expect("a copy");
-        }
-    }
+    let models = copied_models(&["fr-en", "en-mul"]);
     std::fs::write(models.path().join("fr-en/decoder.onnx"), "damaged").expect("a file");
     let routes = Routes::scan(models.path()).expect("routes");
     let mut engine = TranslateEngine::new(testing::onnx(), routes, TranslateOptions::default());
