@@ -61,10 +61,10 @@ def parser():
     sub.add_argument("--name", help="<source>-<target>, default from the checkpoint's name")
     sub.add_argument("--source", dest="languages", type=codes, metavar="fr,es", help="languages that it translates from")
     sub.add_argument("--targets", type=codes, metavar="fr,es", help="languages that it translates to")
-    precisions(sub, ["fp32", "int8r"])
+    precisions(sub, ["fp32", "int8r", "fp16"])
     command("openvoice", run_openvoice, "OpenVoice V2's tone colour converter")
     sub = command("xtts", run_xtts, "an XTTS v2 checkpoint")
-    precisions(sub, ["fp32", "int8r", "q4"])
+    precisions(sub, ["fp32", "int8r", "fp16", "q4"])
     sub.add_argument("--int8-vocoder", action="store_true", help="also the vocoder in 8 bits")
     sub.add_argument("--default-voice", type=Path, metavar="FILE", help="recording of the voice that speaks when none "
                      "may be cloned, .ogg")  # fmt: skip
@@ -74,6 +74,7 @@ def parser():
     sub.add_argument("--seed", type=int, default=1)
     sub.add_argument("--only", type=codes, default=["marian", "openvoice", "xtts", "whisper", "vad"], metavar="ENGINE,…")
     sub.add_argument("--marian-tokenizer", type=Path, metavar="DIR", help="folder with source.spm, target.spm, vocab.json")
+    precisions(sub, ["fp32", "int8r", "fp16"])
     sub.add_argument("--pair", default="fr-en", help="name of the translation model (default: fr-en)")
     sub.add_argument("--xtts-vocabulary", type=Path, metavar="FILE", help="a vocab.json of XTTS")
     sub.add_argument("--default-voice", type=Path, metavar="FILE", help="recording for xtts/default_voice")

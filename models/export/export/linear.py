@@ -6,12 +6,14 @@ A kind is made for one graph and called for each layer: `kind(g)(x, weight, bias
 
 import numpy as np
 
-from .graph import F32, MICROSOFT, array
+from .graph import F16, F32, MICROSOFT, array
 
 BLOCK = 32  # inputs that share a scale in 4 bits
 
 
 class Float32Linear:
+    real = F32  # what activations and caches are
+
     def __init__(self, g):
         self.g = g
 
@@ -23,11 +25,19 @@ class Float32Linear:
         return self.g.op("Gather", self.g.const(table, "embeddings"), ids)
 
 
+class Float16Linear(Float32Linear):
+    """All in 16 bits: CUDA has the attention of the decoders in no other floats."""
+
+    real = F16
+
+
 class Int8RowLinear:
     """The int8r recipe: one activation scale per row, so that a row never depends on its neighbours.
 
     Weights stay within ±64: without VNNI two products are added in 16 bits with saturation.
     """
+
+    real = F32
 
     def __init__(self, g):
         self.g = g
@@ -59,6 +69,8 @@ class Int8RowLinear:
 
 class Int4BlockLinear:
     """4-bit weights, one scale for each block of 32 inputs (MatMulNBits); activations in 8 bits inside."""
+
+    real = F32
 
     def __init__(self, g):
         self.g = g
@@ -93,7 +105,7 @@ def int4_blocks(weight):
     return values[..., 0::2] | values[..., 1::2] << 4, scale[..., 0]
 
 
-KINDS = {"fp32": Float32Linear, "int8r": Int8RowLinear, "q4": Int4BlockLinear}
+KINDS = {"fp32": Float32Linear, "int8r": Int8RowLinear, "fp16": Float16Linear, "q4": Int4BlockLinear}
 
 
 def graph_file(name, precision):

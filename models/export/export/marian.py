@@ -24,7 +24,7 @@ PRECISIONS = ["fp32", "int8r"]
 
 CHECKED_INPUTS, CHECKED_IDS = 24, 40
 FLOAT_TOLERANCE = 1e-4  # of the largest logit
-INT8_TOLERANCE = 0.15  # relative RMS error of the logits
+PRECISION_TOLERANCE = {"int8r": 0.15, "fp16": 0.01}  # relative RMS error of the logits
 
 
 @dataclass
@@ -182,7 +182,7 @@ def check(folder, checkpoint, facts, precisions):
         else:
             error, same = relative_error(found, wanted), float((found.argmax(1) == wanted.argmax(1)).mean())
             figures[precision] = {"relative_logit_error": round(error, 5), "same_best_token": round(same, 4)}
-            if error > INT8_TOLERANCE:
+            if error > PRECISION_TOLERANCE[precision]:
                 raise ExportError(f"{precision}: logits are off by {error:.3f} of their size")
     return figures
 

@@ -8,12 +8,12 @@ import math
 
 import numpy as np
 
-from .graph import BOOL, F32, I32, I64, MICROSOFT, Graph, array
+from .graph import BOOL, F16, F32, I32, I64, MICROSOFT, Graph, array
 from .linear import Float32Linear
 
 OPSET = 17
 QUANTIZED_OPSET = 18  # whose ReduceMax takes its axes as an input
-MASKED = -1e9
+MASKED = {F32: -1e9, F16: -3e4}  # of what the type holds, and far from its end: sums must hold too
 
 
 class Transformer:
@@ -44,7 +44,7 @@ class Transformer:
     def padding_mask(self, mask):
         """[rows, length] of 1 and 0 to [rows, 1, 1, length] of 0 and a large negative number."""
         g = self.g
-        hidden = g.op("Mul", g.op("Sub", g.scalar(1), g.op("Cast", mask, to=F32)), g.scalar(MASKED))
+        hidden = g.op("Mul", g.op("Sub", g.scalar(1), g.op("Cast", mask, to=g.real)), g.scalar(MASKED[g.real]))
         return g.op("Unsqueeze", hidden, g.ints(1, 2))
 
     def query(self, x, attention, heads):
@@ -144,11 +144,11 @@ class Transformer:
 
 
 def opset_of(linear_kind):
-    return OPSET if linear_kind is Float32Linear else QUANTIZED_OPSET
+    return OPSET if issubclass(linear_kind, Float32Linear) else QUANTIZED_OPSET
 
 
 def encoder_graph(model, linear_kind=Float32Linear):
-    g = Graph("marian_encoder", opset_of(linear_kind))
+    g = Graph("marian_encoder", opset_of(linear_kind), real=linear_kind.real)
     t = Transformer(g, model, linear_kind)
     ids = g.input("input_ids", I64, ["batch", "src_len"])
     mask = g.input("attention_mask", I64, ["batch", "src_len"])
@@ -156,12 +156,12 @@ def encoder_graph(model, linear_kind=Float32Linear):
     for index, layer in enumerate(model.model.decoder.layers):
         shape = ["batch", t.heads, "src_len", t.head_dim]
         for name, value in zip(("key", "value"), t.key_value(states, layer.encoder_attn, t.heads)):
-            g.rename(value, f"cross_{name}_{index}", F32, shape)
+            g.rename(value, f"cross_{name}_{index}", g.real, shape)
     return g
 
 
 def decoder_graph(model, linear_kind=Float32Linear):
-    g = Graph("marian_decoder", opset_of(linear_kind))
+    g = Graph("marian_decoder", opset_of(linear_kind), real=linear_kind.real)
     t = Transformer(g, model, linear_kind)
     ids = g.input("input_ids", I64, ["rows", 1])
     positions = g.input("position_ids", I64, ["rows", 1])
@@ -170,21 +170,21 @@ def decoder_graph(model, linear_kind=Float32Linear):
     mask = g.input("attention_mask", I64, ["sentences", "src_len"])
     top_k = g.input("top_k", I64, [1])
     inputs = lambda side, shape: [
-        [g.input(f"{side}_{part}_{index}", F32, shape) for part in ("key", "value")]
+        [g.input(f"{side}_{part}_{index}", linear_kind.real, shape) for part in ("key", "value")]
         for index in range(t.config.decoder_layers)
     ]
     slots = ["rows", t.heads, "capacity", t.head_dim]
     past, cross = inputs("past", slots), inputs("cross", ["sentences", t.heads, "src_len", t.head_dim])
 
     x, present = t.decode_in_slots(t.embed(ids, positions), past, cross, t.padding_mask(mask), lengths, total)
-    logits = t.logits(g.op("Squeeze", x, g.ints(1)))
+    logits = g.widen(t.logits(g.op("Squeeze", x, g.ints(1))))
     values, best = g.op("TopK", g.op("LogSoftmax", logits, axis=-1), top_k, outputs=2, axis=-1)
     g.rename(values, "topk_logprobs", F32, ["rows", "k"])
     g.rename(best, "topk_ids", I64, ["rows", "k"])
     g.rename(logits, "logits", F32, ["rows", t.config.vocab_size])
     for index, pair in enumerate(present):
         for name, value in zip(("key", "value"), pair):
-            g.rename(value, f"present_{name}_{index}", F32, slots)
+            g.rename(value, f"present_{name}_{index}", linear_kind.real, slots)
     return g
 
 
@@ -239,7 +239,7 @@ def merged_branch(outer, model, cached):
     causal = None
     if not cached:
         later = g.op("Greater", g.op("Unsqueeze", positions, g.ints(0)), g.op("Unsqueeze", positions, g.ints(1)))
-        causal = g.op("Where", later, g.scalar(MASKED), g.scalar(0))
+        causal = g.op("Where", later, g.scalar(MASKED[F32]), g.scalar(0))
     mask = t.padding_mask("encoder_attention_mask")
     x, present = t.decode(t.embed("input_ids", positions), past, cross, causal, mask)
     table = g.op("Transpose", g.const(model.model.shared.weight, "embeddings"), perm=[1, 0])

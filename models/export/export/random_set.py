@@ -31,15 +31,15 @@ def write(args, checkpoints):
     for engine in args.only:
         if engine == "marian":
             source = checkpoint(engine, args.pair, random_models.write_marian, tokenizer=args.marian_tokenizer)
-            entries.append(marian.export(source, **common))
+            entries.append(marian.export(source, precisions=args.precisions, **common))
         elif engine == "openvoice":
             source = checkpoint(engine, "converter", random_models.write_openvoice)
             entries.append(openvoice.export(source, **common))
         elif engine == "xtts":
             source = checkpoint(engine, "xtts", random_models.write_xtts, vocabulary=args.xtts_vocabulary)
             voice = args.default_voice or FIXTURES / "audio" / "second_speaker.ogg"
-            entries.append(xtts.export(source, default_voice=voice, int8_vocoder=args.int8_vocoder,
-                                       requires_acceptance=False, **common))  # fmt: skip
+            entries.append(xtts.export(source, args.out, args.precisions, args.int8_vocoder, voice, LICENCE,
+                                       requires_acceptance=False, force=args.force))  # fmt: skip
         elif engine == "whisper":
             entries.append(write_whisper(args.out, args.size, args.force))
         elif engine == "vad":

@@ -6,6 +6,12 @@ import onnxruntime
 from .linear import graph_file
 
 
+def real_of(graph):
+    """What the caches of a decoder's session are."""
+    (kind,) = {value.type for value in graph.get_inputs() if value.name.startswith("past_")}
+    return {"tensor(float)": np.float32, "tensor(float16)": np.float16}[kind]
+
+
 def session(path):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -16,11 +22,11 @@ class SlotDecoder:
     """Greedy decoding over the slots of one cache, past and present bound to the same memory."""
 
     def __init__(self, graph, metadata, slots, capacity):
-        self.session, self.m, self.capacity = graph, metadata, capacity
+        self.session, self.m, self.capacity, self.real = graph, metadata, capacity, real_of(graph)
         shape = (slots, metadata["heads"], capacity, metadata["head_dim"])
         # NaN everywhere: nothing beyond a row's length may ever be read.
         self.caches = {
-            f"{part}_{layer}": np.full(shape, np.nan, np.float32)
+            f"{part}_{layer}": np.full(shape, np.nan, self.real)
             for layer in range(metadata["layers"])
             for part in ("key", "value")
         }
@@ -39,7 +45,7 @@ class SlotDecoder:
         for name, cache in self.caches.items():
             view = cache[first : first + rows]
             for bind, side in ((binding.bind_input, "past"), (binding.bind_output, "present")):
-                bind(f"{side}_{name}", "cpu", 0, np.float32, view.shape, view.ctypes.data)
+                bind(f"{side}_{name}", "cpu", 0, self.real, view.shape, view.ctypes.data)
         binding.bind_output("logits")
         binding.bind_output("latent")
         self.session.run_with_iobinding(binding)
@@ -132,6 +138,7 @@ class MarianGraphs:
     def __init__(self, folder, metadata, precision="fp32"):
         self.m = metadata
         self.encoder, self.decoder = (session(folder / graph_file(name, precision)) for name in ("encoder", "decoder"))
+        self.real = real_of(self.decoder)
         self.caches = [f"{part}_{layer}" for layer in range(metadata["layers"]) for part in ("key", "value")]
 
     def encode(self, source):
@@ -169,7 +176,8 @@ class MarianRows:
         self.cross = [self.room(0, 0, 0) for _ in graphs.caches]
 
     def room(self, rows, positions, value):
-        return np.full((rows, self.graphs.m["heads"], positions, self.graphs.m["head_dim"]), value, np.float32)
+        shape = rows, self.graphs.m["heads"], positions, self.graphs.m["head_dim"]
+        return np.full(shape, value, self.graphs.real)
 
     def join(self, source):
         self.lengths.append(0)
@@ -196,7 +204,7 @@ class MarianRows:
             binding.bind_cpu_input(name, value)
         for name, cache in zip(self.graphs.caches, self.past):
             for bind, side in ((binding.bind_input, "past"), (binding.bind_output, "present")):
-                bind(f"{side}_{name}", "cpu", 0, np.float32, cache.shape, cache.ctypes.data)
+                bind(f"{side}_{name}", "cpu", 0, self.graphs.real, cache.shape, cache.ctypes.data)
         for name in ("topk_logprobs", "topk_ids", "logits"):
             binding.bind_output(name)
         self.graphs.decoder.run_with_iobinding(binding)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export import ExportError, cli, linear, marian, openvoice, runtime, xtts
+from export import ExportError, cli, graph, linear, marian, openvoice, runtime, xtts
 from export.source import Source
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -31,7 +31,7 @@ def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export")
     models, checkpoints = folder / "models", folder / "checkpoints"
     code = cli.main(["random", "--size", "tiny", "--out", str(models), "--checkpoints", str(checkpoints),
-                     "--int8-vocoder"])  # fmt: skip
+                     "--precisions", "fp32,int8r,fp16", "--int8-vocoder"])  # fmt: skip
     assert code == 0
     return models, checkpoints
 
@@ -81,13 +81,16 @@ def test_figures_of_the_comparison_are_kept(exported):
     assert vocoder["signal_to_error_db"] > 20
     assert vocoder["written"] == (models / "xtts/vocoder_frames.int8.onnx").exists()
     assert facts(models, "marian/fr-en")["parity"]["int8r"]["relative_logit_error"] < 0.1
+    for engine in ("marian/fr-en", "xtts"):
+        assert 0 < facts(models, engine)["parity"]["fp16"]["relative_logit_error"] < 0.005
 
 
 def test_the_same_checkpoint_gives_the_same_bytes(exported, tmp_path):
     models, checkpoints = exported
     again = tmp_path / "models"
-    assert cli.main(["marian", str(checkpoints / "marian/fr-en"), "--out", str(again)]) == 0
-    for name in ("encoder.onnx", "decoder.onnx", "decoder.int8r.onnx", "metadata.json"):
+    precisions = ["--precisions", "fp32,int8r,fp16"]
+    assert cli.main(["marian", str(checkpoints / "marian/fr-en"), "--out", str(again), *precisions]) == 0
+    for name in ("encoder.onnx", "decoder.onnx", "decoder.int8r.onnx", "decoder.fp16.onnx", "metadata.json"):
         assert (again / "marian/fr-en" / name).read_bytes() == (models / "marian/fr-en" / name).read_bytes()
 
 
@@ -123,6 +126,14 @@ def test_weights_in_four_bits_answer_alike(exported, tmp_path):
     assert 0 < facts(tmp_path, "xtts")["parity"]["q4"]["relative_logit_error"] < xtts.PRECISION_TOLERANCE["q4"]
     model = tomllib.loads((tmp_path / "manifest.toml").read_text())["model"][0]
     assert (model["licence"], model["requires_acceptance"]) == ("cpml", True)
+
+
+def test_what_sixteen_bits_cannot_hold_is_refused():
+    g = graph.Graph("g", 17, real=graph.F16)
+    with pytest.raises(ValueError, match="100000.0 is too large"):
+        g.scalar(1e5)
+    g.widen("x")
+    g.scalar(1e5)
 
 
 def test_four_bit_blocks_are_within_half_a_step():
