@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo build test test-api openapi check setup setup-speech setup-tests setup-fuzz setup-browser test-console console-picture chaos chaos-short bench bench-peer fuzz fuzz-short fmt clippy doc deny lint-container fixtures export-setup test-export parity release
+.PHONY: help demo build test test-api openapi check cuda-check setup setup-speech setup-tests setup-fuzz setup-browser test-console console-picture chaos chaos-short bench bench-peer fuzz fuzz-short fmt clippy doc deny lint-container fixtures export-setup test-export parity release
 
 export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime/libonnxruntime.so
 CARGO_FLAGS := --locked
@@ -55,6 +55,9 @@ bench-peer: setup ## Compares the engines with the Python references (13 GB, an 
 	benches/peer/run.sh $(addprefix --cases ,$(CASES)) $(addprefix --threads ,$(THREADS))
 
 check: setup fmt clippy doc deny lint-container ## Runs every check that needs no test
+
+cuda-check: ## Proves on a machine with an NVIDIA GPU that the engines run there, prints figures (MODELS_PATH=models-store)
+	scripts/cuda-check.sh
 
 fmt: ## Formatting
 	cargo fmt --check

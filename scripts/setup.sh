@@ -17,12 +17,17 @@ python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 
 package=onnxruntime
-[ "${1:-}" != --cuda ] || package=onnxruntime-gpu
+library=.local/onnxruntime/libonnxruntime.so
+wanted=$library
+if [ "${1:-}" = --cuda ]; then
+    package=onnxruntime-gpu
+    # The library for the processor only may be there already.
+    wanted=.local/onnxruntime/libonnxruntime_providers_cuda.so
+fi
 
 command -v cargo >/dev/null || fail "Rust is missing: install it with rustup, then run this again"
 
-library=.local/onnxruntime/libonnxruntime.so
-if [ ! -e "$library" ]; then
+if [ ! -e "$wanted" ]; then
     case "$(uname -m)" in
         x86_64) platform=manylinux_2_28_x86_64 ;;
         aarch64) platform=manylinux_2_28_aarch64 ;;

@@ -9,22 +9,33 @@ use crate::http::{InstalledModel, Inventory};
 use crate::onnx::Device;
 use crate::registry::catalogue::Catalogue;
 use crate::registry::{Engine, Model, Registry};
-use crate::stages::synthesize::XttsMetadata;
 use crate::stages::synthesize::base::PiperVoice;
+use crate::stages::synthesize::{XttsMetadata, decoder_device};
+use crate::stages::translate::Routes;
+use crate::stages::translate::marian::device_of;
 
 /// The models that the manifest lists, and where the engines run.
 pub(super) fn of(settings: &Settings, device: Device) -> Inventory {
     let name = |is_gpu| if is_gpu { "cuda" } else { "cpu" };
     let onnx = name(device == Device::Cuda);
+    let folder = |engine: Engine| settings.models.path.join(engine.as_str());
+    let decoder = decoder_device(&folder(Engine::Xtts), device);
+    // One that stays on the processor makes the engine as slow as that.
+    let pairs = Routes::scan(&folder(Engine::Marian)).unwrap_or_default();
+    let mut runs_on = pairs
+        .pairs()
+        .iter()
+        .map(|pair| device_of(&pair.directory, device));
+    let translator = runs_on.find(|found| *found != device).unwrap_or(device);
     let devices = [
         (
             "transcribe",
             name(transcribes_on_gpu(&settings.transcribe, device)),
         ),
-        ("translate", onnx),
+        ("translate", name(translator == Device::Cuda)),
         ("embed", onnx),
         ("condition", onnx),
-        ("synthesize", onnx),
+        ("synthesize", name(decoder == Device::Cuda)),
         ("base_voice", onnx),
     ];
     let settings = settings.models.clone();

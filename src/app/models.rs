@@ -18,7 +18,7 @@ use crate::stages::synthesize::base::{
 };
 use crate::stages::synthesize::{ConditioningEngine, SynthesizeOptions, XttsEngine, XttsMetadata};
 use crate::stages::transcribe::{SileroVad, WhisperEngine, WhisperOptions};
-use crate::stages::translate::{Precision, Routes, TranslateEngine, TranslateOptions};
+use crate::stages::translate::{Routes, TranslateEngine, TranslateOptions};
 
 /// Requests that wait for a place in an engine's batch; further jobs wait in the scheduler.
 const ENGINE_QUEUE_LENGTH: usize = 256;
@@ -243,11 +243,6 @@ impl Models {
             let routes = Routes::scan(&find(&models)?)?;
             let options = TranslateOptions {
                 threads: threads(translate.threads),
-                precision: match models.device {
-                    Device::Cpu => Precision::Int8,
-                    // Products of integers have no CUDA kernels.
-                    Device::Cuda => Precision::Fp32,
-                },
                 max_batch_rows: translate.max_batch_rows,
                 max_loaded_models: translate.max_loaded_models,
                 max_text_characters: translate.max_characters,

@@ -5,6 +5,8 @@
 
 pub mod cuda;
 mod in_place;
+mod memory;
+mod row_caches;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -12,11 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
-use ort::ep::CUDA;
+use ort::ep::{ArenaExtendStrategy, CUDA};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
-pub use in_place::{CacheNames, CacheView, InPlaceBinding, RowCaches};
+pub use in_place::{CacheView, InPlaceBinding};
+pub use memory::{Floats, Place};
+pub use row_caches::{CacheNames, RowCaches};
 
 /// Why a session could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +61,22 @@ pub enum OnnxError {
     CacheMemory {
         /// What was asked for.
         bytes: usize,
+        /// What ONNX Runtime said.
+        #[source]
+        source: ort::Error,
+    },
+    /// The caches of a graph are of another type than it can be run with.
+    #[error("the caches of the graph do not all hold floats of 32 bits, or all of 16")]
+    CacheKind,
+    /// A graph has no kernel for its caches on the device.
+    #[error(
+        "the graph reads {name:?} in the memory `{found}`: its attention does not run on the device"
+    )]
+    Elsewhere {
+        /// Name of the input.
+        name: String,
+        /// What ONNX Runtime calls the memory.
+        found: String,
     },
     /// A graph lacks an input or output that its kind has.
     #[error("the graph has no {name:?}")]
@@ -87,10 +107,10 @@ pub struct Onnx {
     library: Arc<Path>,
 }
 
-/// A model that gives back its input of one float: opset 13, one Identity.
+/// A model that gives back the bytes of `x` as `y`: opset 13, one Identity.
 const IDENTITY: &[u8] =
-    b"\x08\x08:7\n\x10\n\x01x\x12\x01y\"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\
-\x12\x04\n\x02\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x02\x10\r";
+    b"\x08\x08:9\n\x10\n\x01x\x12\x01y\"\x08Identity\x12\x01gZ\x10\n\x01x\x12\x0b\n\x09\x08\x02\
+\x12\x05\n\x03\x12\x01nb\x10\n\x01y\x12\x0b\n\x09\x08\x02\x12\x05\n\x03\x12\x01nB\x02\x10\r";
 
 impl Onnx {
     /// Loads the library once per process; later calls reuse it.
@@ -149,8 +169,15 @@ impl Onnx {
         {
             return Err(OnnxError::NoCuda { obstacle });
         }
-        let session = self.builder(1)?.commit_from_memory(IDENTITY);
-        session.map(drop).map_err(|error| match self.device {
+        self.identity().map(drop)
+    }
+
+    /// The smallest model there is, on the device.
+    fn identity(&self) -> Result<Session, OnnxError> {
+        // Caches are in its memory; taking twice as much whenever there is not enough would be too much.
+        let cuda = CUDA::default().with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested);
+        let session = self.builder(1, cuda)?.commit_from_memory(IDENTITY);
+        session.map_err(|error| match self.device {
             Device::Cpu => OnnxError::Runtime(error),
             Device::Cuda => OnnxError::Cuda(error),
         })
@@ -163,7 +190,7 @@ impl Onnx {
     /// # Errors
     /// The file is missing or no valid model, or the device cannot be used.
     pub fn session(&self, path: &Path, threads: usize) -> Result<Session, OnnxError> {
-        let mut builder = self.builder(threads)?;
+        let mut builder = self.builder(threads, CUDA::default())?;
         builder
             .commit_from_file(path)
             .map_err(|source| OnnxError::Model {
@@ -172,7 +199,7 @@ impl Onnx {
             })
     }
 
-    fn builder(&self, threads: usize) -> Result<SessionBuilder, OnnxError> {
+    fn builder(&self, threads: usize, cuda: CUDA) -> Result<SessionBuilder, OnnxError> {
         let refused = |e: ort::Error<SessionBuilder>| OnnxError::Runtime(e.into());
         let builder = Session::builder(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)
@@ -184,7 +211,7 @@ impl Onnx {
         match self.device {
             Device::Cpu => Ok(builder),
             Device::Cuda => builder
-                .with_execution_providers([CUDA::default().build().error_on_failure()])
+                .with_execution_providers([cuda.build().error_on_failure()])
                 .map_err(|e| OnnxError::Cuda(e.into())),
         }
     }

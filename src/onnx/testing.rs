@@ -13,6 +13,20 @@ pub(crate) fn onnx() -> Onnx {
     Onnx::load(&library, Device::Cpu).expect("tests need ONNX Runtime: run `make setup`")
 }
 
+/// The same on a CUDA device; says so when there is none.
+///
+/// # Panics
+/// There is none and REQUIRE_CUDA is 1.
+pub(crate) fn cuda() -> Option<Onnx> {
+    let onnx = onnx().on(Device::Cuda);
+    let Err(error) = onnx.require_device() else {
+        return Some(onnx);
+    };
+    assert!(variable("REQUIRE_CUDA").as_deref() != Some("1"), "{error}");
+    println!("skipped: {error}");
+    None
+}
+
 /// The directory of a bundled model.
 pub(crate) fn fixture(model: &str) -> PathBuf {
     root().join("models/fixtures").join(model)

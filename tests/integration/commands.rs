@@ -226,6 +226,35 @@ fn the_doctor_names_every_check() {
 }
 
 #[test]
+fn the_doctor_tells_which_models_cuda_leaves_on_the_processor() {
+    let commands = CommandLine::new()
+        .at(Ports::free())
+        .with("TRANSLATOR_DEVICE", "cuda");
+    let check = |commands: &CommandLine, name: &str| {
+        let output = commands.run(&["doctor", "--json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        checks
+            .iter()
+            .find(|check| check["name"] == name)
+            .unwrap()
+            .clone()
+    };
+    // Of the bundled ones only fr-en and XTTS have graphs of 16-bit floats.
+    let marian = check(&commands, "marian");
+    assert_eq!(marian["status"], "warn");
+    let detail = marian["detail"].as_str().unwrap();
+    assert!(detail.ends_with("; on the processor: en-mul"), "{detail}");
+    assert!(
+        marian["hint"]
+            .as_str()
+            .unwrap()
+            .contains("--precisions fp32,int8r,fp16")
+    );
+    assert_eq!(check(&commands, "xtts")["status"], "ok");
+}
+
+#[test]
 fn the_probe_tells_a_living_daemon_from_none() {
     let ports = Ports::free();
     let commands = CommandLine::new().at(ports);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::onnx::Device;
 use crate::registry::{Engine, Model, Registry};
 
 /// Load average, for each core, above which others use the machine.
@@ -103,28 +104,31 @@ fn parse_memory(meminfo: &str) -> u64 {
     kibibytes.unwrap_or_default() * 1024
 }
 
-/// The models of a folder.
-pub(super) fn models(registry: &Registry) -> Vec<UsedModel> {
+/// The models of a folder, as they are used on a device.
+pub(super) fn models(registry: &Registry, device: Device) -> Vec<UsedModel> {
     Engine::ALL
         .into_iter()
         .flat_map(|engine| registry.models(engine))
         .map(|model| UsedModel {
             engine: model.engine,
             id: model.id.clone(),
-            precision: precision(model, registry.directory()),
+            precision: precision(model, registry.directory(), device),
             sha256: model.fingerprint(),
         })
         .collect()
 }
 
 /// What the names of the files that engines prefer say, else the model's description.
-fn precision(model: &Model, directory: &Path) -> String {
+fn precision(model: &Model, directory: &Path, device: Device) -> String {
     let names = || {
         model
             .files
             .iter()
             .filter_map(|file| file.path.file_stem()?.to_str())
     };
+    if device == Device::Cuda && names().any(|name| name.ends_with(".fp16")) {
+        return "fp16".to_owned();
+    }
     if names().any(|name| name.ends_with(".int8r")) {
         return "int8r".to_owned();
     }
@@ -172,13 +176,14 @@ mod tests {
     fn precisions_of_the_bundled_models_are_known() {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fixtures");
         let registry = Registry::open(&fixtures, &[]).unwrap();
-        let precision = |engine| {
-            let models = models(&registry);
+        let precision = |engine, device| {
+            let models = models(&registry, device);
             let model = models.iter().find(|model| model.engine == engine).unwrap();
             assert_eq!(model.sha256.len(), 64);
             model.precision.clone()
         };
-        assert_eq!(precision(Engine::Xtts), "int8r");
-        assert_eq!(precision(Engine::Openvoice), "fp32");
+        assert_eq!(precision(Engine::Xtts, Device::Cpu), "int8r");
+        assert_eq!(precision(Engine::Xtts, Device::Cuda), "fp16");
+        assert_eq!(precision(Engine::Openvoice, Device::Cuda), "fp32");
     }
 }

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{CommandError, block_on, complain, process, say};
+use crate::app;
 use crate::config::Settings;
 use crate::observe::log;
 use crate::protocol::Timestamp;
@@ -70,6 +71,7 @@ pub(super) fn run(mut settings: Settings, args: &BenchArgs) -> Result<ExitCode, 
         settings.synthesize.threads = Some(threads);
     }
     let registry = Registry::open(&settings.models.path, &settings.models.accept_licenses)?;
+    let device = app::device(&settings, &app::onnxruntime_library(&settings));
     let machine = Machine::of_this_process();
     let load_before = load_average();
     if let Some(doubt) = machine.doubt(load_before) {
@@ -87,7 +89,7 @@ pub(super) fn run(mut settings: Settings, args: &BenchArgs) -> Result<ExitCode, 
         machine,
         load_before,
         load_after: load_average(),
-        models: machine::models(&registry),
+        models: machine::models(&registry, device),
         workloads: measured,
     };
     say(&report);

@@ -12,8 +12,9 @@ use crate::config::{DeviceChoice, Settings, Warning};
 use crate::error::error_chain;
 use crate::onnx::{Device, Onnx, cuda};
 use crate::registry::{CheckedFiles, Engine, Registry, RegistryError};
-use crate::stages::synthesize::XttsMetadata;
+use crate::stages::synthesize::{XttsMetadata, decoder_device};
 use crate::stages::translate::Routes;
+use crate::stages::translate::marian::device_of;
 
 /// What to do about a model that cannot be used.
 const UNUSABLE_MODEL: &str = "`translator models pull` fetches it, `translator models lock` registers one that you put there; or accept its licence";
@@ -159,6 +160,7 @@ pub(super) fn models(settings: &Settings) -> Vec<Check> {
     } else {
         Check::ok("models", directory.to_string())
     }];
+    let device = app::device(settings, &app::onnxruntime_library(settings));
     // Every byte is read, whatever the daemon remembers.
     let checked = CheckedFiles::default();
     for engine in [
@@ -168,7 +170,7 @@ pub(super) fn models(settings: &Settings) -> Vec<Check> {
         Engine::Xtts,
     ] {
         checks.push(match registry.verified_folder(engine, &checked) {
-            Ok(_) => Check::ok(engine.as_str(), describe(&registry, engine)),
+            Ok(folder) => runs_on(device, engine, &folder, describe(&registry, engine)),
             Err(RegistryError::NotInstalled(Engine::Xtts)) if voices::are_there(settings) => {
                 Check::warn(
                     engine.as_str(),
@@ -196,6 +198,32 @@ pub(super) fn models(settings: &Settings) -> Vec<Check> {
         Err(error) => Check::fail(Engine::Vad.as_str(), error_chain(&error), UNUSABLE_MODEL),
     });
     checks
+}
+
+/// A model that is as it should be, unless its decoder stays on the processor where there is a better device.
+fn runs_on(device: Device, engine: Engine, folder: &Path, detail: String) -> Check {
+    let name = engine.as_str();
+    let left: Vec<String> = match engine {
+        _ if device == Device::Cpu => Vec::new(),
+        Engine::Xtts if decoder_device(folder, device) != device => vec!["its decoder".to_owned()],
+        Engine::Marian => Routes::scan(folder).map_or_else(
+            |_| Vec::new(),
+            |routes| {
+                let pairs = routes.pairs().iter();
+                let left = pairs.filter(|pair| device_of(&pair.directory, device) != device);
+                left.map(|pair| pair.name.to_string()).collect()
+            },
+        ),
+        _ => Vec::new(),
+    };
+    if left.is_empty() {
+        return Check::ok(name, detail);
+    }
+    Check::warn(
+        name,
+        format!("{detail}; on the processor: {}", left.join(", ")),
+        "CUDA has the attention of decoders in 16-bit floats only: export with --precisions fp32,int8r,fp16",
+    )
 }
 
 fn describe(registry: &Registry, engine: Engine) -> String {

@@ -20,7 +20,7 @@ use super::vocoder::{Vocoder, VocoderResult, VocoderWork, Waveform, Windowing};
 use super::{SynthesizeError, SynthesizeOptions};
 use crate::domain::voice::Conditioning;
 use crate::domain::{Deadline, Pcm};
-use crate::onnx::{Onnx, OnnxError};
+use crate::onnx::{Onnx, OnnxError, Place};
 use crate::stages::workers::{Workers, WorkersError};
 use crate::stages::{Engine, Ticket};
 
@@ -120,9 +120,18 @@ impl XttsEngine {
         let metadata = XttsMetadata::read(directory)?;
         let encoder = TextEncoder::load(&directory.join("vocab.json"))?;
         let readings = Readings::load(directory)?;
-        let decoder = directory.join(options.decoder_file(directory));
-        let slots = options.slots_within_memory(&metadata);
-        let gpt = GptBatch::load(onnx, &decoder, &metadata, slots, options.threads)
+        let decoder = options.decoder(directory, onnx.device());
+        let file = directory.join(decoder.precision.decoder_file());
+        let slots = options.slots_within_memory(&metadata, decoder.precision);
+        if decoder.device != onnx.device() {
+            tracing::warn!(
+                decoder = %file.display(),
+                "the synthesis decoder runs on the processor: for CUDA export it with --precisions fp32,int8r,fp16"
+            );
+        }
+        let on = onnx.on(decoder.device);
+        let gpt = Place::of(&on)
+            .and_then(|place| GptBatch::load(&on, &place, &file, &metadata, slots, options.threads))
             .map_err(SynthesizeError::Load)?;
         let vocoders = options.vocoders.max(1);
         let vocoder = Workers::spawn("vocoder", vocoders, SPARE_WINDOWS, {
@@ -138,8 +147,9 @@ impl XttsEngine {
         })?;
         tracing::info!(
             slots,
-            max_cache_bytes = slots * metadata.max_positions() * metadata.cache_bytes_per_position(),
-            decoder = %decoder.display(),
+            max_cache_bytes = slots * decoder.precision.slot_bytes(&metadata),
+            decoder = %file.display(),
+            device = ?decoder.device,
             "speech synthesis loaded"
         );
         Ok(Self {

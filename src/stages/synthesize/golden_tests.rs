@@ -10,7 +10,10 @@ use super::sampler::{Sampler, Sampling, SamplingHints};
 use super::text::TextEncoder;
 use super::vocoder::{Vocoder, Waveform, Windowing};
 use crate::domain::Language;
-use crate::onnx::testing::{Parity, assert_close, fixture, goldens, numbers, onnx, read_goldens};
+use crate::onnx::testing::{
+    Parity, assert_close, cuda, fixture, goldens, numbers, onnx, read_goldens,
+};
+use crate::onnx::{Onnx, Place};
 
 /// A text of the goldens on its way.
 struct Spoken {
@@ -36,13 +39,14 @@ fn ids(case: &Value) -> Vec<i64> {
 
 /// Decodes all cases greedily in one batch.
 fn decode(
-    directory: &Path,
+    onnx: &Onnx,
+    file: &Path,
     metadata: &XttsMetadata,
     cases: &[Value],
     voice: &[f32],
 ) -> Vec<Spoken> {
-    let file = directory.join("gpt_batched.onnx");
-    let mut gpt = GptBatch::load(&onnx(), &file, metadata, cases.len(), 1).unwrap();
+    let place = Place::of(onnx).unwrap();
+    let mut gpt = GptBatch::load(onnx, &place, file, metadata, cases.len(), 1).unwrap();
     let greedy = SamplingHints {
         temperature: Some(0.0),
         ..Default::default()
@@ -102,7 +106,8 @@ fn compare_with_reference(directory: &Path, goldens: &Value) -> Compared {
     let mut vocoder = Vocoder::load(&onnx(), &vocoder_file, &metadata, 1).unwrap();
 
     let mut seen = Compared::default();
-    let decoded = decode(directory, &metadata, cases, &voice);
+    let decoder = directory.join("gpt_batched.onnx");
+    let decoded = decode(&onnx(), &decoder, &metadata, cases, &voice);
     for (spoken, golden) in decoded.into_iter().zip(cases) {
         let text = golden["text"].as_str().unwrap();
         let codes: Vec<u32> = serde_json::from_value(golden["codes"].clone()).unwrap();
@@ -146,6 +151,37 @@ fn compare_with_reference(directory: &Path, goldens: &Value) -> Compared {
 #[test]
 fn speech_is_that_of_the_reference() {
     compare_with_reference(&fixture("xtts"), &goldens("xtts.json"));
+}
+
+/// The codes of the decoder in 16-bit floats; the reference's lead over the second best ones is large enough.
+fn half_floats_choose_the_codes_of_the_reference(onnx: &Onnx) {
+    let (directory, goldens) = (fixture("xtts"), goldens("xtts.json"));
+    let metadata = XttsMetadata::read(&directory).unwrap();
+    let cases = goldens["cases"].as_array().unwrap();
+    let voice = numbers(&goldens["conditioning"]["mean_cond_latents"]);
+    let decoder = directory.join("gpt_batched.fp16.onnx");
+    let decoded = decode(onnx, &decoder, &metadata, cases, &voice);
+    for (spoken, golden) in decoded.into_iter().zip(cases) {
+        let codes: Vec<u32> = serde_json::from_value(golden["codes"].clone()).unwrap();
+        assert_eq!(spoken.codes, codes, "{}", golden["text"]);
+        for (step, latent) in golden["latents"].as_object().unwrap() {
+            let start = step.parse::<usize>().unwrap() * metadata.width;
+            let ours = &spoken.latents[start..start + metadata.width];
+            assert_close(ours, &numbers(latent), 2e-2, &golden["text"].to_string());
+        }
+    }
+}
+
+#[test]
+fn half_floats_on_the_processor_choose_the_codes_of_the_reference() {
+    half_floats_choose_the_codes_of_the_reference(&onnx());
+}
+
+#[test]
+fn half_floats_on_cuda_choose_the_codes_of_the_reference() {
+    if let Some(cuda) = cuda() {
+        half_floats_choose_the_codes_of_the_reference(&cuda);
+    }
 }
 
 #[test]

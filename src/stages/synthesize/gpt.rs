@@ -8,6 +8,7 @@
 //! A prompt is `total_sequence_length` = past + new positions, and with a past for one row only; in a
 //! step any other value but 1 will do.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::Path;
 
@@ -18,7 +19,7 @@ use sha2::{Digest, Sha256};
 use super::SynthesizeError;
 use super::metadata::XttsMetadata;
 use crate::domain::voice::Conditioning;
-use crate::onnx::{CacheNames, CacheView, Device, InPlaceBinding, Onnx, OnnxError, RowCaches};
+use crate::onnx::{CacheNames, CacheView, InPlaceBinding, Onnx, OnnxError, Place, RowCaches};
 
 /// Positions that a slot has at first and gets more of at a time; a sentence of ordinary length needs no
 /// more. A slot of XTTS v2 takes 63 MB for so many.
@@ -63,11 +64,20 @@ pub(super) struct GptBatch {
     metadata: XttsMetadata,
     /// Length of each active row, in positions; row i has slot i.
     lengths: Vec<usize>,
+    /// Rows that have taken the place of one that left; their caches follow before anything runs.
+    moves: VecDeque<Move>,
     /// The binding for n rows, made when n rows first run.
     steps: Vec<Option<Step>>,
     prefixes: Vec<(VoiceKey, Prefix)>,
     /// The last call for a single row, whose outputs `join` hands out.
     joined: Option<InPlaceBinding>,
+}
+
+/// A row's way to another slot.
+struct Move {
+    from: usize,
+    to: usize,
+    length: usize,
 }
 
 /// Inputs and outputs of a step for n rows, rewritten in place.
@@ -79,30 +89,24 @@ struct Step {
 }
 
 /// The first cond_len positions of every cache: [caches][heads, cond_len, head_dim].
-type Prefix = Vec<Vec<f32>>;
+type Prefix = Vec<Vec<u8>>;
 
 /// Outputs in the order of [`GptBatch::bind`].
 const LOGITS: usize = 0;
 const LATENT: usize = 1;
 
 impl GptBatch {
-    /// Loads the graph and allocates `slots` rows of cache, which grow when a unit is long.
-    ///
-    /// The graph runs on the processor whatever the device: its attention and its int8 products have
-    /// no CUDA kernels.
+    /// Loads the graph and allocates `slots` rows of cache in `place`, where `onnx` has its memory; they grow when a
+    /// unit is long.
     pub(super) fn load(
         onnx: &Onnx,
+        place: &Place,
         path: &Path,
         metadata: &XttsMetadata,
         slots: usize,
         threads: usize,
     ) -> Result<Self, OnnxError> {
-        if onnx.device() == Device::Cuda {
-            tracing::warn!(
-                "the synthesis decoder runs on the processor: its attention has no CUDA kernel"
-            );
-        }
-        let session = onnx.on(Device::Cpu).session(path, threads)?;
+        let session = onnx.session(path, threads)?;
         let pairs: Vec<_> = (0..metadata.layers)
             .flat_map(|layer| {
                 ["key", "value"].map(|kind| {
@@ -113,15 +117,16 @@ impl GptBatch {
                 })
             })
             .collect();
-        let cache_names = CacheNames::overwritten(&session, &pairs)?;
+        let cache_names = CacheNames::overwritten(&session, place, &pairs)?;
         let capacity = metadata.max_positions().min(GROWTH_POSITIONS);
         let row_shape = [metadata.heads, capacity, metadata.head_dim];
         Ok(Self {
             session,
-            caches: RowCaches::new(cache_names.count(), slots, row_shape, f32::NAN)?,
+            caches: RowCaches::new(&cache_names, slots, row_shape, f32::NAN)?,
             cache_names,
             metadata: metadata.clone(),
             lengths: Vec::with_capacity(slots),
+            moves: VecDeque::new(),
             steps: (0..=slots).map(|_| None).collect(),
             prefixes: Vec::new(),
             joined: None,
@@ -146,6 +151,7 @@ impl GptBatch {
     /// Lets all rows leave.
     pub(super) fn clear(&mut self) {
         self.lengths.clear();
+        self.moves.clear();
     }
 
     /// Puts a row behind the others and predicts its first code.
@@ -166,18 +172,19 @@ impl GptBatch {
             text_ids.len() <= self.metadata.max_text_ids,
             "text too long"
         );
+        self.follow_moves()?;
         // Both ends of the text, and the start code.
         self.make_room(self.metadata.cond_len + text_ids.len() + 3)?;
         let slot = self.rows();
         match self.prefixes.iter().position(|(key, _)| *key == voice) {
             Some(kept) => {
                 let entry = self.prefixes.remove(kept);
-                self.write_prefix(slot, &entry.1);
+                self.caches.write_row(slot, &entry.1)?;
                 self.prefixes.push(entry);
             }
             None => {
                 self.prompt(slot, latents, &[], &[], 0)?;
-                let prefix = self.read_prefix(slot);
+                let prefix = self.caches.read_row(slot, self.metadata.cond_len)?;
                 if self.prefixes.len() == KEPT_VOICES {
                     self.prefixes.remove(0);
                 }
@@ -230,7 +237,7 @@ impl GptBatch {
             &seqlens_k,
             total,
         )?;
-        binding.run(&mut self.session, &mut [&mut self.caches])?;
+        binding.run(&mut self.session, &[], &mut [&mut self.caches])?;
         Ok(binding)
     }
 
@@ -241,6 +248,7 @@ impl GptBatch {
     pub(super) fn step(&mut self, codes: &[NextCode]) -> Result<StepPredictions<'_>, OnnxError> {
         let rows = self.rows();
         assert!(rows > 0 && codes.len() == rows, "one code for each row");
+        self.follow_moves()?;
         let longest = self.lengths.iter().copied().max().unwrap_or_default();
         self.make_room(longest + 1)?;
         let mut step = match self.steps[rows].take() {
@@ -257,8 +265,13 @@ impl GptBatch {
             // The total after this call, minus one.
             seqlens_k[row] = self.lengths[row] as i32;
         }
+        let changed = [
+            ("ids", &*step.ids.upcast_ref()),
+            ("pos", &*step.pos.upcast_ref()),
+            ("seqlens_k", &*step.seqlens_k.upcast_ref()),
+        ];
         step.binding
-            .run(&mut self.session, &mut [&mut self.caches])?;
+            .run(&mut self.session, &changed, &mut [&mut self.caches])?;
         for length in &mut self.lengths {
             *length += 1;
         }
@@ -358,42 +371,23 @@ impl GptBatch {
     /// # Panics
     /// There is no such row.
     pub(super) fn leave(&mut self, row: usize) {
-        let last = self.rows() - 1;
-        let length = self.lengths[last];
+        let from = self.rows() - 1;
+        let length = self.lengths[from];
         self.lengths.swap_remove(row);
-        if row != last {
-            self.caches.copy_row(last, row, length);
+        if row != from {
+            let to = row;
+            self.moves.push_back(Move { from, to, length });
         }
     }
 
-    fn read_prefix(&mut self, slot: usize) -> Prefix {
-        let ranges = self.prefix_ranges(slot);
-        (0..self.caches.count())
-            .map(|cache| {
-                let memory = self.caches.cache_mut(cache);
-                ranges
-                    .iter()
-                    .flat_map(|range| memory[range.clone()].iter().copied())
-                    .collect()
-            })
-            .collect()
-    }
-
-    fn write_prefix(&mut self, slot: usize, prefix: &Prefix) {
-        let ranges = self.prefix_ranges(slot);
-        for (cache, values) in prefix.iter().enumerate() {
-            let memory = self.caches.cache_mut(cache);
-            let heads = values.chunks_exact(values.len() / ranges.len());
-            for (range, head) in ranges.iter().zip(heads) {
-                memory[range.clone()].copy_from_slice(head);
-            }
+    /// Lets the caches of rows be where the rows are.
+    fn follow_moves(&mut self) -> Result<(), OnnxError> {
+        while let Some(Move { from, to, length }) = self.moves.front() {
+            // One that fails is tried again: nothing may run without it.
+            self.caches.copy_row(*from, *to, *length)?;
+            self.moves.pop_front();
         }
-    }
-
-    fn prefix_ranges(&self, slot: usize) -> Vec<Range<usize>> {
-        (0..self.metadata.heads)
-            .map(|head| self.caches.positions(slot, head, self.metadata.cond_len))
-            .collect()
+        Ok(())
     }
 }
 

@@ -162,9 +162,9 @@ impl XttsMetadata {
         self.cond_len + self.max_text_ids + 2 + 1 + self.max_codes
     }
 
-    /// Bytes of key/value cache for one position of one row.
-    pub fn cache_bytes_per_position(&self) -> usize {
-        2 * self.layers * self.heads * self.head_dim * size_of::<f32>()
+    /// Numbers in the key/value cache for one position of one row.
+    pub fn cache_numbers_per_position(&self) -> usize {
+        2 * self.layers * self.heads * self.head_dim
     }
 
     fn contradiction(&self) -> Option<&'static str> {
@@ -264,8 +264,8 @@ pub(super) mod tests {
     fn the_description_of_xtts_v2_is_read() {
         let metadata = xtts_v2();
         assert_eq!(metadata.contradiction(), None);
-        // 30 layers of keys and values, 1024 floats each.
-        assert_eq!(metadata.cache_bytes_per_position(), 245_760);
+        // 30 layers of keys and values, 1024 numbers each.
+        assert_eq!(metadata.cache_numbers_per_position(), 61_440);
         assert_eq!(metadata.max_positions(), 32 + 401 + 2 + 1 + 602);
         let chinese = Language::parse("zh").unwrap();
         assert_eq!(metadata.char_limit(chinese), 82);

@@ -30,7 +30,7 @@ pub use conditioning::{ConditioningEngine, ConditioningRequest};
 pub use engine::XttsEngine;
 pub use error::SynthesizeError;
 pub use metadata::{Ratio, SamplingDefaults, XttsMetadata};
-pub use options::{Precision, SynthesizeOptions};
+pub use options::{Precision, SynthesizeOptions, decoder_device};
 pub use sampler::SamplingHints;
 pub use speech::{Speech, SpeechRequest, SpokenPart};
 pub use text::{TextError, split_sentences};

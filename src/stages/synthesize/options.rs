@@ -14,15 +14,42 @@ pub enum Precision {
     /// 8-bit integers with one activation scale for each row: a third of the time on a processor,
     /// and results that do not depend on the neighbours in the batch, to the bit.
     Int8r,
+    /// 16-bit floats: the only ones in which CUDA has the decoder's attention.
+    Fp16,
 }
 
 impl Precision {
-    fn decoder_file(self) -> &'static str {
+    /// The file of the decoder.
+    pub(super) fn decoder_file(self) -> &'static str {
         match self {
             Self::Fp32 => "gpt_batched.onnx",
             Self::Int8r => "gpt_batched.int8r.onnx",
+            Self::Fp16 => "gpt_batched.fp16.onnx",
         }
     }
+
+    /// Bytes of a slot of the full length.
+    pub(super) fn slot_bytes(self, metadata: &XttsMetadata) -> usize {
+        let number = match self {
+            Self::Fp32 | Self::Int8r => size_of::<f32>(),
+            Self::Fp16 => size_of::<half::f16>(),
+        };
+        metadata.max_positions() * metadata.cache_numbers_per_position() * number
+    }
+}
+
+/// Which decoder is used, and where it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Decoder {
+    pub(super) precision: Precision,
+    pub(super) device: Device,
+}
+
+/// Where the decoder of the model in `directory` runs if `device` is there: on CUDA only with 16-bit floats.
+pub fn decoder_device(directory: &Path, device: Device) -> Device {
+    SynthesizeOptions::default()
+        .decoder(directory, device)
+        .device
 }
 
 /// Settings of [`XttsEngine`](super::XttsEngine).
@@ -36,9 +63,10 @@ pub struct SynthesizeOptions {
     /// Units that are decoded together.
     pub slots: usize,
     /// Memory for the key/value cache; fewer slots are made when it does not hold `slots` of the full
-    /// length. A slot of XTTS v2 takes 255 MB then, and 63 MB until a sentence is long.
+    /// length. A slot of XTTS v2 takes 255 MB then, and 63 MB until a sentence is long; half of it with fp16.
     pub max_cache_bytes: usize,
-    /// `None`: int8r where the model has it, else fp32.
+    /// `None`: on CUDA fp16 where the model has it, else on the processor int8r where it has that, else fp32, else
+    /// whatever it has.
     pub precision: Option<Precision>,
     /// In place of the model's own defaults.
     pub sampling: SamplingHints,
@@ -59,15 +87,23 @@ impl Default for SynthesizeOptions {
 }
 
 impl SynthesizeOptions {
-    /// The file of the decoder in the model's directory.
-    pub(super) fn decoder_file(&self, directory: &Path) -> &'static str {
-        let int8r_exists = || directory.join(Precision::Int8r.decoder_file()).is_file();
-        let precision = match self.precision {
-            Some(precision) => precision,
-            None if int8r_exists() => Precision::Int8r,
-            None => Precision::Fp32,
+    /// The decoder in the model's directory, and where it runs if `device` is there.
+    pub(super) fn decoder(&self, directory: &Path, device: Device) -> Decoder {
+        let exists = |precision: Precision| directory.join(precision.decoder_file()).is_file();
+        let precision = match (self.precision, device) {
+            (Some(precision), _) => precision,
+            (None, Device::Cuda) if exists(Precision::Fp16) => Precision::Fp16,
+            (None, _) if exists(Precision::Int8r) => Precision::Int8r,
+            (None, _) if !exists(Precision::Fp32) && exists(Precision::Fp16) => Precision::Fp16,
+            (None, _) => Precision::Fp32,
         };
-        precision.decoder_file()
+        Decoder {
+            precision,
+            device: match precision {
+                Precision::Fp16 => device,
+                Precision::Fp32 | Precision::Int8r => Device::Cpu,
+            },
+        }
     }
 
     /// The file of the vocoder there: the quantized one where there is one, the device runs it and nothing else
@@ -83,9 +119,12 @@ impl SynthesizeOptions {
     }
 
     /// Slots for which the memory is enough; at least one.
-    pub(super) fn slots_within_memory(&self, metadata: &XttsMetadata) -> usize {
-        let slot_bytes = metadata.max_positions() * metadata.cache_bytes_per_position();
-        let affordable = self.max_cache_bytes / slot_bytes.max(1);
+    pub(super) fn slots_within_memory(
+        &self,
+        metadata: &XttsMetadata,
+        precision: Precision,
+    ) -> usize {
+        let affordable = self.max_cache_bytes / precision.slot_bytes(metadata).max(1);
         self.slots.min(affordable).max(1)
     }
 }
@@ -116,6 +155,33 @@ mod tests {
     }
 
     #[test]
+    fn cuda_runs_the_decoder_that_it_has_kernels_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let decoder = |precision, device| {
+            let options = SynthesizeOptions {
+                precision,
+                ..Default::default()
+            };
+            let decoder = options.decoder(folder.path(), device);
+            (decoder.precision, decoder.device)
+        };
+        let make = |precision: Precision| {
+            std::fs::write(folder.path().join(precision.decoder_file()), "").unwrap();
+        };
+        let [cpu, cuda] = [Device::Cpu, Device::Cuda];
+        assert_eq!(decoder(None, cuda), (Precision::Fp32, cpu));
+        make(Precision::Int8r);
+        assert_eq!(decoder(None, cuda), (Precision::Int8r, cpu));
+        make(Precision::Fp16);
+        assert_eq!(decoder(None, cuda), (Precision::Fp16, cuda));
+        assert_eq!(decoder(None, cpu), (Precision::Int8r, cpu));
+        assert_eq!(decoder(Some(Precision::Fp32), cuda), (Precision::Fp32, cpu));
+        assert_eq!(decoder(Some(Precision::Fp16), cpu), (Precision::Fp16, cpu));
+        std::fs::remove_file(folder.path().join("gpt_batched.int8r.onnx")).unwrap();
+        assert_eq!(decoder(None, cpu), (Precision::Fp16, cpu));
+    }
+
+    #[test]
     fn memory_bounds_the_slots() {
         let metadata = xtts_v2();
         let slots = |max_cache_bytes, slots| {
@@ -124,11 +190,13 @@ mod tests {
                 max_cache_bytes,
                 ..Default::default()
             };
-            options.slots_within_memory(&metadata)
+            options.slots_within_memory(&metadata, Precision::Int8r)
         };
         assert_eq!(slots(2 << 30, 16), 8);
         assert_eq!(slots(2 << 30, 4), 4);
         assert_eq!(slots(16 << 30, 16), 16);
         assert_eq!(slots(1, 16), 1);
+        let half = SynthesizeOptions::default().slots_within_memory(&metadata, Precision::Fp16);
+        assert_eq!(half, 16);
     }
 }

@@ -241,9 +241,14 @@ fn read_pair(directory: &Path) -> Result<Pair, ModelError> {
             "neither its name nor metadata.json says which languages it covers",
         ));
     }
-    let has_graphs = ["decoder.onnx", "decoder.int8r.onnx", "onnx"]
-        .iter()
-        .any(|name| directory.join(name).exists());
+    let has_graphs = [
+        "decoder.onnx",
+        "decoder.int8r.onnx",
+        "decoder.fp16.onnx",
+        "onnx",
+    ]
+    .iter()
+    .any(|name| directory.join(name).exists());
     if !has_graphs {
         return Err(ModelError::inconsistent(directory, "it holds no graph"));
     }

@@ -1,8 +1,7 @@
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use super::*;
-use crate::onnx::testing::{fixture, onnx};
+use crate::onnx::testing::{cuda, fixture, onnx};
 use crate::stages::synthesize::options::Precision;
 use crate::stages::synthesize::sampler::{Sampler, Sampling, SamplingHints};
 
@@ -68,13 +67,14 @@ struct Active {
 }
 
 fn load(precision: Precision, slots: usize) -> GptBatch {
+    load_in(&onnx(), &Place::of(&onnx()).unwrap(), precision, slots)
+}
+
+fn load_in(onnx: &Onnx, place: &Place, precision: Precision, slots: usize) -> GptBatch {
     let directory = fixture("xtts");
     let metadata = XttsMetadata::read(&directory).unwrap();
-    let file: PathBuf = directory.join(match precision {
-        Precision::Fp32 => "gpt_batched.onnx",
-        Precision::Int8r => "gpt_batched.int8r.onnx",
-    });
-    GptBatch::load(&onnx(), &file, &metadata, slots, 1).unwrap()
+    let file = directory.join(precision.decoder_file());
+    GptBatch::load(onnx, place, &file, &metadata, slots, 1).unwrap()
 }
 
 fn latents(metadata: &XttsMetadata, voice: u8) -> Vec<f32> {
@@ -174,13 +174,16 @@ fn int8_rows_do_not_depend_on_their_neighbours_to_the_bit() {
 
 #[test]
 fn float_rows_do_not_depend_on_their_neighbours() {
-    let together = decode(&mut load(Precision::Fp32, 6), &[0, 1, 2, 3, 4, 5]);
-    for plan in 0..PLANS.len() {
-        let alone = decode(&mut load(Precision::Fp32, 1), &[plan]);
-        assert_eq!(together[&plan].codes, alone[&plan].codes, "row {plan}");
-        // Matrix products sum in another order for another number of rows.
-        assert!(greatest_difference(&together[&plan].logits, &alone[&plan].logits) < 1e-4);
-        assert!(greatest_difference(&together[&plan].latents, &alone[&plan].latents) < 1e-4);
+    // Matrix products sum in another order for another number of rows.
+    for (precision, tolerance) in [(Precision::Fp32, 1e-4), (Precision::Fp16, 1e-2)] {
+        let together = decode(&mut load(precision, 6), &[0, 1, 2, 3, 4, 5]);
+        for plan in 0..PLANS.len() {
+            let alone = &decode(&mut load(precision, 1), &[plan])[&plan];
+            let together = &together[&plan];
+            assert_eq!(together.codes, alone.codes, "row {plan}");
+            assert!(greatest_difference(&together.logits, &alone.logits) < tolerance);
+            assert!(greatest_difference(&together.latents, &alone.latents) < tolerance);
+        }
     }
 }
 
@@ -279,7 +282,7 @@ fn long_and_short(gpt: &mut GptBatch) -> Vec<f32> {
 
 #[test]
 fn rows_that_outgrow_their_slots_go_on_to_the_bit() {
-    for precision in [Precision::Int8r, Precision::Fp32] {
+    for precision in [Precision::Int8r, Precision::Fp32, Precision::Fp16] {
         let mut growing = load(precision, 3);
         assert_eq!(growing.caches.capacity(), GROWTH_POSITIONS);
         let grown = long_and_short(&mut growing);
@@ -291,5 +294,41 @@ fn rows_that_outgrow_their_slots_go_on_to_the_bit() {
         assert_eq!(large.caches.capacity(), large.metadata.max_positions());
         assert!(grown.iter().all(|value| value.is_finite()));
         assert_eq!(long_and_short(&mut large), grown, "{precision:?}");
+    }
+}
+
+#[test]
+fn caches_in_the_memory_of_a_device_give_the_same_to_the_bit() {
+    let device = Place::like_a_device(&onnx());
+    for precision in [Precision::Int8r, Precision::Fp32, Precision::Fp16] {
+        let on_device = |slots| load_in(&onnx(), &device, precision, slots);
+        let all = [0, 1, 2, 3, 4, 5];
+        let expected = decode(&mut load(precision, 6), &all);
+        let mut gpt = on_device(6);
+        assert_eq!(decode(&mut gpt, &all), expected, "{precision:?}");
+        // With voices that are kept.
+        assert_eq!(decode(&mut gpt, &all), expected, "{precision:?}");
+        let expected = long_and_short(&mut load(precision, 3));
+        assert_eq!(long_and_short(&mut on_device(3)), expected, "{precision:?}");
+    }
+}
+
+#[test]
+fn cuda_gives_what_the_processor_gives() {
+    let Some(cuda) = cuda() else { return };
+    let place = Place::of(&cuda).unwrap();
+    let expected = long_and_short(&mut load(Precision::Fp16, 3));
+    let found = long_and_short(&mut load_in(&cuda, &place, Precision::Fp16, 3));
+    let difference = greatest_difference(&found, &expected);
+    println!("XTTS on CUDA: logits and latents within {difference:.1e} of the processor's");
+    assert!(difference < 5e-2, "off by {difference}");
+
+    let together = decode(
+        &mut load_in(&cuda, &place, Precision::Fp16, 6),
+        &[0, 1, 2, 3, 4, 5],
+    );
+    for plan in 0..PLANS.len() {
+        let alone = decode(&mut load_in(&cuda, &place, Precision::Fp16, 1), &[plan]);
+        assert_eq!(together[&plan].codes, alone[&plan].codes, "row {plan}");
     }
 }

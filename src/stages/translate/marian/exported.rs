@@ -1,4 +1,4 @@
-//! Graphs of our own export: `encoder.onnx` and `decoder.onnx`, or the same with `.int8r` before `.onnx`.
+//! Graphs of our own export: `encoder.onnx` and `decoder.onnx`, or the same with `.int8r` or `.fp16` before `.onnx`.
 //!
 //! The encoder also projects every decoder layer's cross-attention keys and values. One decoder graph decodes
 //! one token of every row, each at its own position; it writes the row's keys and values behind the earlier ones, in
@@ -12,7 +12,7 @@ use super::graph::{SourceBatch, ids_tensor};
 use super::metadata::Checkpoint;
 use super::search::{Continuations, SearchRules};
 use super::slots::{DecoderLayout, Encoded, Slots};
-use crate::onnx::{CacheNames, Device, Onnx};
+use crate::onnx::{CacheNames, Device, Onnx, Place};
 use crate::stages::translate::Precision;
 use crate::stages::translate::error::ModelError;
 
@@ -25,10 +25,9 @@ pub struct ExportedGraphs {
 }
 
 impl ExportedGraphs {
-    /// Loads both graphs of a model directory, quantized ones if `precision` prefers them and they
-    /// are there.
-    ///
-    /// They run on the processor whatever the device: the attention that works in place has no CUDA kernel for f32.
+    /// Loads both graphs of a model directory: on CUDA those of 16-bit floats, in which it has the attention that works
+    /// in place. Where those are missing, and without CUDA, they run on the processor, quantized ones if `precision`
+    /// prefers them and they are there.
     ///
     /// # Errors
     /// A file is missing or no graph of this kind.
@@ -39,11 +38,36 @@ impl ExportedGraphs {
         precision: Precision,
         threads: usize,
     ) -> Result<Self, ModelError> {
-        let onnx = onnx.on(Device::Cpu);
-        let [encoder, decoder] = graph_files(directory, precision);
+        let (files, device) = graph_files(directory, precision, onnx.device());
+        if device != onnx.device() {
+            tracing::warn!(
+                directory = %directory.display(),
+                "a translation model runs on the processor: for CUDA export it with --precisions fp32,int8r,fp16"
+            );
+        }
+        let onnx = onnx.on(device);
+        Self::open(
+            &onnx,
+            &Place::of(&onnx)?,
+            directory,
+            &files,
+            checkpoint,
+            threads,
+        )
+    }
+
+    /// Loads encoder and decoder, with caches in `place`, where `onnx` has its memory.
+    pub(super) fn open(
+        onnx: &Onnx,
+        place: &Place,
+        directory: &Path,
+        [encoder, decoder]: &[PathBuf; 2],
+        checkpoint: &Checkpoint,
+        threads: usize,
+    ) -> Result<Self, ModelError> {
         let [encoder, decoder] = [
-            onnx.session(&encoder, threads)?,
-            onnx.session(&decoder, threads)?,
+            onnx.session(encoder, threads)?,
+            onnx.session(decoder, threads)?,
         ];
         if !decoder.inputs().iter().any(|i| i.name() == "seqlens_k") {
             return Err(ModelError::inconsistent(
@@ -61,8 +85,8 @@ impl ExportedGraphs {
             .collect();
         Ok(Self {
             layout: DecoderLayout {
-                past: CacheNames::overwritten(&decoder, &past_names)?,
-                cross: CacheNames::read(&decoder, &cross_names)?,
+                past: CacheNames::overwritten(&decoder, place, &past_names)?,
+                cross: CacheNames::read(&decoder, place, &cross_names)?,
                 heads: checkpoint.heads,
                 head_dim: checkpoint.head_dim,
                 suppressed_ids: checkpoint.suppressed_ids.clone(),
@@ -100,7 +124,6 @@ impl ExportedGraphs {
             .collect::<Result<_, _>>()?;
         slots.join(&Encoded {
             cross,
-            source_length: batch.source_length,
             lengths: batch.lengths.clone(),
         })
     }
@@ -116,24 +139,28 @@ impl ExportedGraphs {
     }
 }
 
-/// The graph files of a model directory: those of the preferred precision, else the other ones. The two
-/// belong together.
-fn graph_files(directory: &Path, precision: Precision) -> [PathBuf; 2] {
-    let suffixes = match precision {
-        Precision::Int8 => [".int8r", ""],
-        Precision::Fp32 => ["", ".int8r"],
-    };
-    let [preferred, other] = suffixes.map(|suffix| {
+/// The graph files of a model directory, and where they run if `device` is there. Encoder and decoder belong together.
+///
+/// On CUDA those of 16 bits; else, on the processor, those of the preferred precision, or whatever there is.
+pub(super) fn graph_files(
+    directory: &Path,
+    precision: Precision,
+    device: Device,
+) -> ([PathBuf; 2], Device) {
+    let are_there = |files: &[PathBuf; 2]| files.iter().all(|file| file.is_file());
+    let [float, int8, half] = ["", ".int8r", ".fp16"].map(|suffix| {
         ["encoder", "decoder"].map(|name| directory.join(format!("{name}{suffix}.onnx")))
     });
-    if preferred.iter().all(|file| file.is_file()) {
-        return preferred;
+    if device == Device::Cuda && are_there(&half) {
+        return (half, device);
     }
-    // Where neither is whole, the file that is missed is the ordinary one.
-    if other.iter().all(|file| file.is_file()) || precision == Precision::Int8 {
-        return other;
-    }
-    preferred
+    let preferred = match precision {
+        Precision::Int8 => [int8, float.clone()],
+        Precision::Fp32 => [float.clone(), int8],
+    };
+    let found = preferred.into_iter().chain([half]).find(are_there);
+    // Where none is whole, the file that is missed is the ordinary one.
+    (found.unwrap_or(float), Device::Cpu)
 }
 
 #[cfg(test)]
@@ -144,7 +171,9 @@ mod tests {
     fn quantized_graphs_are_taken_together_where_they_are_preferred() {
         let folder = tempfile::tempdir().unwrap();
         let names = |precision| {
-            graph_files(folder.path(), precision).map(|file| {
+            let (files, device) = graph_files(folder.path(), precision, Device::Cpu);
+            assert_eq!(device, Device::Cpu);
+            files.map(|file| {
                 let name = file.file_name().unwrap_or_default();
                 name.to_string_lossy().into_owned()
             })
@@ -166,5 +195,19 @@ mod tests {
         float.iter().for_each(|name| make(name));
         assert_eq!(names(Precision::Int8), int8);
         assert_eq!(names(Precision::Fp32), float);
+
+        let on_cuda = || graph_files(folder.path(), Precision::Int8, Device::Cuda);
+        let [encoder, decoder] = ["encoder", "decoder"].map(|name| format!("{name}.fp16.onnx"));
+        make(&encoder);
+        assert_eq!(on_cuda().1, Device::Cpu, "the decoder is missing");
+        make(&decoder);
+        let files = [encoder, decoder].map(|name| folder.path().join(name));
+        assert_eq!(on_cuda(), (files.clone(), Device::Cuda));
+        assert_eq!(names(Precision::Int8), int8);
+        for name in float.iter().chain(&int8) {
+            std::fs::remove_file(folder.path().join(name)).unwrap();
+        }
+        let left = graph_files(folder.path(), Precision::Int8, Device::Cpu);
+        assert_eq!(left, (files, Device::Cpu), "there is nothing else");
     }
 }

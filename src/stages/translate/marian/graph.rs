@@ -47,7 +47,7 @@ impl SourceBatch {
 /// What the decoder keeps between two steps.
 pub enum DecoderState {
     /// Each row has a position of its own.
-    Slots(Slots),
+    Slots(Box<Slots>),
     /// All rows are at the same position.
     Merged(MergedState),
 }
@@ -66,7 +66,7 @@ impl DecoderState {
     pub fn keep(&mut self, order: &[usize]) -> Result<(), ModelError> {
         match self {
             Self::Slots(slots) => {
-                slots.keep(order);
+                slots.keep(order)?;
                 Ok(())
             }
             Self::Merged(state) => state.keep(order),
@@ -96,7 +96,7 @@ impl Graphs {
             Self::Exported(graphs) => {
                 let mut slots = graphs.slots(rules)?;
                 graphs.join(&mut slots, batch)?;
-                Ok(DecoderState::Slots(slots))
+                Ok(DecoderState::Slots(Box::new(slots)))
             }
             Self::Merged(graphs) => {
                 let state = graphs.encode(batch, rules.beams)?;

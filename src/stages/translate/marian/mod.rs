@@ -24,6 +24,14 @@ use super::error::ModelError;
 use super::tokenizer::Tokenizer;
 use crate::onnx::{Device, Onnx};
 
+/// Where the checkpoint in `directory` runs if `device` is there.
+pub fn device_of(directory: &Path, device: Device) -> Device {
+    if MergedGraphs::are_in(directory) {
+        return device;
+    }
+    exported::graph_files(directory, Precision::default(), device).1
+}
+
 /// A loaded checkpoint.
 pub struct Marian {
     checkpoint: Checkpoint,
@@ -148,7 +156,7 @@ mod tests {
 
     use super::*;
     use crate::domain::Language;
-    use crate::onnx::testing;
+    use crate::onnx::{Place, testing};
     use crate::stages::translate::Routes;
 
     /// What transformers 4.57 `generate` made of sentences with the weights of the fixtures, each of
@@ -322,14 +330,28 @@ mod tests {
         }
     }
 
-    #[test]
-    fn sentences_join_and_leave_at_any_step() {
-        let goldens = goldens("fr-en");
+    /// The pair fr-en with graphs of a kind, and caches in a place of one's own.
+    fn model_in(onnx: &Onnx, place: &Place, suffix: &str) -> Marian {
         let directory = testing::fixture("marian/fr-en");
-        let mut model =
-            Marian::load(&testing::onnx(), &directory, Precision::Fp32, 1).expect("a model");
+        let checkpoint = Checkpoint::read_exported(&directory).expect("a description");
+        let files =
+            ["encoder", "decoder"].map(|name| directory.join(format!("{name}{suffix}.onnx")));
+        let graphs = ExportedGraphs::open(onnx, place, &directory, &files, &checkpoint, 1);
+        Marian {
+            tokenizer: Tokenizer::load(&directory).expect("a tokenizer"),
+            graphs: Graphs::Exported(graphs.expect("graphs")),
+            checkpoint,
+        }
+    }
+
+    /// All sentences of fr-en with every setting, two at first, others when there is room.
+    fn decode_as_they_come(
+        model: &mut Marian,
+        goldens: &Goldens,
+    ) -> BTreeMap<String, BTreeMap<usize, Hypothesis>> {
         let sources: Vec<_> = goldens.cases.iter().map(|c| c.ids.clone()).collect();
         let sentences: Vec<_> = sources.into_iter().enumerate().collect();
+        let mut all = BTreeMap::new();
         for (name, search) in &goldens.searches {
             let rules = search.rules(&model.checkpoint);
             let max_rows = 5 * rules.beams;
@@ -356,10 +378,49 @@ mod tests {
                 assert!(cohort.rows() <= max_rows);
                 done.extend(model.step(&mut cohort).expect("the decoder runs"));
             }
+            all.insert(name.clone(), done);
+        }
+        all
+    }
+
+    fn joins_and_leaves_as_the_reference(onnx: &Onnx, suffix: &str) {
+        let goldens = goldens("fr-en");
+        let mut model = model_in(onnx, &Place::of(onnx).expect("a place"), suffix);
+        for (name, done) in decode_as_they_come(&mut model, &goldens) {
             for (key, case) in goldens.cases.iter().enumerate() {
-                let expected = GoldenOutput::deserialize(&case.outputs[name]).expect("an output");
+                let expected = GoldenOutput::deserialize(&case.outputs[&name]).expect("an output");
                 assert_eq!(done[&key].ids, expected.ids, "{name}: {}", case.text);
             }
+        }
+    }
+
+    #[test]
+    fn sentences_join_and_leave_at_any_step() {
+        for suffix in ["", ".fp16"] {
+            joins_and_leaves_as_the_reference(&testing::onnx(), suffix);
+        }
+    }
+
+    #[test]
+    fn sentences_join_and_leave_on_cuda() {
+        if let Some(cuda) = testing::cuda() {
+            joins_and_leaves_as_the_reference(&cuda, ".fp16");
+        }
+    }
+
+    #[test]
+    fn caches_in_the_memory_of_a_device_give_the_same_to_the_bit() {
+        let (onnx, goldens) = (testing::onnx(), goldens("fr-en"));
+        let [own, device] = [
+            Place::of(&onnx).expect("a place"),
+            Place::like_a_device(&onnx),
+        ];
+        for suffix in ["", ".fp16"] {
+            let [own, device] = [&own, &device].map(|place| {
+                let mut model = model_in(&onnx, place, suffix);
+                decode_as_they_come(&mut model, &goldens)
+            });
+            assert_eq!(own, device, "{suffix}");
         }
     }
 

@@ -8,7 +8,7 @@ use ort::session::Session;
 use ort::value::{DynValue, Tensor, TensorElementType};
 
 use super::search::Continuations;
-use crate::onnx::{CacheNames, CacheView, InPlaceBinding, OnnxError, RowCaches};
+use crate::onnx::{CacheNames, CacheView, Floats, InPlaceBinding, OnnxError, RowCaches};
 use crate::stages::translate::error::ModelError;
 
 /// Positions of a row at first; it gets twice as many when they are used up. A row of an OPUS-MT checkpoint takes
@@ -65,10 +65,8 @@ struct Step {
 
 /// Keys and values of some sentences' sources as the encoder gives them, filled up to the longest.
 pub(super) struct Encoded {
-    /// [caches][sentences, heads, source_length, head_dim]
+    /// [caches][sentences, heads, ids of the longest source, head_dim]
     pub(super) cross: Vec<DynValue>,
-    /// Ids of the longest source.
-    pub(super) source_length: usize,
     /// Ids of each source.
     pub(super) lengths: Vec<usize>,
 }
@@ -82,9 +80,9 @@ impl Slots {
     ) -> Result<Self, OnnxError> {
         let row_shape = |positions| [layout.heads, positions, layout.head_dim];
         Ok(Self {
-            past: RowCaches::new(layout.past.count(), 0, row_shape(FIRST_POSITIONS), f32::NAN)?,
+            past: RowCaches::new(&layout.past, 0, row_shape(FIRST_POSITIONS), f32::NAN)?,
             // Numbers, for the mask does not hide NaN.
-            cross: RowCaches::new(layout.cross.count(), 0, row_shape(0), 0.0)?,
+            cross: RowCaches::new(&layout.cross, 0, row_shape(0), 0.0)?,
             beams,
             continuations,
             sentences: Vec::new(),
@@ -103,39 +101,15 @@ impl Slots {
             }));
         self.step = None;
         self.make_room_for_slots(first)?;
-        for (index, cross) in encoded.cross.iter().enumerate() {
-            self.write_source(index, first, cross, encoded)?;
-        }
-        Ok(())
-    }
-
-    /// Copies one cache of sources, [sentences, heads, source_length, head_dim], into the slots from `first` on.
-    fn write_source(
-        &mut self,
-        cache: usize,
-        first: usize,
-        values: &DynValue,
-        encoded: &Encoded,
-    ) -> Result<(), ModelError> {
-        let (shape, values) = values.try_extract_tensor::<f32>()?;
-        let [sentences, heads, positions, head_dim] = **shape else {
-            return Err(ModelError::Output("cross_…"));
-        };
-        let expected = [encoded.lengths.len(), encoded.source_length].map(|n| n as i64);
-        if [sentences, positions] != expected {
-            return Err(ModelError::Output("cross_…"));
-        }
-        let (heads, stride) = (heads as usize, (positions * head_dim) as usize);
-        for (sentence, length) in encoded.lengths.iter().enumerate() {
-            for head in 0..heads {
-                let target = self.cross.positions(first + sentence, head, *length);
-                let start = (sentence * heads + head) * stride;
-                let source = values.get(start..start + target.len());
-                let target = self.cross.cache_mut(cache).get_mut(target);
-                match (source, target) {
-                    (Some(source), Some(target)) => target.copy_from_slice(source),
-                    _ => return Err(ModelError::Output("cross_…")),
-                }
+        for (cache, values) in encoded.cross.iter().enumerate() {
+            let is_written = match Floats::of(values)? {
+                Some(values) => self
+                    .cross
+                    .write_rows(cache, first, &encoded.lengths, &values)?,
+                None => false,
+            };
+            if !is_written {
+                return Err(ModelError::Output("cross_…"));
             }
         }
         Ok(())
@@ -143,21 +117,22 @@ impl Slots {
 
     /// Keeps some sentences: `order[s]` is the slot whose sentence is in slot s from now on, s itself or one behind all
     /// that are kept.
-    pub(super) fn keep(&mut self, order: &[usize]) {
+    pub(super) fn keep(&mut self, order: &[usize]) -> Result<(), OnnxError> {
         for (to, from) in order.iter().copied().enumerate() {
             if to == from {
                 continue;
             }
             let sentence = &self.sentences[from];
-            self.cross.copy_row(from, to, sentence.source_length);
+            self.cross.copy_row(from, to, sentence.source_length)?;
             for row in 0..self.beams {
                 let rows = [from, to].map(|slot| slot * self.beams + row);
-                self.past.copy_row(rows[0], rows[1], sentence.length);
+                self.past.copy_row(rows[0], rows[1], sentence.length)?;
             }
             self.sentences.swap(from, to);
         }
         self.sentences.truncate(order.len());
         self.step = None;
+        Ok(())
     }
 
     /// Decodes one token of every row. `ids` and `parents` are in the order of slots and, inside a slot, of beams, as
@@ -170,7 +145,7 @@ impl Slots {
         parents: &[usize],
     ) -> Result<Continuations, ModelError> {
         for (slot, parents) in parents.chunks_exact(self.beams).enumerate() {
-            self.follow(slot, parents);
+            self.follow(slot, parents)?;
         }
         self.make_room_for_tokens()?;
         let mut step = match self.step.take() {
@@ -190,8 +165,13 @@ impl Slots {
                 seqlens_k[row] = sentence.length as i32;
             }
         }
-        step.binding
-            .run(session, &mut [&mut self.past, &mut self.cross])?;
+        let changed = [
+            ("input_ids", &*step.input_ids.upcast_ref()),
+            ("position_ids", &*step.position_ids.upcast_ref()),
+            ("seqlens_k", &*step.seqlens_k.upcast_ref()),
+        ];
+        let caches = &mut [&mut self.past, &mut self.cross];
+        step.binding.run(session, &changed, caches)?;
         for sentence in &mut self.sentences {
             sentence.length += 1;
         }
@@ -201,9 +181,9 @@ impl Slots {
     }
 
     /// Lets each beam of a sentence have the past of its parent.
-    fn follow(&mut self, slot: usize, parents: &[usize]) {
+    fn follow(&mut self, slot: usize, parents: &[usize]) -> Result<(), OnnxError> {
         let sentence = &mut self.sentences[slot];
-        let row_of_parent = std::mem::take(&mut sentence.row_of_beam);
+        let row_of_parent = sentence.row_of_beam.clone();
         let mut is_free = vec![true; self.beams];
         // The first continuation of a beam goes on in its row; the others need one to copy it to.
         let rows: Vec<Option<usize>> = parents
@@ -214,19 +194,17 @@ impl Slots {
             })
             .collect();
         let mut free = (0..self.beams).filter(|row| is_free[*row]);
-        sentence.row_of_beam = rows
-            .iter()
-            .zip(parents)
-            .map(|(row, parent)| {
-                row.or_else(|| {
-                    free.next().inspect(|to| {
-                        let rows = [row_of_parent[*parent], *to].map(|row| slot * self.beams + row);
-                        self.past.copy_row(rows[0], rows[1], sentence.length);
-                    })
-                })
-                .unwrap_or_default()
-            })
-            .collect();
+        for (beam, (row, parent)) in rows.into_iter().zip(parents).enumerate() {
+            let Some(row) = row.or_else(|| free.next()) else {
+                continue;
+            };
+            if row != row_of_parent[*parent] {
+                let rows = [row_of_parent[*parent], row].map(|row| slot * self.beams + row);
+                self.past.copy_row(rows[0], rows[1], sentence.length)?;
+            }
+            sentence.row_of_beam[beam] = row;
+        }
+        Ok(())
     }
 
     /// Lets there be slots for all sentences, of which those before `joined` hold something.
