@@ -7,15 +7,14 @@ import numpy as np
 
 from .graph import F32, Graph, array
 from .hifigan import flat_conv, upsample
-from .spectrogram import frames_of
+from .spectrogram import powers_of
 
 OPSET = 17
 
 
 def magnitudes(g, audio, fft, hop):
-    """[1, samples] to [1, frames, fft / 2 + 1]: sqrt(re² + im² + 1e-6), frames = samples / hop."""
-    spectrum = frames_of(g, audio, fft, hop, np.hanning(fft + 1)[:-1], padding=(fft - hop) // 2)
-    power = g.op("ReduceSum", g.op("Mul", spectrum, spectrum), g.ints(-1), keepdims=0)
+    """[1, samples] to [fft / 2 + 1, frames]: sqrt(re² + im² + 1e-6), frames = samples / hop."""
+    power = powers_of(g, audio, fft, hop, np.hanning(fft + 1)[:-1], padding=(fft - hop) // 2)
     return g.op("Sqrt", g.op("Add", power, g.scalar(1e-6)))
 
 
@@ -23,8 +22,8 @@ def tone_embedding_graph(encoder, fft, hop):
     """Audio [1, samples] to the speaker's embedding `se` [1, dim, 1]; `encoder` is a ReferenceEncoder."""
     g = Graph("tone_embedding", OPSET)
     audio = g.input("audio", F32, [1, "samples"])
-    magnitude = magnitudes(g, audio, fft, hop)
-    x = g.op("Unsqueeze", g.layer_norm(magnitude, encoder.layernorm), g.ints(1))
+    magnitude = g.op("Transpose", magnitudes(g, audio, fft, hop), perm=[1, 0])
+    x = g.op("Unsqueeze", g.layer_norm(magnitude, encoder.layernorm), g.ints(0, 1))
     for conv in encoder.convs:
         x = g.op("Conv", x, g.const(conv.weight), g.const(conv.bias), strides=[2, 2], pads=[1, 1, 1, 1])
         x = g.op("Relu", x)
@@ -62,8 +61,8 @@ def converter_graph(model, fft, hop):
     silent = g.const(np.zeros((1, dim, 1, 1), np.float32))
     source, target = [silent, silent] if model.zero_g else voices
 
-    spectrum = g.op("Transpose", magnitudes(g, audio, fft, hop), perm=[0, 2, 1])
-    z = posterior(g, g.op("Unsqueeze", spectrum, g.ints(2)), model.enc_q, source, noise, tau)
+    spectrum = g.op("Unsqueeze", magnitudes(g, audio, fft, hop), g.ints(0, 2))
+    z = posterior(g, spectrum, model.enc_q, source, noise, tau)
     layers = [flow for flow in model.flow.flows if hasattr(flow, "enc")]
     for layer in layers:
         z = flip(g, couple(g, z, layer, voices[0], "Add"))
