@@ -240,6 +240,11 @@ impl XttsEngine {
                 return;
             };
             if let Err(error) = self.admit_unit(ticket, unit) {
+                if let SynthesizeError::Inference(cause) = &error
+                    && matches!(**cause, OnnxError::CacheMemory { .. })
+                {
+                    self.fail_batch(Arc::clone(cause));
+                }
                 self.end(ticket, Err(error));
             }
             if !nobody_speaks {
@@ -300,7 +305,7 @@ impl XttsEngine {
         let codes: Vec<NextCode> = self.rows.iter().map(|row| row.next).collect();
         let predictions = match self.gpt.step(&codes) {
             Ok(predictions) => predictions,
-            Err(error) => return self.fail_batch(error),
+            Err(error) => return self.fail_batch(Arc::new(error)),
         };
         let turns: Vec<_> = self
             .rows
@@ -323,8 +328,7 @@ impl XttsEngine {
     }
 
     /// Ends every request in the batch: the cache is in an unknown state.
-    fn fail_batch(&mut self, error: OnnxError) {
-        let cause = Arc::new(error);
+    fn fail_batch(&mut self, cause: Arc<OnnxError>) {
         let rows = std::mem::take(&mut self.rows);
         self.gpt.clear();
         for row in rows {

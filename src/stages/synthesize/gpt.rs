@@ -25,6 +25,9 @@ use crate::onnx::{CacheNames, CacheView, InPlaceBinding, Onnx, OnnxError, Place,
 /// more. A slot of XTTS v2 takes 63 MB for so many.
 const GROWTH_POSITIONS: usize = 256;
 
+/// Slots that there is memory for at first, and for so many more at a time as sentences wait.
+const GROWTH_SLOTS: usize = 4;
+
 /// Voices whose prefix is kept; one takes 7.9 MB with XTTS v2.
 const KEPT_VOICES: usize = 8;
 
@@ -66,6 +69,8 @@ pub(super) struct GptBatch {
     lengths: Vec<usize>,
     /// Rows that have taken the place of one that left; their caches follow before anything runs.
     moves: VecDeque<Move>,
+    /// Most rows that there can be.
+    slots: usize,
     /// The binding for n rows, made when n rows first run.
     steps: Vec<Option<Step>>,
     prefixes: Vec<(VoiceKey, Prefix)>,
@@ -96,8 +101,8 @@ const LOGITS: usize = 0;
 const LATENT: usize = 1;
 
 impl GptBatch {
-    /// Loads the graph and allocates `slots` rows of cache in `place`, where `onnx` has its memory; they grow when a
-    /// unit is long.
+    /// Loads the graph for at most `slots` rows, with caches in `place`, where `onnx` has its memory. They grow with
+    /// the rows, and when a unit is long.
     pub(super) fn load(
         onnx: &Onnx,
         place: &Place,
@@ -120,13 +125,15 @@ impl GptBatch {
         let cache_names = CacheNames::overwritten(&session, place, &pairs)?;
         let capacity = metadata.max_positions().min(GROWTH_POSITIONS);
         let row_shape = [metadata.heads, capacity, metadata.head_dim];
+        let held_slots = slots.min(GROWTH_SLOTS);
         Ok(Self {
             session,
-            caches: RowCaches::new(&cache_names, slots, row_shape, f32::NAN)?,
+            caches: RowCaches::new(&cache_names, held_slots, row_shape, f32::NAN)?,
             cache_names,
             metadata: metadata.clone(),
             lengths: Vec::with_capacity(slots),
             moves: VecDeque::new(),
+            slots,
             steps: (0..=slots).map(|_| None).collect(),
             prefixes: Vec::new(),
             joined: None,
@@ -135,7 +142,7 @@ impl GptBatch {
 
     /// Rows that there can be.
     pub(super) fn slots(&self) -> usize {
-        self.caches.rows()
+        self.slots
     }
 
     /// Active rows.
@@ -174,7 +181,8 @@ impl GptBatch {
         );
         self.follow_moves()?;
         // Both ends of the text, and the start code.
-        self.make_room(self.metadata.cond_len + text_ids.len() + 3)?;
+        let positions = self.metadata.cond_len + text_ids.len() + 3;
+        self.make_room(self.rows() + 1, positions)?;
         let slot = self.rows();
         match self.prefixes.iter().position(|(key, _)| *key == voice) {
             Some(kept) => {
@@ -250,7 +258,7 @@ impl GptBatch {
         assert!(rows > 0 && codes.len() == rows, "one code for each row");
         self.follow_moves()?;
         let longest = self.lengths.iter().copied().max().unwrap_or_default();
-        self.make_room(longest + 1)?;
+        self.make_room(rows, longest + 1)?;
         let mut step = match self.steps[rows].take() {
             Some(step) => step,
             None => self.bind_step(rows)?,
@@ -284,9 +292,12 @@ impl GptBatch {
         })
     }
 
-    /// Lets every slot hold `positions`.
-    fn make_room(&mut self, positions: usize) -> Result<(), OnnxError> {
-        if positions <= self.caches.capacity() {
+    /// Lets there be `slots` slots, and each hold `positions`.
+    ///
+    /// # Errors
+    /// The memory is not available; no row holds anything any more.
+    fn make_room(&mut self, slots: usize, positions: usize) -> Result<(), OnnxError> {
+        if slots <= self.caches.rows() && positions <= self.caches.capacity() {
             return Ok(());
         }
         let most = self.metadata.max_positions();
@@ -294,9 +305,13 @@ impl GptBatch {
         // Bindings hold addresses in the caches.
         self.steps.iter_mut().for_each(|step| *step = None);
         self.joined = None;
+        let slots = slots.max(self.caches.rows()).next_multiple_of(GROWTH_SLOTS);
+        let held_slots = slots.min(self.slots);
+        let positions = positions.max(self.caches.capacity());
         let capacity = positions.next_multiple_of(GROWTH_POSITIONS).min(most);
-        self.caches.resize(self.slots(), capacity, &self.lengths)?;
+        self.caches.resize(held_slots, capacity, &self.lengths)?;
         tracing::debug!(
+            slots = held_slots,
             positions = capacity,
             "the cache of the synthesis decoder has grown"
         );

@@ -40,7 +40,7 @@ const PLANS: [Plan; 6] = [
         voice: 2,
     },
     Plan {
-        joins_at: 12,
+        joins_at: 5,
         text_len: 80,
         codes: 5,
         voice: 1,
@@ -165,7 +165,10 @@ fn greatest_difference(a: &[f32], b: &[f32]) -> f32 {
 
 #[test]
 fn int8_rows_do_not_depend_on_their_neighbours_to_the_bit() {
-    let together = decode(&mut load(Precision::Int8r, 6), &[0, 1, 2, 3, 4, 5]);
+    let mut gpt = load(Precision::Int8r, 6);
+    assert_eq!(gpt.caches.rows(), GROWTH_SLOTS);
+    let together = decode(&mut gpt, &[0, 1, 2, 3, 4, 5]);
+    assert_eq!(gpt.caches.rows(), 6, "more rows than there was memory for");
     for plan in 0..PLANS.len() {
         let alone = decode(&mut load(Precision::Int8r, 1), &[plan]);
         assert_eq!(together[&plan], alone[&plan], "row {plan}");
@@ -290,7 +293,7 @@ fn rows_that_outgrow_their_slots_go_on_to_the_bit() {
         assert_eq!(growing.caches.capacity(), 2 * GROWTH_POSITIONS);
 
         let mut large = load(precision, 3);
-        large.make_room(large.metadata.max_positions()).unwrap();
+        large.make_room(3, large.metadata.max_positions()).unwrap();
         assert_eq!(large.caches.capacity(), large.metadata.max_positions());
         assert!(grown.iter().all(|value| value.is_finite()));
         assert_eq!(long_and_short(&mut large), grown, "{precision:?}");
