@@ -211,6 +211,7 @@ fn openvoice(model: &Path, threads: usize) -> Result<Run> {
 fn whisper(model: &Path, threads: usize) -> Result<Run> {
     let options = WhisperOptions {
         threads,
+        at_once: threads,
         ..WhisperOptions::default()
     };
     let mut engine = WhisperEngine::load(model, options, || Ok(None))?;

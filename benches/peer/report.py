@@ -25,12 +25,11 @@ NOTES = """
   Whether words are lost by that has to be measured with trained weights; `transcribe.full_window` turns it off.
 - *Ours* as the peer: one workload of ours over another, in the same process.
 - *16 messages at once* is a ratio of times, not of processor time: programs that take a part of the cores
-  lower it, so it is left out where there are others. All 16 wait for the one thread of the speech decoder, eight rows at a time,
-  while one message alone has two cores as well: its vocoder works beside its decoder.
+  lower it, so it is left out where there are others. 16 messages keep both cores busy until the last of them are decoded; two
+  fifths of the work hear the recordings, a third decodes speech, six rows to a step. One message alone decodes one row in each.
 - *Marian beside CTranslate2*: nearly half of the decoder's time are products of 8-bit integers, for which both have the same
   instructions; the rest are small nodes, copies of the caches, and the choice among the whole vocabulary.
-- *OpenVoice* beside its reference costs the same on idle cores; beside other work the reference costs twice as much, which
-  made earlier figures look better.
+- *OpenVoice*: two thirds of our time are its convolutions. Beside other work the reference costs twice as much.
 - *With the fp32 vocoder* it takes more than a third of the whole. Where there is one in 8 bits
   (`--int8-vocoder`), that is taken.
 - Seconds on several cores are left out there too: threads that wait for each other suffer most from it, which would

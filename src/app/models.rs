@@ -188,6 +188,7 @@ impl Models {
             let (whisper, vad) = find(&models)?;
             let options = WhisperOptions {
                 threads: threads(transcribe.threads),
+                at_once: cores(),
                 beam_size: transcribe.beam_size as usize,
                 full_window: transcribe.full_window,
                 use_gpu: transcribes_on_gpu(&transcribe, models.device),

@@ -48,15 +48,18 @@ const MAX_BEAM_SIZE: usize = 8;
 const MAX_AT_ONCE: usize = 4;
 /// Longest wait for a recording while another could be heard beside it.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// Longest wait for a recording when there is no thread for another.
+/// Longest wait for a recording when no other could be heard beside it.
 const LONG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How the model runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WhisperOptions {
-    /// Threads of all transcriptions together; at least 1 is used. More than there are free cores makes
-    /// them slower by far: ggml's threads wait for each other spinning.
+    /// Threads of a recording that comes alone; at least 1 is used. More than there are free cores makes
+    /// it slower by far: ggml's threads wait for each other spinning.
     pub threads: usize,
+    /// Recordings that are heard at once, 1 to 4 (others are brought into that range). Those that wait share the
+    /// threads; where there are too few, each has one of its own, which waits for no other.
+    pub at_once: usize,
     /// Hypotheses followed at once, 1 to 8 (others are brought into that range); 1 is greedy.
     pub beam_size: usize,
     /// Run on the GPU; needs the cargo feature `cuda`.
@@ -70,6 +73,7 @@ impl Default for WhisperOptions {
     fn default() -> Self {
         Self {
             threads: 1,
+            at_once: 1,
             beam_size: 1,
             use_gpu: false,
             full_window: false,
@@ -103,15 +107,17 @@ pub struct TranscribeRequest {
     pub deadline: Deadline,
 }
 
-/// The transcribe engine: one Whisper model, and as many recordings at once as there are threads.
+/// The transcribe engine: one Whisper model, and several recordings at once.
 ///
 /// whisper.cpp decodes one recording per state, and several threads inside a small product wait for each other more than
-/// they compute; so recordings that wait share the threads, one each if there are enough, while one that comes alone has
+/// they compute; so recordings that wait share the threads, at least one each, while one that comes alone has
 /// them all.
 pub struct WhisperEngine {
     listeners: Workers<Recording, Heard>,
-    /// Threads that no recording has.
-    free_threads: usize,
+    /// Threads for one that comes alone.
+    threads: usize,
+    /// Threads that recordings have.
+    used_threads: usize,
     waiting: VecDeque<(Ticket, TranscribeRequest)>,
     has_advanced: bool,
 }
@@ -171,7 +177,7 @@ impl WhisperEngine {
             let listener = Listener::new(recognizer, load_vad()?, Arc::clone(&name));
             Ok(listener.into_worker())
         };
-        let at_once = options.threads().min(MAX_AT_ONCE);
+        let at_once = options.at_once.clamp(1, MAX_AT_ONCE);
         let listeners =
             Workers::spawn("whisper", at_once, 0, load).map_err(|error| match error {
                 WorkersError::Thread(error) => TranscribeError::Thread(error),
@@ -179,17 +185,20 @@ impl WhisperEngine {
             })?;
         Ok(Self {
             listeners,
-            free_threads: options.threads(),
+            threads: options.threads(),
+            used_threads: 0,
             waiting: VecDeque::new(),
             has_advanced: false,
         })
     }
 
-    /// Gives the recordings that wait the threads that are free.
+    /// Gives the recordings that wait the threads that are free, and at least one each.
     fn start(&mut self) {
-        let shares = shares(self.free_threads, self.waiting.len());
+        let parts = self.waiting.len();
+        let free_threads = self.threads.saturating_sub(self.used_threads);
+        let shares = shares(free_threads.max(parts), parts);
         for ((ticket, request), threads) in self.waiting.drain(..).zip(shares) {
-            self.free_threads -= threads;
+            self.used_threads += threads;
             self.listeners.start(Recording {
                 ticket,
                 request,
@@ -210,8 +219,7 @@ impl Engine for WhisperEngine {
     type Error = TranscribeError;
 
     fn vacancies(&self) -> usize {
-        let places = self.listeners.vacancies().min(self.free_threads);
-        places - self.waiting.len()
+        self.listeners.vacancies() - self.waiting.len()
     }
 
     fn join(&mut self, ticket: Ticket, request: TranscribeRequest) {
@@ -231,7 +239,7 @@ impl Engine for WhisperEngine {
         let mut done = Vec::new();
         while let Some(heard) = self.listeners.finished(patience) {
             patience = Duration::ZERO;
-            self.free_threads += heard.threads;
+            self.used_threads -= heard.threads;
             done.push((heard.ticket, heard.transcript));
         }
         self.has_advanced = !done.is_empty();

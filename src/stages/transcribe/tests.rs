@@ -311,8 +311,10 @@ fn damaged_models_are_refused() {
 #[test]
 fn recordings_are_heard_at_once_and_share_the_threads() {
     let model = scripted_model(&[" hello", " world", "."], 1000, None);
+    // More recordings than threads: each has one all the same.
     let options = WhisperOptions {
-        threads: 3,
+        threads: 2,
+        at_once: 3,
         ..WhisperOptions::default()
     };
     let mut engine = load(model.path(), options).unwrap();
