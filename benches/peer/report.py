@@ -28,7 +28,7 @@ NOTES = """
   lower it, so it is left out where there are others. 16 messages keep both cores busy until the last of them are decoded; two
   fifths of the work hear the recordings, a third decodes speech, six rows to a step. One message alone decodes one row in each.
 - *Marian beside CTranslate2*: nearly half of the decoder's time are products of 8-bit integers, for which both have the same
-  instructions; the rest are small nodes, copies of the caches, and the choice among the whole vocabulary.
+  instructions; the rest are small nodes and the choice among the whole vocabulary.
 - *OpenVoice*: two thirds of our time are its convolutions. Beside other work the reference costs twice as much.
 - *With the fp32 vocoder* it takes more than a third of the whole. Where there is one in 8 bits
   (`--int8-vocoder`), that is taken.

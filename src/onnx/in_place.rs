@@ -8,6 +8,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
+use ort::AsPointer;
 use ort::memory::Allocator;
 use ort::session::{IoBinding, Session};
 use ort::value::{DynTensor, PrimitiveTensorElementType, Shape, TensorElementType};
@@ -29,6 +30,8 @@ pub struct CacheView<'a> {
 /// Inputs, outputs and rows of caches that a run uses; made once, run often.
 pub struct InPlaceBinding {
     binding: IoBinding,
+    /// Tells the session apart.
+    session: *const ort::sys::OrtSession,
     outputs: Vec<DynTensor>,
     /// The binding holds addresses inside them.
     caches: Vec<Blocks>,
@@ -67,6 +70,7 @@ impl InPlaceBinding {
         }
         Ok(Self {
             binding,
+            session: session.ptr(),
             outputs: output_tensors,
             is_on_device: views.iter().any(|view| view.caches.place().is_device()),
             caches: views
@@ -83,7 +87,7 @@ impl InPlaceBinding {
     /// ONNX Runtime reports a failure; the caches of the bound rows are then unusable.
     ///
     /// # Panics
-    /// Other caches were bound.
+    /// Other caches were bound, or the binding is another session's.
     pub fn run(
         &mut self,
         session: &mut Session,
@@ -97,6 +101,10 @@ impl InPlaceBinding {
                     .clone()
                     .all(|(blocks, caches)| Rc::ptr_eq(blocks, caches.blocks())),
             "a binding of other caches"
+        );
+        assert!(
+            std::ptr::eq(self.session, session.ptr()),
+            "a binding of another session"
         );
         for (name, value) in changed {
             self.binding.bind_input(*name, value)?;

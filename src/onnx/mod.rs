@@ -56,8 +56,10 @@ pub enum OnnxError {
         #[source]
         source: ort::Error,
     },
-    /// The memory that a session keeps for its whole life is not to be had.
-    #[error("{bytes} bytes for a key/value cache are not available; lower the number of slots")]
+    /// The memory for the caches of a decoder is not to be had.
+    #[error(
+        "{bytes} bytes for a key/value cache are not available; lower synthesize.slots or translate.max_batch_rows"
+    )]
     CacheMemory {
         /// What was asked for.
         bytes: usize,

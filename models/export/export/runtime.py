@@ -167,10 +167,10 @@ class MarianGraphs:
 
 
 class MarianRows:
-    """Sentences of one row each that join at any step; past and present are bound to the same memory."""
+    """Sentences of `beams` rows each that join at any step; past and present are bound to the same memory."""
 
-    def __init__(self, graphs, capacity):
-        self.graphs, self.capacity = graphs, max(capacity, 2)
+    def __init__(self, graphs, capacity, beams=1):
+        self.graphs, self.capacity, self.beams = graphs, max(capacity, 2), beams
         self.lengths, self.sources = [], []
         self.past = [self.room(0, self.capacity, np.nan) for _ in graphs.caches]
         self.cross = [self.room(0, 0, 0) for _ in graphs.caches]
@@ -180,10 +180,10 @@ class MarianRows:
         return np.full(shape, value, self.graphs.real)
 
     def join(self, source):
-        self.lengths.append(0)
+        self.lengths += [0] * self.beams
         self.sources.append(len(source))
         # NaN where nothing was written yet: it may never be read.
-        self.past = [np.concatenate([past, self.room(1, self.capacity, np.nan)]) for past in self.past]
+        self.past = [np.concatenate([past, self.room(self.beams, self.capacity, np.nan)]) for past in self.past]
         width = max(self.sources)
         wider = lambda cross: np.pad(cross, [(0, 0), (0, 0), (0, width - cross.shape[2]), (0, 0)])
         encoded = self.graphs.encode(source)

@@ -46,21 +46,13 @@ impl ExportedGraphs {
             );
         }
         let onnx = onnx.on(device);
-        Self::open(
-            &onnx,
-            &Place::of(&onnx)?,
-            directory,
-            &files,
-            checkpoint,
-            threads,
-        )
+        Self::open(&onnx, &Place::of(&onnx)?, &files, checkpoint, threads)
     }
 
     /// Loads encoder and decoder, with caches in `place`, where `onnx` has its memory.
     pub(super) fn open(
         onnx: &Onnx,
         place: &Place,
-        directory: &Path,
         [encoder, decoder]: &[PathBuf; 2],
         checkpoint: &Checkpoint,
         threads: usize,
@@ -69,12 +61,6 @@ impl ExportedGraphs {
             onnx.session(encoder, threads)?,
             onnx.session(decoder, threads)?,
         ];
-        if !decoder.inputs().iter().any(|i| i.name() == "seqlens_k") {
-            return Err(ModelError::inconsistent(
-                directory,
-                "the graphs are of an earlier export: export the checkpoint again",
-            ));
-        }
         let caches = || {
             (0..checkpoint.layers)
                 .flat_map(|layer| ["key", "value"].map(|kind| format!("{kind}_{layer}")))
@@ -99,11 +85,7 @@ impl ExportedGraphs {
 
     /// Slots for sentences that are searched by `rules`, none of them taken.
     pub(super) fn slots(&self, rules: &SearchRules) -> Result<Slots, ModelError> {
-        Ok(Slots::new(
-            &self.layout,
-            rules.beams,
-            rules.continuations(),
-        )?)
+        Ok(Slots::new(&self.layout, rules)?)
     }
 
     /// Runs the encoder and gives the sentences slots.

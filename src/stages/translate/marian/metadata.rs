@@ -71,6 +71,8 @@ pub struct Checkpoint {
     pub early_stopping: EarlyStopping,
 }
 
+/// The sort of graphs that are run.
+const LAYOUT: &str = "slots";
 /// Beams that are accepted from a file: more would be a mistake, and cost memory.
 const MAX_BEAMS: usize = 16;
 /// Positions that Marian's own tokenizer and generation stop at.
@@ -92,6 +94,8 @@ impl Checkpoint {
             eos_token_id: i64,
             decoder_start_token_id: i64,
             forced_eos_token_id: Option<i64>,
+            layout: String,
+            #[serde(default)]
             suppressed_ids: Vec<i64>,
             max_source_length: usize,
             max_length: usize,
@@ -101,6 +105,12 @@ impl Checkpoint {
         }
         let path = directory.join("metadata.json");
         let file: Exported = read_json(&path)?;
+        if file.layout != LAYOUT {
+            return Err(ModelError::inconsistent(
+                &path,
+                "the graphs are of an earlier export: export the checkpoint again",
+            ));
+        }
         Self {
             layers: file.layers,
             heads: file.heads,

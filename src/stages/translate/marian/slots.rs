@@ -7,7 +7,7 @@
 use ort::session::Session;
 use ort::value::{DynValue, Tensor, TensorElementType};
 
-use super::search::Continuations;
+use super::search::{Continuations, SearchRules};
 use crate::onnx::{CacheNames, CacheView, Floats, InPlaceBinding, OnnxError, RowCaches};
 use crate::stages::translate::error::ModelError;
 
@@ -40,6 +40,8 @@ pub struct Slots {
     cross: RowCaches,
     beams: usize,
     continuations: usize,
+    /// Tokens of a row at most.
+    max_length: usize,
     /// One for each slot that is taken, the first ones.
     sentences: Vec<Sentence>,
     /// Made anew when a sentence has come or gone.
@@ -72,19 +74,16 @@ pub(super) struct Encoded {
 }
 
 impl Slots {
-    /// No sentence yet; each will have `beams` rows, and every row `continuations` continuations at each step.
-    pub(super) fn new(
-        layout: &DecoderLayout,
-        beams: usize,
-        continuations: usize,
-    ) -> Result<Self, OnnxError> {
+    /// No sentence yet; all will be searched by the same rules.
+    pub(super) fn new(layout: &DecoderLayout, rules: &SearchRules) -> Result<Self, OnnxError> {
         let row_shape = |positions| [layout.heads, positions, layout.head_dim];
         Ok(Self {
             past: RowCaches::new(&layout.past, 0, row_shape(FIRST_POSITIONS), f32::NAN)?,
             // Numbers, for the mask does not hide NaN.
             cross: RowCaches::new(&layout.cross, 0, row_shape(0), 0.0)?,
-            beams,
-            continuations,
+            beams: rules.beams,
+            continuations: rules.continuations(),
+            max_length: rules.max_length,
             sentences: Vec::new(),
             step: None,
         })
@@ -195,6 +194,7 @@ impl Slots {
             .collect();
         let mut free = (0..self.beams).filter(|row| is_free[*row]);
         for (beam, (row, parent)) in rows.into_iter().zip(parents).enumerate() {
+            // There are as many rows as beams.
             let Some(row) = row.or_else(|| free.next()) else {
                 continue;
             };
@@ -207,26 +207,31 @@ impl Slots {
         Ok(())
     }
 
-    /// Lets there be slots for all sentences, of which those before `joined` hold something.
+    /// Lets there be slots for all sentences, of which those before `joined` hold something. All positions of a source
+    /// take part in the attention, and a cohort may run for long: what has left must not cost for ever.
     fn make_room_for_slots(&mut self, joined: usize) -> Result<(), OnnxError> {
-        let slots = self.sentences.len();
-        let kept = || self.sentences.iter().take(joined);
-        let longest = self.sentences.iter().map(|s| s.source_length).max();
-        let positions = longest
-            .unwrap_or_default()
-            .next_multiple_of(SOURCE_POSITIONS);
-        let has_slots = slots <= self.cross.rows();
-        // All positions take part in the attention: a long source that has left must not cost for ever.
-        let fits = (positions..=2 * positions).contains(&self.cross.capacity());
-        if !has_slots || !fits {
-            let lengths: Vec<_> = kept().map(|sentence| sentence.source_length).collect();
-            let rows = slots.next_power_of_two().max(self.cross.rows());
-            self.cross.resize(rows, positions, &lengths)?;
+        let longest = |length_of: fn(&Sentence) -> usize| {
+            let lengths = self.sentences.iter().map(length_of);
+            lengths.max().unwrap_or_default()
+        };
+        let sources = longest(|s| s.source_length).next_multiple_of(SOURCE_POSITIONS);
+        let tokens = (longest(|s| s.length) + 1).next_power_of_two();
+        let rows = fitting(
+            self.cross.rows(),
+            self.sentences.len().next_power_of_two(),
+            4,
+        );
+        let sources = fitting(self.cross.capacity(), sources, 2);
+        let tokens = fitting(self.past.capacity(), tokens.max(FIRST_POSITIONS), 4);
+        if (rows, sources) != (self.cross.rows(), self.cross.capacity()) {
+            let kept = self.sentences.iter().take(joined);
+            let lengths: Vec<_> = kept.map(|sentence| sentence.source_length).collect();
+            self.cross.resize(rows, sources, &lengths)?;
         }
-        if !has_slots {
-            let rows = self.cross.rows() * self.beams;
+        let rows = rows * self.beams;
+        if (rows, tokens) != (self.past.rows(), self.past.capacity()) {
             let lengths = self.row_lengths(joined);
-            self.past.resize(rows, self.past.capacity(), &lengths)?;
+            self.past.resize(rows, tokens, &lengths)?;
         }
         Ok(())
     }
@@ -234,14 +239,15 @@ impl Slots {
     /// Lets every row have one more token.
     fn make_room_for_tokens(&mut self) -> Result<(), OnnxError> {
         let longest = self.sentences.iter().map(|s| s.length).max();
-        let capacity = self.past.capacity();
-        if longest.unwrap_or_default() < capacity {
+        let (needed, capacity) = (longest.unwrap_or_default() + 1, self.past.capacity());
+        if needed <= capacity {
             return Ok(());
         }
         // The binding holds addresses in the caches.
         self.step = None;
         let lengths = self.row_lengths(self.sentences.len());
-        self.past.resize(self.past.rows(), 2 * capacity, &lengths)
+        let capacity = (2 * capacity).min(self.max_length).max(needed);
+        self.past.resize(self.past.rows(), capacity, &lengths)
     }
 
     /// Tokens of each row of the first `slots` slots.
@@ -260,7 +266,7 @@ impl Slots {
         let seqlens_k = Tensor::from_array(([rows], vec![0_i32; rows]))?;
         // Any value but 1 says that this is a step and no prompt.
         let total = Tensor::from_array(((), vec![self.past.capacity() as i32]))?;
-        let best = self.continuations + layout.suppressed_ids.len();
+        let best = self.candidates(layout);
         let top_k = Tensor::from_array(([1], vec![best as i64]))?;
         let mask = self
             .sentences
@@ -302,6 +308,11 @@ impl Slots {
         })
     }
 
+    /// Best tokens of each row that the graph has to give, so that enough are left without those that are suppressed.
+    fn candidates(&self, layout: &DecoderLayout) -> usize {
+        self.continuations + layout.suppressed_ids.len()
+    }
+
     /// The best continuations in the order of slots and beams.
     fn continuations(
         &self,
@@ -311,7 +322,7 @@ impl Slots {
         let all_ids: &[i64] = binding.output(IDS)?;
         let all_log_probs: &[f32] = binding.output(LOG_PROBS)?;
         let (mut ids, mut log_probs) = (Vec::new(), Vec::new());
-        let best = self.continuations + layout.suppressed_ids.len();
+        let best = self.candidates(layout);
         for (slot, sentence) in self.sentences.iter().enumerate() {
             for row in &sentence.row_of_beam {
                 let start = (slot * self.beams + row) * best;
@@ -327,5 +338,14 @@ impl Slots {
             }
         }
         Continuations::new(self.continuations, ids, log_probs).ok_or(ModelError::Output("topk_ids"))
+    }
+}
+
+/// What is held, where it is what is needed or up to `factor` times as much; else what is needed.
+fn fitting(held: usize, needed: usize, factor: usize) -> usize {
+    if (needed..=factor * needed).contains(&held) {
+        held
+    } else {
+        needed
     }
 }
