@@ -318,6 +318,37 @@ fn a_long_text_keeps_no_other_pair_waiting() {
 }
 
 #[test]
+fn a_long_text_stays_in_one_cohort() {
+    let options = TranslateOptions {
+        max_batch_rows: 8,
+        ..TranslateOptions::default()
+    };
+    let mut engine = engine(options);
+    engine.join(
+        Ticket(0),
+        request(&"Bonjour mon ami.\n".repeat(60), "fr", "en"),
+    );
+    assert!(engine.step().is_empty());
+    let mut newcomers: Vec<_> = (1..4).map(Ticket).collect();
+    for ticket in &newcomers {
+        engine.join(*ticket, request("Merci.", "fr", "en"));
+        assert!(engine.step().is_empty());
+    }
+    assert!(engine.cohorts.running.len() > 1, "the first one is full");
+    while !newcomers.is_empty() {
+        let answered: Vec<_> = engine
+            .step()
+            .into_iter()
+            .map(|(ticket, _)| ticket)
+            .collect();
+        newcomers.retain(|ticket| !answered.contains(ticket));
+    }
+    engine.cohorts.drop_ended();
+    assert_eq!(engine.cohorts.running.len(), 1);
+    assert_eq!(finish(&mut engine), [Ticket(0)]);
+}
+
+#[test]
 fn a_text_gets_the_room_of_recordings() {
     let options = TranslateOptions {
         max_loaded_models: 1,
