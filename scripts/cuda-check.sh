@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Proves on a machine with an NVIDIA GPU that the engines run there and give what they give on the processor, and
-# prints how fast. Needs CUDA 13 with nvcc, cuDNN 9, and Rust. MODELS_PATH takes other models for the figures than the
-# tiny ones; theirs have to hold graphs of 16-bit floats (models/export, --precisions fp32,int8r,fp16).
+# prints how fast; doctor's lines say which decoders stay on the processor all the same. Needs CUDA 13 with nvcc,
+# cuDNN 9, and Rust. MODELS_PATH takes other models for the figures than the tiny ones; theirs have to hold graphs of
+# 16-bit floats (models/export, --precisions fp32,int8r,fp16).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

@@ -33,6 +33,9 @@ struct DeviceMemory {
     allocator: Allocator,
     /// Copies `x` to `y`.
     identity: RefCell<Session>,
+    /// Bytes that a block may have, where a test wants memory to be short.
+    #[cfg(test)]
+    largest: usize,
 }
 
 impl Place {
@@ -71,7 +74,17 @@ impl Place {
             device,
             allocator,
             identity: RefCell::new(identity),
+            #[cfg(test)]
+            largest: usize::MAX,
         }))))
+    }
+
+    /// The processor's memory as a device's that has no larger blocks than of `largest` bytes.
+    #[cfg(test)]
+    pub(crate) fn with_small_blocks(onnx: &Onnx, largest: usize) -> Self {
+        let Self(memory) = Self::like_a_device(onnx);
+        let memory = Rc::into_inner(memory.expect("a device")).expect("one owner");
+        Self(Some(Rc::new(DeviceMemory { largest, ..memory })))
     }
 
     /// True where it is not the processor's.
@@ -108,6 +121,17 @@ impl Place {
     }
 
     fn allocate(&self, length: usize) -> Result<DynTensor, OnnxError> {
+        #[cfg(test)]
+        if self
+            .0
+            .as_ref()
+            .is_some_and(|memory| length > memory.largest)
+        {
+            return Err(OnnxError::CacheMemory {
+                bytes: length,
+                source: ort::Error::new("the test allows no more"),
+            });
+        }
         // No allocator has to give memory of no bytes.
         let shape = Shape::new([length.max(1) as i64]);
         let bytes = TensorElementType::Uint8;
@@ -172,7 +196,7 @@ impl FloatKind {
     }
 }
 
-/// Bytes at a fixed address, which a binding may have.
+/// Bytes at a fixed address, which a binding may have. They are given back before the place's allocator is.
 pub(super) struct Block {
     bytes: DynTensor,
     length: usize,

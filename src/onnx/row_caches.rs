@@ -127,7 +127,7 @@ impl RowCaches {
         filling: f32,
     ) -> Result<Self, OnnxError> {
         let CacheNames { kind, place, .. } = names;
-        // What a device's kernel hides it may still multiply by zero.
+        // What a device's kernel hides it may still multiply by zero: NaN would show there.
         let filling = kind.bytes(if place.is_device() { 0.0 } else { filling });
         let length = rows * row_shape.iter().product::<usize>() * kind.size();
         let blocks = (0..names.count())
@@ -181,7 +181,7 @@ impl RowCaches {
     /// There is no such row, or it is shorter.
     pub fn copy_row(&mut self, from: usize, to: usize, length: usize) -> Result<(), OnnxError> {
         let (from, to) = (self.row(from), self.row(to));
-        // On a device one large copy beats many small ones, and what is copied too much is never read.
+        // On a device one large copy beats many small ones, and what is copied too much is hidden.
         let (stride, kept) = if self.place.is_device() {
             (from.len(), from.len())
         } else {

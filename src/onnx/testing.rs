@@ -32,6 +32,15 @@ pub(crate) fn fixture(model: &str) -> PathBuf {
     root().join("models/fixtures").join(model)
 }
 
+/// Copies the directory of a bundled model, so that a test can change it.
+pub(crate) fn copy_fixture(model: &str, target: &Path) {
+    std::fs::create_dir_all(target).expect("a directory");
+    for file in std::fs::read_dir(fixture(model)).expect("files") {
+        let file = file.expect("a file").path();
+        std::fs::copy(&file, target.join(file.file_name().expect("a name"))).expect("a copy");
+    }
+}
+
 /// A file outside the repository that is not always there; says so when it is not.
 ///
 /// # Panics

@@ -130,7 +130,7 @@ def test_weights_in_four_bits_answer_alike(exported, tmp_path):
 
 def test_what_sixteen_bits_cannot_hold_is_refused():
     g = graph.Graph("g", 17, real=graph.F16)
-    with pytest.raises(ValueError, match="100000.0 is too large"):
+    with pytest.raises(ExportError, match="100000.0 is too large"):
         g.scalar(1e5)
     g.widen("x")
     g.scalar(1e5)

@@ -206,14 +206,14 @@ fn runs_on(device: Device, engine: Engine, folder: &Path, detail: String) -> Che
     let left: Vec<String> = match engine {
         _ if device == Device::Cpu => Vec::new(),
         Engine::Xtts if decoder_device(folder, device) != device => vec!["its decoder".to_owned()],
-        Engine::Marian => Routes::scan(folder).map_or_else(
-            |_| Vec::new(),
-            |routes| {
+        Engine::Marian => match Routes::scan(folder) {
+            Ok(routes) => {
                 let pairs = routes.pairs().iter();
                 let left = pairs.filter(|pair| device_of(&pair.directory, device) != device);
                 left.map(|pair| pair.name.to_string()).collect()
-            },
-        ),
+            }
+            Err(error) => return Check::fail(name, error_chain(&error), UNUSABLE_MODEL),
+        },
         _ => Vec::new(),
     };
     if left.is_empty() {

@@ -235,13 +235,13 @@ impl XttsEngine {
     /// because the others stand still meanwhile.
     fn admit(&mut self) {
         let nobody_speaks = self.rows.is_empty();
-        while self.gpt.vacancies() > 0 {
+        while self.gpt.make_vacancy() {
             let Some((ticket, unit)) = self.next_unit() else {
                 return;
             };
             if let Err(error) = self.admit_unit(ticket, unit) {
                 if let SynthesizeError::Inference(cause) = &error
-                    && matches!(**cause, OnnxError::CacheMemory { .. })
+                    && self.gpt.is_lost()
                 {
                     self.fail_batch(Arc::clone(cause));
                 }

@@ -61,6 +61,7 @@ fn decode(
             codes: Vec::new(),
             latents: Vec::new(),
         };
+        assert!(gpt.make_vacancy());
         let prediction = gpt.join([0; 32], voice, &ids(golden)).unwrap();
         assert!(!row.take(&prediction, metadata));
         rows.push(row);

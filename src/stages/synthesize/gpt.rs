@@ -71,6 +71,8 @@ pub(super) struct GptBatch {
     moves: VecDeque<Move>,
     /// Most rows that there can be.
     slots: usize,
+    /// True when rows have lost what they held.
+    is_lost: bool,
     /// The binding for n rows, made when n rows first run.
     steps: Vec<Option<Step>>,
     prefixes: Vec<(VoiceKey, Prefix)>,
@@ -134,6 +136,7 @@ impl GptBatch {
             lengths: Vec::with_capacity(slots),
             moves: VecDeque::new(),
             slots,
+            is_lost: false,
             steps: (0..=slots).map(|_| None).collect(),
             prefixes: Vec::new(),
             joined: None,
@@ -150,15 +153,16 @@ impl GptBatch {
         self.lengths.len()
     }
 
-    /// Rows that may join.
-    pub(super) fn vacancies(&self) -> usize {
-        self.slots() - self.rows()
+    /// True when rows have lost what they held: none may go on, and all have to be [cleared](Self::clear).
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost
     }
 
     /// Lets all rows leave.
     pub(super) fn clear(&mut self) {
         self.lengths.clear();
         self.moves.clear();
+        self.is_lost = false;
     }
 
     /// Puts a row behind the others and predicts its first code.
@@ -166,14 +170,14 @@ impl GptBatch {
     /// `latents` are the voice's, [cond_len, width], `text_ids` the text's without start and stop.
     ///
     /// # Panics
-    /// No slot is vacant, or `latents` or `text_ids` are not of the sizes that the metadata allow.
+    /// No slot is [vacant](Self::make_vacancy), or `latents` or `text_ids` are not of the sizes that the metadata allow.
     pub(super) fn join(
         &mut self,
         voice: VoiceKey,
         latents: &[f32],
         text_ids: &[i64],
     ) -> Result<Prediction<'_>, OnnxError> {
-        assert!(self.vacancies() > 0, "no vacant slot");
+        assert!(self.rows() < self.caches.rows(), "no vacant slot");
         assert_eq!(latents.len(), self.metadata.cond_len * self.metadata.width);
         assert!(
             text_ids.len() <= self.metadata.max_text_ids,
@@ -181,8 +185,7 @@ impl GptBatch {
         );
         self.follow_moves()?;
         // Both ends of the text, and the start code.
-        let positions = self.metadata.cond_len + text_ids.len() + 3;
-        self.make_room(self.rows() + 1, positions)?;
+        self.make_room(self.metadata.cond_len + text_ids.len() + 3)?;
         let slot = self.rows();
         match self.prefixes.iter().position(|(key, _)| *key == voice) {
             Some(kept) => {
@@ -258,7 +261,7 @@ impl GptBatch {
         assert!(rows > 0 && codes.len() == rows, "one code for each row");
         self.follow_moves()?;
         let longest = self.lengths.iter().copied().max().unwrap_or_default();
-        self.make_room(rows, longest + 1)?;
+        self.make_room(longest + 1)?;
         let mut step = match self.steps[rows].take() {
             Some(step) => step,
             None => self.bind_step(rows)?,
@@ -292,26 +295,52 @@ impl GptBatch {
         })
     }
 
-    /// Lets there be `slots` slots, and each hold `positions`.
+    /// True when a row may join: there is a vacant slot, and memory for it. Where there is none there are no more slots
+    /// from now on than there is memory for.
+    pub(super) fn make_vacancy(&mut self) -> bool {
+        let (rows, held) = (self.rows(), self.caches.rows());
+        if rows == self.slots || rows < held {
+            return rows < self.slots;
+        }
+        let slots = (held + GROWTH_SLOTS).min(self.slots);
+        // Rows keep what they hold even where that fails half-way: their positions stay where they are.
+        match self.resize(slots, self.caches.capacity()) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(
+                    slots = held,
+                    error = &error as &dyn std::error::Error,
+                    "there is no memory for more sentences at once"
+                );
+                self.slots = held;
+                false
+            }
+        }
+    }
+
+    /// Lets every slot hold `positions`.
     ///
     /// # Errors
     /// The memory is not available; no row holds anything any more.
-    fn make_room(&mut self, slots: usize, positions: usize) -> Result<(), OnnxError> {
-        if slots <= self.caches.rows() && positions <= self.caches.capacity() {
+    fn make_room(&mut self, positions: usize) -> Result<(), OnnxError> {
+        if positions <= self.caches.capacity() {
             return Ok(());
         }
         let most = self.metadata.max_positions();
         assert!(positions <= most, "longer than the model takes");
+        let capacity = positions.next_multiple_of(GROWTH_POSITIONS).min(most);
+        let resized = self.resize(self.caches.rows(), capacity);
+        self.is_lost = resized.is_err();
+        resized
+    }
+
+    fn resize(&mut self, slots: usize, capacity: usize) -> Result<(), OnnxError> {
         // Bindings hold addresses in the caches.
         self.steps.iter_mut().for_each(|step| *step = None);
         self.joined = None;
-        let slots = slots.max(self.caches.rows()).next_multiple_of(GROWTH_SLOTS);
-        let held_slots = slots.min(self.slots);
-        let positions = positions.max(self.caches.capacity());
-        let capacity = positions.next_multiple_of(GROWTH_POSITIONS).min(most);
-        self.caches.resize(held_slots, capacity, &self.lengths)?;
+        self.caches.resize(slots, capacity, &self.lengths)?;
         tracing::debug!(
-            slots = held_slots,
+            slots,
             positions = capacity,
             "the cache of the synthesis decoder has grown"
         );

@@ -78,7 +78,7 @@ impl Default for SynthesizeOptions {
         Self {
             threads: 1,
             vocoders: 1,
-            slots: 16,
+            slots: 12,
             // Twelve slots of XTTS v2: a step of twelve rows costs each a fifth less than one of eight, a step of
             // sixteen not much less again.
             max_cache_bytes: 3 << 30,
@@ -186,19 +186,18 @@ mod tests {
     #[test]
     fn memory_bounds_the_slots() {
         let metadata = xtts_v2();
-        let slots = |max_cache_bytes, slots| {
+        let slots = |max_cache_bytes, slots, precision| {
             let options = SynthesizeOptions {
                 slots,
                 max_cache_bytes,
                 ..Default::default()
             };
-            options.slots_within_memory(&metadata, Precision::Int8r)
+            options.slots_within_memory(&metadata, precision)
         };
-        assert_eq!(slots(3 << 30, 16), 12);
-        assert_eq!(slots(3 << 30, 4), 4);
-        assert_eq!(slots(16 << 30, 16), 16);
-        assert_eq!(slots(1, 16), 1);
-        let half = SynthesizeOptions::default().slots_within_memory(&metadata, Precision::Fp16);
-        assert_eq!(half, 16);
+        assert_eq!(slots(3 << 30, 16, Precision::Int8r), 12);
+        assert_eq!(slots(3 << 30, 4, Precision::Int8r), 4);
+        assert_eq!(slots(16 << 30, 16, Precision::Int8r), 16);
+        assert_eq!(slots(1, 16, Precision::Int8r), 1);
+        assert_eq!(slots(3 << 30, 32, Precision::Fp16), 25);
     }
 }

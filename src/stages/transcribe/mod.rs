@@ -116,6 +116,8 @@ pub struct WhisperEngine {
     listeners: Workers<Recording, Heard>,
     /// Threads for one that comes alone.
     threads: usize,
+    /// Recordings that are heard at once.
+    at_once: usize,
     /// Threads that recordings have.
     used_threads: usize,
     waiting: VecDeque<(Ticket, TranscribeRequest)>,
@@ -186,6 +188,7 @@ impl WhisperEngine {
         Ok(Self {
             listeners,
             threads: options.threads(),
+            at_once,
             used_threads: 0,
             waiting: VecDeque::new(),
             has_advanced: false,
@@ -219,7 +222,10 @@ impl Engine for WhisperEngine {
     type Error = TranscribeError;
 
     fn vacancies(&self) -> usize {
-        self.listeners.vacancies() - self.waiting.len()
+        // One that came alone may have the threads of several.
+        let budget = self.threads.max(self.at_once);
+        let places = self.listeners.vacancies();
+        places.min(budget - self.used_threads) - self.waiting.len()
     }
 
     fn join(&mut self, ticket: Ticket, request: TranscribeRequest) {

@@ -149,32 +149,30 @@ impl Cohorts {
         let (kind, _, has_room) = blocked
             .iter()
             .min_by_key(|(kind, ticket, _)| (kind.priority != first, *ticket))?;
+        // Where its share of the places is used up, the end of others' cohorts would not help.
+        let has_share = self.has_its_share(kind.priority);
+        let is_in_the_way =
+            |running: &Running| !has_share || running.kind.priority == kind.priority;
         if *has_room {
-            let of_its_own = self.has_its_share(kind.priority);
-            let in_its_way =
-                |running: &&mut Running| !of_its_own || running.kind.priority == kind.priority;
             // Recordings give way before texts do.
-            let victim = self
+            let victims = self
                 .running
                 .iter_mut()
-                .filter(in_its_way)
+                .filter(|running| is_in_the_way(running));
+            let victim = victims
                 .min_by_key(|running| (Reverse(running.kind.priority), running.cohort.rows()))?;
             victim.is_closed = true;
         } else {
             let rows_of = |pair: &Arc<Pair>| -> usize {
-                let of_pair = self
-                    .running
-                    .iter()
-                    .filter(|running| running.kind.pair == *pair);
+                let of_pair = self.running.iter().filter(|r| r.kind.pair == *pair);
                 of_pair.map(|running| running.cohort.rows()).sum()
             };
-            let pairs = self.running.iter().map(|running| &running.kind.pair);
+            let victims = self.running.iter().filter(|running| is_in_the_way(running));
+            let pairs = victims.map(|running| &running.kind.pair);
             let pair = Arc::clone(pairs.min_by_key(|pair| rows_of(pair))?);
-            let of_pair = self
-                .running
-                .iter_mut()
-                .filter(|running| running.kind.pair == pair);
-            of_pair.for_each(|running| running.is_closed = true);
+            for running in &mut self.running {
+                running.is_closed |= running.kind.pair == pair;
+            }
         }
         Some(kind.clone())
     }

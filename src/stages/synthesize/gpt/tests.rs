@@ -117,6 +117,7 @@ fn decode(gpt: &mut GptBatch, plans: &[usize]) -> BTreeMap<usize, Trace> {
             };
             let voice = PLANS[plan].voice;
             let ids = text(&metadata, plan, PLANS[plan].text_len);
+            assert!(gpt.make_vacancy());
             let prediction = gpt
                 .join([voice; 32], &latents(&metadata, voice), &ids)
                 .unwrap();
@@ -293,11 +294,65 @@ fn rows_that_outgrow_their_slots_go_on_to_the_bit() {
         assert_eq!(growing.caches.capacity(), 2 * GROWTH_POSITIONS);
 
         let mut large = load(precision, 3);
-        large.make_room(3, large.metadata.max_positions()).unwrap();
+        large.make_room(large.metadata.max_positions()).unwrap();
         assert_eq!(large.caches.capacity(), large.metadata.max_positions());
         assert!(grown.iter().all(|value| value.is_finite()));
         assert_eq!(long_and_short(&mut large), grown, "{precision:?}");
     }
+}
+
+#[test]
+fn where_memory_is_short_fewer_speak_and_they_go_on_to_the_bit() {
+    let metadata = XttsMetadata::read(&fixture("xtts")).unwrap();
+    // One cache of four slots as they are at first.
+    let floats = GROWTH_SLOTS * metadata.heads * GROWTH_POSITIONS * metadata.head_dim;
+    let place = Place::with_small_blocks(&onnx(), floats * size_of::<f32>());
+    let mut gpt = load_in(&onnx(), &place, Precision::Int8r, 6);
+    let text = text(&metadata, 0, 9);
+    let join = |gpt: &mut GptBatch, voice| {
+        let latents = latents(&metadata, voice);
+        gpt.join([voice; 32], &latents, &text)
+            .map(|p| p.logits.to_vec())
+    };
+    for voice in 0..4 {
+        assert!(gpt.make_vacancy());
+        join(&mut gpt, voice).unwrap();
+    }
+    assert!(!gpt.make_vacancy());
+    assert_eq!(gpt.slots(), GROWTH_SLOTS);
+
+    // Those that speak go on, and one that leaves makes room.
+    let mut roomy = load(Precision::Int8r, 6);
+    for voice in 0..4 {
+        assert!(roomy.make_vacancy());
+        join(&mut roomy, voice).unwrap();
+    }
+    let code = NextCode {
+        code: 5,
+        position: 1,
+    };
+    let logits = |gpt: &mut GptBatch| -> Vec<f32> {
+        let predictions = gpt.step(&[code; 4]).unwrap();
+        predictions.iter().flat_map(|p| p.logits.to_vec()).collect()
+    };
+    assert_eq!(logits(&mut gpt), logits(&mut roomy));
+    assert!(!gpt.is_lost());
+    gpt.leave(1);
+    assert!(gpt.make_vacancy());
+
+    // Longer rows are not to be had: what was there is lost, until all have left.
+    let longest = metadata.max_positions();
+    assert!(matches!(
+        gpt.make_room(longest),
+        Err(OnnxError::CacheMemory { .. })
+    ));
+    assert!(gpt.is_lost());
+    gpt.clear();
+    assert!(!gpt.is_lost() && gpt.make_vacancy());
+    let again = join(&mut gpt, 0).unwrap();
+    roomy.clear();
+    assert!(roomy.make_vacancy());
+    assert_eq!(again, join(&mut roomy, 0).unwrap());
 }
 
 #[test]

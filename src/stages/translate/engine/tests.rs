@@ -398,6 +398,51 @@ fn recordings_get_room_though_texts_of_two_pairs_never_pause() {
 }
 
 #[test]
+fn a_fifth_pair_is_served_beside_four_that_never_pause() {
+    // The pair fr-en under five names.
+    let models = tempfile::tempdir().expect("a directory");
+    let sources = ["fr", "es", "de", "it", "pt"];
+    for source in sources {
+        let directory = models.path().join(format!("{source}-en"));
+        testing::copy_fixture("marian/fr-en", &directory);
+        let metadata = directory.join("metadata.json");
+        let text = std::fs::read_to_string(&metadata).expect("a description");
+        let text = text.replacen("\"fr\"", &format!("\"{source}\""), 1);
+        std::fs::write(&metadata, text).expect("a file");
+    }
+    let routes = Routes::scan(models.path()).expect("routes");
+    let options = TranslateOptions {
+        max_batch_rows: 8,
+        ..TranslateOptions::default()
+    };
+    assert_eq!((options.max_cohorts, options.max_loaded_models), (4, 4));
+    let mut engine = TranslateEngine::new(testing::onnx(), routes, options);
+    let patient = Ticket(40);
+    for ticket in 0..2_000 {
+        // Texts of three pairs and recordings of a fourth keep all places, and all room.
+        let busy = "Bonjour mon ami.\n".repeat(5);
+        let next = match ticket {
+            40 => request("Bonjour mon ami", "pt", "en"),
+            _ if ticket % 4 == 3 => Request {
+                priority: Priority::Recording,
+                ..request("Bonjour mon ami", "it", "en")
+            },
+            _ => request(&busy, sources[ticket as usize % 4], "en"),
+        };
+        if engine.vacancies() > 0 {
+            engine.join(Ticket(ticket), next);
+        }
+        for (ticket, answer) in engine.step() {
+            answer.expect("a translation");
+            if ticket == patient {
+                return;
+            }
+        }
+    }
+    panic!("it was never answered");
+}
+
+#[test]
 fn a_sentence_that_cannot_be_encoded_fails_its_request_alone() {
     let models = copied_models(&["en-mul"]);
     let metadata = models.path().join("en-mul/metadata.json");
@@ -428,13 +473,7 @@ fn a_sentence_that_cannot_be_encoded_fails_its_request_alone() {
 fn copied_models(pairs: &[&str]) -> tempfile::TempDir {
     let models = tempfile::tempdir().expect("a directory");
     for pair in pairs {
-        let directory = models.path().join(pair);
-        std::fs::create_dir(&directory).expect("a directory");
-        for file in std::fs::read_dir(testing::fixture("marian").join(pair)).expect("files") {
-            let file = file.expect("a file").path();
-            std::fs::copy(&file, directory.join(file.file_name().expect("a name")))
-                .expect("a copy");
-        }
+        testing::copy_fixture(&format!("marian/{pair}"), &models.path().join(pair));
     }
     models
 }

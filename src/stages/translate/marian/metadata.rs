@@ -85,6 +85,10 @@ impl Checkpoint {
     /// The file is missing, has another shape, or its numbers make no sense.
     pub fn read_exported(directory: &Path) -> Result<Self, ModelError> {
         #[derive(Deserialize)]
+        struct Layout {
+            layout: String,
+        }
+        #[derive(Deserialize)]
         struct Exported {
             layers: usize,
             heads: usize,
@@ -94,8 +98,6 @@ impl Checkpoint {
             eos_token_id: i64,
             decoder_start_token_id: i64,
             forced_eos_token_id: Option<i64>,
-            layout: String,
-            #[serde(default)]
             suppressed_ids: Vec<i64>,
             max_source_length: usize,
             max_length: usize,
@@ -104,13 +106,14 @@ impl Checkpoint {
             early_stopping: EarlyStopping,
         }
         let path = directory.join("metadata.json");
-        let file: Exported = read_json(&path)?;
-        if file.layout != LAYOUT {
+        let Layout { layout } = read_json(&path)?;
+        if layout != LAYOUT {
             return Err(ModelError::inconsistent(
                 &path,
                 "the graphs are of an earlier export: export the checkpoint again",
             ));
         }
+        let file: Exported = read_json(&path)?;
         Self {
             layers: file.layers,
             heads: file.heads,

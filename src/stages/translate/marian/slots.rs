@@ -208,7 +208,7 @@ impl Slots {
     }
 
     /// Lets there be slots for all sentences, of which those before `joined` hold something. All positions of a source
-    /// take part in the attention, and a cohort may run for long: what has left must not cost for ever.
+    /// take part in the attention, and a cohort may run for long: what has left costs until others join only.
     fn make_room_for_slots(&mut self, joined: usize) -> Result<(), OnnxError> {
         let longest = |length_of: fn(&Sentence) -> usize| {
             let lengths = self.sentences.iter().map(length_of);
@@ -347,5 +347,26 @@ fn fitting(held: usize, needed: usize, factor: usize) -> usize {
         held
     } else {
         needed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_shrinks_when_it_is_far_too_large() {
+        let cases = [
+            ((0, 8, 2), 8),
+            ((8, 8, 2), 8),
+            ((16, 8, 2), 16),
+            ((17, 8, 2), 8),
+            ((512, 24, 2), 24),
+            ((64, 16, 4), 64),
+            ((128, 16, 4), 16),
+        ];
+        for ((held, needed, factor), size) in cases {
+            assert_eq!(fitting(held, needed, factor), size, "{held} for {needed}");
+        }
     }
 }
