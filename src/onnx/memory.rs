@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 use std::fmt::Debug;
 use std::ops::Range;
 use std::rc::Rc;
@@ -16,6 +16,7 @@ use half::f16;
 use ort::AsPointer;
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, Session};
+use ort::sys::{OrtIoBinding, OrtStatusPtr, OrtValue};
 use ort::value::{
     DynTensor, DynValue, DynValueRefMut, PrimitiveTensorElementType, Shape, TensorElementType,
     TensorRef, TensorRefMut,
@@ -407,16 +408,7 @@ pub(super) fn bind_input(
     name: &CStr,
     value: &DynValue,
 ) -> Result<(), OnnxError> {
-    #[expect(
-        unsafe_code,
-        reason = "all three pointers are valid during the call; ONNX Runtime keeps its own reference \
-                  to the value, and whoever binds keeps its memory"
-    )]
-    let status = unsafe {
-        let status = (ort::api().BindInput)(binding.ptr().cast_mut(), name.as_ptr(), value.ptr());
-        ort::Error::result_from_status(status)
-    };
-    Ok(status?)
+    bind(binding, ort::api().BindInput, name, value)
 }
 
 /// Binds without registering the output with [`IoBinding`], which would fetch every bound output,
@@ -424,7 +416,20 @@ pub(super) fn bind_input(
 pub(super) fn bind_output(
     binding: &mut IoBinding,
     name: &CStr,
-    value: &impl AsPointer<Sys = ort::sys::OrtValue>,
+    value: &impl AsPointer<Sys = OrtValue>,
+) -> Result<(), OnnxError> {
+    bind(binding, ort::api().BindOutput, name, value)
+}
+
+/// ONNX Runtime's `BindInput` or `BindOutput`.
+type Bind =
+    unsafe extern "system" fn(*mut OrtIoBinding, *const c_char, *const OrtValue) -> OrtStatusPtr;
+
+fn bind(
+    binding: &mut IoBinding,
+    call: Bind,
+    name: &CStr,
+    value: &impl AsPointer<Sys = OrtValue>,
 ) -> Result<(), OnnxError> {
     #[expect(
         unsafe_code,
@@ -432,7 +437,7 @@ pub(super) fn bind_output(
                   to the value, and whoever binds keeps its memory"
     )]
     let status = unsafe {
-        let status = (ort::api().BindOutput)(binding.ptr().cast_mut(), name.as_ptr(), value.ptr());
+        let status = call(binding.ptr().cast_mut(), name.as_ptr(), value.ptr());
         ort::Error::result_from_status(status)
     };
     Ok(status?)

@@ -419,9 +419,11 @@ impl Engine for TranslateEngine {
         let mut answers = std::mem::take(&mut self.answers);
         self.expire(&mut answers);
         self.cohorts.drop_ended();
-        self.join_cohorts(&mut answers);
-        self.start_cohort(&mut answers);
-        self.make_way();
+        if !self.line.is_empty() {
+            self.join_cohorts(&mut answers);
+            self.start_cohort(&mut answers);
+            self.make_way();
+        }
         self.step_cohort(&mut answers);
         answers
     }

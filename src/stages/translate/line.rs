@@ -71,6 +71,11 @@ impl Line {
         self.kinds.retain(|(_, requests)| !requests.is_empty());
     }
 
+    /// True when no sentence waits.
+    pub fn is_empty(&self) -> bool {
+        self.kinds.is_empty()
+    }
+
     /// The kinds of which sentences wait.
     pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
         self.kinds.iter().map(|(kind, _)| kind)

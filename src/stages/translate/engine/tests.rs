@@ -285,6 +285,32 @@ fn finish(engine: &mut TranslateEngine) -> Vec<Ticket> {
     order
 }
 
+/// Lets a request join at each step while there is room for one, until `patient` has its translation.
+///
+/// # Panics
+/// It has none after so many steps, or another request failed.
+fn serve_until(
+    engine: &mut TranslateEngine,
+    patient: Ticket,
+    steps: u64,
+    request: impl Fn(u64) -> Request,
+) {
+    let mut others = 0;
+    for ticket in 0..steps {
+        if engine.vacancies() > 0 {
+            engine.join(Ticket(ticket), request(ticket));
+        }
+        for (ticket, answer) in engine.step() {
+            answer.expect("a translation");
+            if ticket == patient {
+                return;
+            }
+            others += 1;
+        }
+    }
+    panic!("{others} others were answered before it");
+}
+
 #[test]
 fn a_newcomer_joins_those_that_run() {
     let mut engine = engine(TranslateOptions::default());
@@ -374,27 +400,14 @@ fn recordings_get_room_though_texts_of_two_pairs_never_pause() {
         ..TranslateOptions::default()
     };
     let mut engine = engine(options);
-    let patient = Ticket(4);
-    for ticket in 0..2_000 {
-        let next = match ticket {
-            4 => Request {
-                priority: Priority::Recording,
-                ..request("Bonjour mon ami", "fr", "en")
-            },
-            _ if ticket % 2 == 0 => request("Bonjour mon ami", "fr", "en"),
-            _ => request("Hello my friend", "en", "de"),
-        };
-        if engine.vacancies() > 0 {
-            engine.join(Ticket(ticket), next);
-        }
-        for (ticket, answer) in engine.step() {
-            answer.expect("a translation");
-            if ticket == patient {
-                return;
-            }
-        }
-    }
-    panic!("it was never answered");
+    serve_until(&mut engine, Ticket(4), 2_000, |ticket| match ticket {
+        4 => Request {
+            priority: Priority::Recording,
+            ..request("Bonjour mon ami", "fr", "en")
+        },
+        _ if ticket % 2 == 0 => request("Bonjour mon ami", "fr", "en"),
+        _ => request("Hello my friend", "en", "de"),
+    });
 }
 
 #[test]
@@ -417,29 +430,16 @@ fn a_fifth_pair_is_served_beside_four_that_never_pause() {
     };
     assert_eq!((options.max_cohorts, options.max_loaded_models), (4, 4));
     let mut engine = TranslateEngine::new(testing::onnx(), routes, options);
-    let patient = Ticket(40);
-    for ticket in 0..2_000 {
-        // Texts of three pairs and recordings of a fourth keep all places, and all room.
-        let busy = "Bonjour mon ami.\n".repeat(5);
-        let next = match ticket {
-            40 => request("Bonjour mon ami", "pt", "en"),
-            _ if ticket % 4 == 3 => Request {
-                priority: Priority::Recording,
-                ..request("Bonjour mon ami", "it", "en")
-            },
-            _ => request(&busy, sources[ticket as usize % 4], "en"),
-        };
-        if engine.vacancies() > 0 {
-            engine.join(Ticket(ticket), next);
-        }
-        for (ticket, answer) in engine.step() {
-            answer.expect("a translation");
-            if ticket == patient {
-                return;
-            }
-        }
-    }
-    panic!("it was never answered");
+    // Texts of three pairs and recordings of a fourth keep all places, and all room.
+    let busy = "Bonjour mon ami.\n".repeat(5);
+    serve_until(&mut engine, Ticket(40), 2_000, |ticket| match ticket {
+        40 => request("Bonjour mon ami", "pt", "en"),
+        _ if ticket % 4 == 3 => Request {
+            priority: Priority::Recording,
+            ..request("Bonjour mon ami", "it", "en")
+        },
+        _ => request(&busy, sources[ticket as usize % 4], "en"),
+    });
 }
 
 #[test]
@@ -485,23 +485,10 @@ fn a_pair_without_room_gets_its_turn_though_others_never_pause() {
         ..TranslateOptions::default()
     };
     let mut engine = engine(options);
-    let patient = Ticket(3);
-    let mut answered = BTreeMap::new();
-    for ticket in 0..400 {
-        let next = match Ticket(ticket) == patient {
-            true => request("Hello my friend", "en", "de"),
-            false => request("Bonjour mon ami. Merci!", "fr", "en"),
-        };
-        if engine.vacancies() > 0 {
-            engine.join(Ticket(ticket), next);
-        }
-        answered.extend(engine.step());
-        if let Some(answer) = answered.get(&patient) {
-            assert!(answer.is_ok());
-            return;
-        }
-    }
-    panic!("{} others were answered before it", answered.len());
+    serve_until(&mut engine, Ticket(3), 400, |ticket| match ticket {
+        3 => request("Hello my friend", "en", "de"),
+        _ => request("Bonjour mon ami. Merci!", "fr", "en"),
+    });
 }
 
 #[test]
