@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+from . import weights
 from .runtime import session
 
 FILE = "vocoder_frames.int8.onnx"
@@ -44,7 +45,7 @@ def export(path, frames, speaker):
         distance = spectral_distance_db(found, wanted)
         written = distance <= MAX_SPECTRAL_DISTANCE_DB
         if written:
-            made.rename(path.with_name(FILE))
+            weights.rewrite(made, path.with_name(FILE))
         else:
             print(f"{FILE} is left out: its spectrum is {distance:.2f} dB off", file=sys.stderr)
     return {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export import ExportError, cli, graph, linear, marian, openvoice, runtime, xtts
+from export import ExportError, cli, graph, linear, marian, openvoice, runtime, weights, xtts
 from export.source import Source
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -193,3 +193,29 @@ def test_other_weights_are_no_openvoice(exported, tmp_path):
     torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "checkpoint.pth")
     with pytest.raises(ExportError, match="does not hold OpenVoice's weights"):
         openvoice.load(Source(tmp_path, "x"))
+
+
+def test_large_weights_lie_beside_the_graph_and_give_the_same(tmp_path):
+    values = np.random.default_rng(1).standard_normal((600, 700)).astype(np.float32)
+
+    def product(name, **options):
+        g = graph.Graph(name, 18)
+        x = g.input("x", graph.F32, ["rows", 600])
+        scaled = g.op("Mul", g.op("MatMul", x, g.const(values)), g.const(np.array([2, 3] * 350, np.float32)))
+        g.output(g.op("Reshape", scaled, g.ints(-1, 7, 100)), "y", graph.F32, ["rows", 7, 100])
+        path = tmp_path / f"{name}.onnx"
+        g.save(path, **options)
+        return path, runtime.session(path).run(None, {"x": np.eye(3, 600, dtype=np.float32)})[0]
+
+    inside, expected = product("inside")
+    assert not weights.data_file(inside).exists()
+    beside, found = product("beside", mapped_bytes=values.nbytes)
+    assert np.array_equal(found, expected)
+    # What is smaller than a page stays in the graph.
+    assert beside.stat().st_size < 8192 and weights.data_file(beside).stat().st_size == values.nbytes
+
+    moved = tmp_path / "other" / "moved.onnx"
+    weights.rewrite(beside, moved)
+    weights.data_file(beside).unlink()
+    assert np.array_equal(runtime.session(moved).run(None, {"x": np.eye(3, 600, dtype=np.float32)})[0], expected)
+
