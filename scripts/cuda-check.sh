@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Proves on a machine with an NVIDIA GPU that the engines run there and give what they give on the processor, and
-# prints how fast; doctor's lines say which decoders stay on the processor all the same. Needs CUDA 13 with nvcc,
-# cuDNN 9, and Rust. MODELS_PATH takes other models for the figures than the tiny ones; theirs have to hold graphs of
-# 16-bit floats (models/export, --precisions fp32,int8r,fp16).
+# prints how fast. Needs CUDA 13 with nvcc, cuDNN 9, and Rust. MODELS_PATH takes other models for the figures than the
+# tiny ones; theirs have to hold graphs of 16-bit floats (models/export, --precisions fp32,int8r,fp16).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -20,6 +19,10 @@ cargo build --locked --release --features cuda
 for device in cuda cpu; do
     export TRANSLATOR_DEVICE=$device WHISPER_DEVICE=$device
     # It also looks at ports and folders, which do not matter here.
-    target/release/translator doctor | grep --extended-regexp '^(ok  |warn|FAIL)  (device|whisper device|marian|xtts) ' || true
+    checks=$(target/release/translator doctor | grep --extended-regexp '^(ok  |warn|FAIL)  (device|whisper device|marian|xtts) ' || true)
+    printf "%s\n" "$checks"
+    if [ "$device" = cuda ] && grep --quiet --extended-regexp '^(warn|FAIL)' <<<"$checks"; then
+        fail "not all of it runs on the GPU: see above"
+    fi
     target/release/translator bench
 done
