@@ -5,6 +5,7 @@
 
 pub mod cuda;
 mod in_place;
+mod kernels;
 mod memory;
 mod row_caches;
 #[cfg(test)]
@@ -209,6 +210,8 @@ impl Onnx {
             .with_intra_threads(threads.max(1))
             .map_err(refused)?
             .with_intra_op_spinning(false)
+            .map_err(refused)?
+            .with_operators(kernels::domain()?)
             .map_err(refused)?;
         match self.device {
             Device::Cpu => Ok(builder),

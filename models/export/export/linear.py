@@ -1,11 +1,12 @@
 """The linear layers of a graph in each precision that the engines run.
 
-A kind is made for one graph and called for each layer: `kind(g)(x, weight, bias)` with `weight`
-[in, out] gives the name of x · weight + bias; `rows(table, ids)` looks up rows of an embedding.
+A kind is made for one graph and called for each layer: `kind(g)(x, weight, bias, residual)` with `weight`
+[in, out] gives the name of x · weight + bias + residual; `rows(table, ids)` looks up rows of an embedding.
 """
 
 import numpy as np
 
+from . import rows
 from .graph import F16, F32, MICROSOFT, array
 
 BLOCK = 32  # inputs that share a scale in 4 bits
@@ -17,9 +18,8 @@ class Float32Linear:
     def __init__(self, g):
         self.g = g
 
-    def __call__(self, x, weight, bias=None):
-        y = self.g.op("MatMul", x, self.g.const(weight))
-        return y if bias is None else self.g.op("Add", y, self.g.const(bias))
+    def __call__(self, x, weight, bias=None, residual=None):
+        return added(self.g, self.g.op("MatMul", x, self.g.const(weight)), bias, residual)
 
     def rows(self, table, ids):
         return self.g.op("Gather", self.g.const(table, "embeddings"), ids)
@@ -43,20 +43,20 @@ class Int8RowLinear:
         self.g = g
         self.quantized = {}  # by input: layers that read the same share its bytes
 
-    def __call__(self, x, weight, bias=None):
+    def __call__(self, x, weight, bias=None, residual=None):
         g = self.g
         values, scale = int8_columns(array(weight), 64)
-        bytes_, row, step, zero = self.quantize(x)
-        y = g.op("MatMulIntegerToFloat", bytes_, g.const(values), step, g.const(scale), zero, domain=MICROSOFT)
-        y = g.op("Mul", y, row)
-        return y if bias is None else g.op("Add", y, g.const(bias))
+        bytes_, row = self.quantize(x)
+        zero = g.const(np.array(128, np.uint8))
+        y = g.op("MatMulIntegerToFloat", bytes_, g.const(values), g.scalar(1), g.const(scale), zero, domain=MICROSOFT)
+        bias = g.const(np.zeros(len(scale), np.float32) if bias is None else bias)
+        if residual is None:
+            return g.call(rows.DEQUANTIZE, y, row, bias)
+        return g.call(rows.DEQUANTIZE_ADD, y, row, bias, residual)
 
     def quantize(self, x):
-        g = self.g
         if x not in self.quantized:
-            row = g.op("Max", g.op("ReduceMax", g.op("Abs", x), g.ints(-1)), g.scalar(1e-20))
-            step, zero = g.scalar(1 / 127), g.const(np.array(128, np.uint8))
-            self.quantized[x] = g.op("QuantizeLinear", g.op("Div", x, row), step, zero), row, step, zero
+            self.quantized[x] = self.g.call(rows.QUANTIZE, x)
         return self.quantized[x]
 
     def rows(self, table, ids):
@@ -75,7 +75,7 @@ class Int4BlockLinear:
     def __init__(self, g):
         self.g = g
 
-    def __call__(self, x, weight, bias=None):
+    def __call__(self, x, weight, bias=None, residual=None):
         g, weight = self.g, array(weight)
         inputs, outputs = weight.shape
         if inputs % BLOCK:
@@ -83,7 +83,14 @@ class Int4BlockLinear:
         bytes_, scale = int4_blocks(weight)
         y = g.op("MatMulNBits", x, g.const(bytes_), g.const(scale), domain=MICROSOFT,
                  K=inputs, N=outputs, bits=4, block_size=BLOCK, accuracy_level=4)  # fmt: skip
-        return y if bias is None else g.op("Add", y, g.const(bias))
+        return added(g, y, bias, residual)
+
+
+def added(g, y, bias, residual):
+    """y + bias + residual, either of which may be None."""
+    if bias is not None:
+        y = g.op("Add", y, g.const(bias))
+    return y if residual is None else g.op("Add", residual, y)
 
 
 def int8_columns(weight, limit):

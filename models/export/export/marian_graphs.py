@@ -26,8 +26,8 @@ class Transformer:
         self.head_dim = self.config.d_model // self.heads
         self.scale = math.sqrt(self.config.d_model) if self.config.scale_embedding else 1.0
 
-    def dense(self, x, module):
-        return self.linear(x, array(module.weight).T, module.bias)
+    def dense(self, x, module, residual=None):
+        return self.linear(x, array(module.weight).T, module.bias, residual)
 
     def embed(self, ids, positions):
         g = self.g
@@ -58,11 +58,11 @@ class Transformer:
     def attend(self, x, query, key, value, mask, attention, norm):
         g = self.g
         joined = g.join_heads(g.attention(query, key, value, mask))
-        return g.layer_norm(g.op("Add", x, self.dense(joined, attention.out_proj)), norm)
+        return g.layer_norm(self.dense(joined, attention.out_proj, x), norm)
 
     def feed_forward(self, x, layer):
-        y = self.dense(self.activation(self.dense(x, layer.fc1)), layer.fc2)
-        return self.g.layer_norm(self.g.op("Add", x, y), layer.final_layer_norm)
+        hidden = self.activation(self.dense(x, layer.fc1))
+        return self.g.layer_norm(self.dense(hidden, layer.fc2, x), layer.final_layer_norm)
 
     def activation(self, x):
         if self.config.activation_function == "relu":
@@ -113,7 +113,7 @@ class Transformer:
                 outputs=3, domain=MICROSOFT, num_heads=self.heads, kv_num_heads=self.heads, do_rotary=0,
             )  # fmt: skip
             present.append((key, value))
-            x = g.layer_norm(g.op("Add", x, self.dense(mixed, attention.out_proj)), layer.self_attn_layer_norm)
+            x = g.layer_norm(self.dense(mixed, attention.out_proj, x), layer.self_attn_layer_norm)
 
             attention = layer.encoder_attn
             scale = g.scalar(self.head_dim**-0.5)
@@ -121,7 +121,7 @@ class Transformer:
             query = g.op("Transpose", query, perm=[0, 2, 1, 3])
             mixed = g.op("Transpose", g.attention(query, cross_key, cross_value, cross_mask), perm=[0, 2, 1, 3])
             mixed = g.op("Reshape", mixed, g.ints(-1, 1, self.config.d_model))
-            x = g.layer_norm(g.op("Add", x, self.dense(mixed, attention.out_proj)), layer.encoder_attn_layer_norm)
+            x = g.layer_norm(self.dense(mixed, attention.out_proj, x), layer.encoder_attn_layer_norm)
             x = self.feed_forward(x, layer)
         return x, present
 
