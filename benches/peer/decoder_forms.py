@@ -149,7 +149,7 @@ def main():
         half = Path(scratch) / "half.onnx"
         onnx.save(half_cache(onnx.load(path)), half)
         norms = Path(scratch) / "norms.onnx"
-        onnx.save(fused_norms(onnx.load(path)), norms)
+        onnx.save(fused_norms(inline_local_functions(onnx.load(path))), norms)
         print("with fused norms:", operators(norms, fused))
         every, half_of = slice(None), args.rows // 2
 

@@ -52,15 +52,25 @@ def xtts(models, out, codes):
     stop, metadata["max_codes"] = metadata["stop_audio_id"], codes
     (out / "metadata.json").write_text(json.dumps(metadata))
     for path in decoders:
-        graph = onnx.load(path)
+        graph = onnx.load(path, load_external_data=False)
         makers = {output: node for node in graph.graph.node for output in node.output}
         (sum_,) = makers["logits"].input  # its maker only gives it that name
         tables = {part.name: part for part in graph.graph.initializer}
         (bias,) = [tables[name] for name in makers[sum_].input if name in tables]
-        values = numpy_helper.to_array(bias).copy()
+        values = numbers(bias, source).copy()
         values[..., stop] = NEVER
         bias.CopyFrom(numpy_helper.from_array(values, bias.name))
         onnx.save(graph, out / path.name)
+
+
+def numbers(tensor, folder):
+    """What a tensor holds, from the file beside its graph in `folder` if it is there: onnx opens none with two names."""
+    if tensor.data_location != onnx.TensorProto.EXTERNAL:
+        return numpy_helper.to_array(tensor)
+    where = {part.key: part.value for part in tensor.external_data}
+    kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    count = int(where["length"]) // kind.itemsize
+    return np.fromfile(folder / where["location"], kind, count, offset=int(where["offset"])).reshape(tensor.dims)
 
 
 def message(models, out, codes, seconds, translator, recording):

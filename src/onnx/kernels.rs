@@ -2,8 +2,8 @@
 //!
 //! A layer of 8 bits is a product of integers between what makes integers of rows and what makes rows of integers. The
 //! export writes these two as functions whose bodies are ordinary operators (`models/export/export/rows.py`), so that
-//! every ONNX Runtime runs the files. Where a session knows a kernel for a function it takes that in place of the body:
-//! one pass over a row instead of five nodes, with the same bits as result.
+//! every ONNX Runtime runs the files. Where a session knows a kernel for a function it takes that in place of the body: a
+//! pass or two over a row instead of one for each node, and the same bits for all finite numbers.
 
 use multiversion::multiversion;
 use ort::operator::{
@@ -26,9 +26,6 @@ const LEAST: f32 = 1e-20;
 /// 1.5 · 2²³: a sum with it has no bits behind the point, and the number that was added, rounded to even, in its lowest
 /// bits. For what is between -2²² and 2²².
 const ROUNDING: f32 = 12_582_912.0;
-
-/// Numbers that are looked at together while the largest is looked for.
-const LANES: usize = 32;
 
 /// The kernels, for one session.
 pub(super) fn domain() -> ort::Result<OperatorDomain> {
@@ -78,7 +75,9 @@ impl Kernel for QuantizeRows {
         scales.fill(LEAST / LARGEST);
         let rows = x.chunks_exact(width.max(1));
         for ((x, values), scale) in rows.zip(values.chunks_exact_mut(width.max(1))).zip(scales) {
-            *scale = largest(x).max(LEAST) / LARGEST;
+            let largest = largest(x);
+            // Unlike `max` this keeps a NaN.
+            *scale = if largest < LEAST { LEAST } else { largest } / LARGEST;
             quantize(x, *scale, values);
         }
         Ok(())
@@ -119,33 +118,36 @@ impl Kernel for DequantizeRows {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
         let [values, scales, bias] = [input(context, 0)?, input(context, 1)?, input(context, 2)?];
         let (shape, values) = values.try_extract_tensor::<f32>()?;
-        let scales = scales.try_extract_tensor::<f32>()?.1;
+        let (of_rows, scales) = scales.try_extract_tensor::<f32>()?;
         let bias = bias.try_extract_tensor::<f32>()?.1;
+        let residual = self.adds.then(|| input(context, 3)).transpose()?;
+        let residual = residual.as_ref().map(|r| r.try_extract_tensor::<f32>());
+        let residual = residual.transpose()?;
         let width = bias.len();
-        let rows_fit =
-            shape.last() == Some(&(width as i64)) && values.len() == scales.len() * width;
-        let mut y = output(context, 0, shape)?;
-        let y = y.try_extract_tensor_mut::<f32>()?.1;
-        let rows = values.chunks_exact(width.max(1)).zip(scales);
-        let rows = rows.zip(y.chunks_exact_mut(width.max(1)));
-        if !self.adds {
-            if !rows_fit {
-                return Err(ort::Error::new(
-                    "DequantizeRows: the inputs do not belong together",
-                ));
-            }
-            rows.for_each(|((values, scale), y)| dequantize(values, *scale, bias, y));
-            return Ok(());
-        }
-        let residual = input(context, 3)?;
-        let residual = residual.try_extract_tensor::<f32>()?.1;
-        if !rows_fit || residual.len() != values.len() {
+        let of_numbers = [
+            of_rows.strip_suffix(&[1]).unwrap_or_default(),
+            &[width as i64],
+        ]
+        .concat();
+        if **shape != of_numbers || residual.is_some_and(|(others, _)| others != shape) {
             return Err(ort::Error::new(
-                "DequantizeRowsAdd: the inputs do not belong together",
+                "the inputs of DequantizeRows do not belong together",
             ));
         }
-        for (((values, scale), y), residual) in rows.zip(residual.chunks_exact(width.max(1))) {
-            dequantize_add(values, *scale, bias, residual, y);
+        let mut y = output(context, 0, shape)?;
+        let y = y.try_extract_tensor_mut::<f32>()?.1;
+        let width = width.max(1);
+        let rows = values
+            .chunks_exact(width)
+            .zip(scales)
+            .zip(y.chunks_exact_mut(width));
+        match residual {
+            Some((_, residual)) => {
+                for (((values, scale), y), residual) in rows.zip(residual.chunks_exact(width)) {
+                    dequantize_add(values, *scale, bias, residual, y);
+                }
+            }
+            None => rows.for_each(|((values, scale), y)| dequantize(values, *scale, bias, y)),
         }
         Ok(())
     }
@@ -165,19 +167,12 @@ fn output<'a>(
     value.ok_or_else(|| ort::Error::new("an output of a function is not used"))
 }
 
-/// The largest absolute value; numbers that are none do not count.
+/// The largest absolute value; NaN where there is a NaN.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
 fn largest(x: &[f32]) -> f32 {
-    let larger = |a: f32, b: f32| if b > a { b } else { a };
-    let (groups, rest) = x.as_chunks::<LANES>();
-    let mut lanes = [0.0; LANES];
-    for group in groups {
-        for (lane, x) in lanes.iter_mut().zip(group) {
-            *lane = larger(*lane, x.abs());
-        }
-    }
-    let rest = rest.iter().map(|x| x.abs());
-    lanes.into_iter().chain(rest).fold(0.0, larger)
+    // Without their signs, floats are in the order of their bits, and NaN is behind all of them.
+    let bits = x.iter().map(|x| x.abs().to_bits());
+    f32::from_bits(bits.fold(0, u32::max))
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
@@ -213,31 +208,60 @@ mod tests {
     const F32: TensorElementType = TensorElementType::Float32;
 
     /// A field of a protocol buffer that holds bytes.
-    fn field(number: u8, content: &[u8]) -> Vec<u8> {
-        let (low, high) = (content.len() as u8 | 0x80, (content.len() >> 7) as u8);
-        [&[number << 3 | 2, low, high], content].concat()
+    fn field(number: usize, content: &[u8]) -> Vec<u8> {
+        let two_bytes = |number: usize| [number as u8 | 0x80, (number >> 7) as u8];
+        let head = [two_bytes(number << 3 | 2), two_bytes(content.len())].concat();
+        [&head, content].concat()
     }
 
-    /// A session of one call of a function.
+    /// A session of one call of a function. A body for its only output gives the first input: not what the kernel gives.
     fn call(name: &str, inputs: &[&str], outputs: &[(&str, TensorElementType)]) -> Session {
+        let text = |number, text: &str| field(number, text.as_bytes());
         let value = |number, name: &str, kind: TensorElementType| {
             let tensor = field(1, &[0x08, if kind == F32 { 1 } else { 2 }]);
-            field(
-                number,
-                &[field(1, name.as_bytes()), field(2, &tensor)].concat(),
-            )
+            field(number, &[text(1, name), field(2, &tensor)].concat())
         };
-        let opset = |domain: &str, version| [field(1, domain.as_bytes()), vec![0x10, version]];
-        let names = inputs.iter().map(|name| field(1, name.as_bytes()));
-        let results = outputs.iter().map(|(name, _)| field(2, name.as_bytes()));
-        let function = [field(4, name.as_bytes()), field(7, DOMAIN.as_bytes())];
-        let node: Vec<_> = names.chain(results).chain(function).flatten().collect();
-        let inputs = inputs.iter().map(|name| value(11, name, F32));
-        let outputs = outputs.iter().map(|(name, kind)| value(12, name, *kind));
-        let parts = [field(1, &node), field(2, b"call")].into_iter();
-        let graph: Vec<_> = parts.chain(inputs).chain(outputs).flatten().collect();
-        let opsets = [("", 18), (DOMAIN, 1)].map(|(d, v)| field(8, &opset(d, v).concat()));
-        let model = [&[0x08, 9], &*field(7, &graph), &opsets.concat()].concat();
+        let node = |name: &str, domain: &str, inputs: &[&str], outputs: &[&str]| {
+            let inputs = inputs.iter().map(|input| text(1, input));
+            let outputs = outputs.iter().map(|output| text(2, output));
+            let operator = [text(4, name), text(7, domain)];
+            inputs
+                .chain(outputs)
+                .chain(operator)
+                .flatten()
+                .collect::<Vec<_>>()
+        };
+        let opset = |domain: &str, version| [text(1, domain), vec![0x10, version]].concat();
+        let results: Vec<_> = outputs.iter().map(|(name, _)| *name).collect();
+
+        let calls = field(1, &node(name, DOMAIN, inputs, &results));
+        let given = inputs.iter().flat_map(|name| value(11, name, F32));
+        let found = outputs
+            .iter()
+            .flat_map(|(name, kind)| value(12, name, *kind));
+        let graph: Vec<_> = calls
+            .into_iter()
+            .chain(text(2, "call"))
+            .chain(given)
+            .chain(found)
+            .collect();
+        let opsets = [opset("", 18), opset(DOMAIN, 1)]
+            .map(|opset| field(8, &opset))
+            .concat();
+        let mut model = [&[0x08, 9], &*field(7, &graph), &opsets].concat();
+        if let [result] = results[..] {
+            let parameters = inputs.iter().flat_map(|name| text(4, name));
+            let body = field(7, &node("Identity", "", &inputs[..1], &[result]));
+            let rest = [
+                text(1, name),
+                text(5, result),
+                body,
+                field(9, &opset("", 18)),
+                text(10, DOMAIN),
+            ];
+            let function: Vec<_> = parameters.chain(rest.concat()).collect();
+            model.extend(field(25, &function));
+        }
         let mut builder = testing::onnx().builder(1, CUDA::default()).unwrap();
         builder.commit_from_memory(&model).unwrap()
     }
@@ -297,10 +321,12 @@ mod tests {
         let (values, scale) = quantized(1, vec![0.0; 70]);
         assert_eq!((values, scale), (vec![128; 70], vec![LEAST / LARGEST]));
         assert_eq!(quantized(0, Vec::new()), (Vec::new(), Vec::new()));
-        // A row that is no numbers is no reason to stop, and changes no other.
-        let mut x = vec![f32::NAN; 40];
-        x[20..].fill(3.0);
-        assert_eq!(quantized(2, x).0[20..], [255; 20]);
+        // A NaN shows itself, in its own row.
+        let mut x = vec![3.0; 140];
+        x[30] = f32::NAN;
+        let (values, scale) = quantized(2, x);
+        assert!(scale[0].is_nan());
+        assert_eq!((&values[70..], scale[1]), (&[255; 70][..], 3.0 / 127.0));
     }
 
     #[test]
@@ -330,6 +356,7 @@ mod tests {
             ort::inputs![values(), scale(), short()],
             ort::inputs![values(), tensor(&[1, 1], [1.0]), bias()],
             ort::inputs![values(), scale(), tensor(&[0], [])],
+            ort::inputs![values(), tensor(&[1, 2], [0.5, 2.0]), bias()],
         ] {
             let error = plain
                 .run(inputs)
@@ -338,11 +365,11 @@ mod tests {
                 .unwrap_or_default();
             assert!(error.contains("do not belong together"), "{error}");
         }
-        let residual = tensor(&[1, 3], [0.0; 3]);
-        let error = adding
-            .run(ort::inputs![values(), scale(), bias(), residual])
-            .err();
-        assert!(error.is_some_and(|e| e.to_string().contains("do not belong together")));
+        for shape in [[1, 3], [3, 2]] {
+            let residual = tensor(&shape, vec![0.0; shape[0] * shape[1]]);
+            let error = adding.run(ort::inputs![values(), scale(), bias(), residual]);
+            assert!(error.is_err_and(|e| e.to_string().contains("do not belong together")));
+        }
     }
 
     /// The kernels take the place of bodies that all runtimes have: whoever checks an export elsewhere checks the same.

@@ -141,6 +141,19 @@ impl CatalogueFile {
         self.name.as_deref().unwrap_or(&self.path)
     }
 
+    /// The file beside an exported graph that holds its weights, where they are many.
+    fn weights(&self) -> Option<Self> {
+        let is_graph = |path: &&str| path.ends_with(".onnx");
+        let path = Some(self.path.as_str()).filter(is_graph)?;
+        Some(Self {
+            path: format!("{path}.data"),
+            name: self.name.as_ref().map(|name| format!("{name}.data")),
+            optional: true,
+            sha256: None,
+            size_bytes: None,
+        })
+    }
+
     /// SHA-256 and length, where they are known beforehand.
     pub fn pinned(&self) -> Option<(&str, u64)> {
         self.sha256.as_deref().zip(self.size_bytes)
@@ -336,7 +349,7 @@ impl WrittenModel {
             },
             _ => return Err("it has repository and revision, or checkpoint and export".into()),
         };
-        let files = match self.layout {
+        let mut files = match self.layout {
             None => self.files,
             Some(layout) => {
                 let shared = layouts.get(&layout);
@@ -364,6 +377,12 @@ impl WrittenModel {
                     file.path
                 ));
             }
+        }
+        if let Publisher::Export { .. } = publisher {
+            let beside = files.iter().filter_map(CatalogueFile::weights);
+            let is_new = |file: &CatalogueFile| files.iter().all(|known| known.path != file.path);
+            let beside: Vec<_> = beside.filter(is_new).collect();
+            files.extend(beside);
         }
         Ok(CatalogueModel {
             id: self.id,

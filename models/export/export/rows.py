@@ -49,7 +49,7 @@ DEQUANTIZE_ADD = helper.make_function(
     [
         helper.make_node("Mul", ["values", "scale"], ["scaled"]),
         helper.make_node("Add", ["scaled", "bias"], ["biased"]),
-        helper.make_node("Add", ["biased", "residual"], ["y"]),
+        helper.make_node("Add", ["residual", "biased"], ["y"]),
     ],
     OPSETS,
 )  # fmt: skip

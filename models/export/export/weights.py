@@ -4,10 +4,12 @@ What ONNX Runtime reads from the file of a graph it reads in whole, and copies. 
 are needed, and several processes share them.
 """
 
+import contextlib
+
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-MAPPED_BYTES = 4 << 20  # of a graph's weights; with less, one file is handier
+MAPPED_BYTES = 4 << 20  # of all weights of a page and more; with less, one file is handier
 PAGE = 4096  # what is mapped starts at a multiple of it, and what is smaller stays in the graph
 
 
@@ -28,14 +30,27 @@ def write(model, weights, path, mapped_bytes=MAPPED_BYTES):
     # Small ones are in the graph: shapes are computed from them before anything is mapped.
     inside = [numpy_helper.from_array(value, name) for name, value in weights.items() if name not in large]
     model.graph.initializer.extend(inside)
+    data = data_file(path)
     if large:
-        with open(data_file(path), "wb") as file:
+        with replaced(data) as file:
             for name in large:
                 file.seek(-(-file.tell() // PAGE) * PAGE)
-                model.graph.initializer.append(reference(name, weights[name], data_file(path).name, file.tell()))
+                model.graph.initializer.append(reference(name, weights[name], data.name, file.tell()))
                 file.write(weights[name])
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    else:
+        data.unlink(missing_ok=True)
+    with replaced(path) as file:
+        file.write(model.SerializeToString(deterministic=True))
     onnx.checker.check_model(str(path))
+
+
+@contextlib.contextmanager
+def replaced(path):
+    """A file that takes the place of another when it is whole: what is mapped may never change."""
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "wb") as file:
+        yield file
+    partial.replace(path)
 
 
 def reference(name, value, location, offset):

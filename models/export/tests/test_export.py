@@ -218,4 +218,3 @@ def test_large_weights_lie_beside_the_graph_and_give_the_same(tmp_path):
     weights.rewrite(beside, moved)
     weights.data_file(beside).unlink()
     assert np.array_equal(runtime.session(moved).run(None, {"x": np.eye(3, 600, dtype=np.float32)})[0], expected)
-
