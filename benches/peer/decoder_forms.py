@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper
+from onnx.inliner import inline_local_functions
 
 STEPS, ROUNDS = 12, 5
 
