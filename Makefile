@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo build test test-api openapi check cuda-check setup setup-speech setup-tests setup-fuzz setup-browser test-console console-picture chaos chaos-short bench bench-peer fuzz fuzz-short fmt clippy doc deny lint-container fixtures export-setup test-export parity release
+.PHONY: help demo build test test-api openapi check cuda-check setup setup-speech setup-tests setup-fuzz setup-browser test-console console-picture chaos chaos-short bench bench-peer fuzz fuzz-short fmt clippy doc deny lint-container fixtures demo-model export-setup test-export parity release
 
 export ORT_DYLIB_PATH ?= $(CURDIR)/.local/onnxruntime/libonnxruntime.so
 CARGO_FLAGS := --locked
@@ -23,6 +23,7 @@ build: setup ## Builds the binary into target/debug
 test: setup setup-tests ## Runs every test: units, engines, and the daemon against foreign peers
 	PYTHONPATH=$(CURDIR)/.local/python FERRETDB=$(CURDIR)/.local/bin/ferretdb cargo test $(CARGO_FLAGS)
 	python3 models/export/tests/test_plain.py
+	python3 models/demo/test_pairs.py
 	tests/http/schemathesis.sh --max-examples 10 --seed 1
 
 test-api: build setup-tests ## Asks a daemon all that /openapi.json says, for ten minutes
@@ -99,6 +100,9 @@ fuzz-short: setup-fuzz ## Fuzzes every target for 20 s
 
 fixtures: ## Makes the tiny models again (needs 6 GB of Python packages; their output is committed)
 	models/fixtures/make.sh
+
+demo-model: ## Trains the demo's translation model again (PAIRS=fra-eng.zip of manythings.org/anki; an hour and more)
+	models/demo/make.sh "$(abspath $(PAIRS))"
 
 export-setup: ## Installs what models/export needs to read original checkpoints (6 GB of Python packages)
 	@models/export/environment.sh
