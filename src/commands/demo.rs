@@ -1,4 +1,4 @@
-//! `demo`: a daemon as it comes, and a voice message through its sockets.
+//! `demo`: a daemon as it comes, and a voice message and a text through its sockets.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use clap::Args;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-use super::answer::Answer;
+use super::answer::{Answer, printable};
 use super::client::Address;
 use super::healthcheck::get;
 use super::request::{self, Recording};
@@ -20,16 +20,19 @@ use crate::app;
 use crate::config::{Settings, process_environment};
 use crate::domain::Language;
 use crate::error::error_chain;
-use crate::registry::Registry;
+use crate::registry::{Manifest, Registry};
 
-/// The tiny models that come with the project.
-const FIXTURE_MODELS: &str = "models/fixtures";
+/// The tiny models that come with the project, and the one that translates English into French.
+const BUNDLED_MODELS: [&str; 2] = ["models/fixtures", "models/demo"];
 
 /// The voice message that is sent.
 const SAMPLE: &str = "models/fixtures/audio/voice_message.ogg";
 
 /// Languages that it is translated into.
 const TARGETS: [&str; 2] = ["fr", "es"];
+
+/// The English text that is translated into French, if no other is given.
+const TEXT: &str = "I am hungry. Where is the station? See you tomorrow.";
 
 /// Time for loading models; real ones are read and checked byte by byte the first time.
 const START_PATIENCE: Duration = Duration::from_secs(300);
@@ -60,10 +63,11 @@ const RULE: &str =
 const EXAMPLES: &str = "\
 Examples:
   translator demo
+  translator demo --text \"Can you help me?\"
   MODELS_PATH=/models translator demo --output speech
 
-Run it in the project's folder. The models of the settings are used where there are any, else the
-tiny ones in models/fixtures.";
+Run it in the project's folder. The models of the settings are used where they are real ones, else
+the tiny ones in models/fixtures and models/demo.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -71,6 +75,9 @@ pub(super) struct DemoArgs {
     /// Folder for the speech and the daemon's log
     #[arg(long, value_name = "DIR", default_value = "outputs/demo")]
     output: PathBuf,
+    /// English text to translate into French, in simple sentences
+    #[arg(long, default_value = TEXT)]
+    text: String,
 }
 
 pub(super) fn run(settings: &Settings, args: &DemoArgs) -> Result<ExitCode, CommandError> {
@@ -78,20 +85,22 @@ pub(super) fn run(settings: &Settings, args: &DemoArgs) -> Result<ExitCode, Comm
     if !sample.is_file() {
         return Err(CommandError::NoSample(sample.to_owned()));
     }
-    let models = models(settings);
-    let voice = SpeechOfDemo::of(settings, &models);
-    if models.are_fixtures {
-        say(banner(&voice));
-    }
-    say(format_args!("models: {}", models.directory.display()));
     std::fs::create_dir_all(&args.output)
         .map_err(|source| CommandError::path(&args.output, source))?;
     let scratch =
         tempfile::tempdir().map_err(|source| CommandError::io("the temporary folder", source))?;
+    let models = models(settings, &scratch.path().join("models"))?;
+    let voice = SpeechOfDemo::of(settings, &models);
+    if models.are_bundled {
+        say(banner(&voice));
+        say(format_args!("models: {}", BUNDLED_MODELS.join(" and ")));
+    } else {
+        say(format_args!("models: {}", models.directory.display()));
+    }
     block_on(async {
         let mut daemon = Daemon::start(settings, &models, &voice, &args.output, scratch.path())?;
         let result = tokio::select! {
-            result = carry(&mut daemon, settings, sample, &args.output) => result,
+            result = carry(&mut daemon, settings, sample, args) => result,
             _ = tokio::signal::ctrl_c() => Err(CommandError::Interrupted),
         };
         let stopped = daemon.stop().await;
@@ -123,7 +132,7 @@ enum SpeechOfDemo {
 
 impl SpeechOfDemo {
     fn of(settings: &Settings, models: &Models) -> Self {
-        if !models.are_fixtures {
+        if !models.are_bundled {
             return Self::Settings;
         }
         match app::espeak(settings) {
@@ -159,8 +168,8 @@ fn banner(voice: &SpeechOfDemo) -> String {
     format!(
         "\
 {RULE}
-  These are tiny models for tests: whatever is said, they hear the same words
-  and translate them one by one.
+  These are tiny models: whatever is said, they hear the same words. Simple
+  English sentences become French; the other languages are for tests, word by word.
 {speech}
   To hear the sender's voice, put real models into models/ or set MODELS_PATH:
   README, \"Models and licences\". `translator models list` shows what is there.
@@ -170,30 +179,61 @@ fn banner(voice: &SpeechOfDemo) -> String {
 
 struct Models {
     directory: PathBuf,
-    are_fixtures: bool,
+    are_bundled: bool,
 }
 
-/// The models of the settings where there are any, else the bundled ones.
-fn models(settings: &Settings) -> Models {
+/// The models of the settings where they are real ones, else the bundled ones, in the folder `together`.
+fn models(settings: &Settings, together: &Path) -> Result<Models, CommandError> {
     let models = &settings.models;
     match Registry::open(&models.path, &models.accept_licenses) {
-        Ok(registry) => Models {
+        Ok(registry) if !registry.manifest().fixture => Ok(Models {
             directory: models.path.clone(),
-            are_fixtures: registry.manifest().fixture,
-        },
-        Err(_) => Models {
-            directory: PathBuf::from(FIXTURE_MODELS),
-            are_fixtures: true,
-        },
+            are_bundled: false,
+        }),
+        _ => {
+            put_together(&BUNDLED_MODELS.map(Path::new), together)?;
+            Ok(Models {
+                directory: together.to_owned(),
+                are_bundled: true,
+            })
+        }
     }
 }
 
-/// Waits for the daemon and carries the sample through it.
+/// Copies the models of several folders into one: a daemon has one, and takes in it what its manifest lists.
+fn put_together(folders: &[&Path], together: &Path) -> Result<(), CommandError> {
+    let mut all = Manifest {
+        fixture: true,
+        note: None,
+        models: Vec::new(),
+    };
+    for folder in folders {
+        for model in Manifest::read(folder)?.models {
+            for file in &model.files {
+                copy(&folder.join(&file.path), &together.join(&file.path))?;
+            }
+            all.put(model);
+        }
+    }
+    Ok(all.write(together)?)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), CommandError> {
+    if let Some(folder) = to.parent() {
+        std::fs::create_dir_all(folder).map_err(|source| CommandError::path(folder, source))?;
+    }
+    match std::fs::copy(from, to) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(CommandError::path(from, source)),
+    }
+}
+
+/// Waits for the daemon and carries the sample and the text through it.
 async fn carry(
     daemon: &mut Daemon,
     settings: &Settings,
     sample: &Path,
-    output: &Path,
+    args: &DemoArgs,
 ) -> Result<Answer, CommandError> {
     daemon.wait_until_ready().await?;
     let recording = Recording::read(sample, settings.zmq.max_message_bytes)?;
@@ -204,8 +244,22 @@ async fn carry(
         TARGETS.join(" and ")
     ));
     let outgoing = request::audio_process(&recording, &targets, None, "demo", true);
-    let answer = Answer::to(&outgoing.message_id, &targets, output, &stem(sample));
-    submit(&daemon.address, outgoing, answer, ANSWER_PATIENCE).await
+    let answer = Answer::to(&outgoing.message_id, &targets, &args.output, &stem(sample));
+    let spoken = submit(&daemon.address, outgoing, answer, ANSWER_PATIENCE).await?;
+    say(format_args!(
+        "\nsending “{}” to be read in {}",
+        printable(&args.text),
+        Language::FRENCH
+    ));
+    let outgoing = request::translation(&args.text, Some(Language::ENGLISH), &[Language::FRENCH]);
+    let answer = Answer::to(
+        &outgoing.message_id,
+        &[Language::FRENCH],
+        &args.output,
+        "text",
+    );
+    submit(&daemon.address, outgoing, answer, ANSWER_PATIENCE).await?;
+    Ok(spoken)
 }
 
 /// A daemon in a process of its own, on free ports and with nothing of an earlier run.
@@ -367,9 +421,9 @@ mod tests {
                 .unwrap()
                 .0
         };
-        let models = |are_fixtures| Models {
-            directory: PathBuf::from(FIXTURE_MODELS),
-            are_fixtures,
+        let models = |are_bundled| Models {
+            directory: PathBuf::new(),
+            are_bundled,
         };
         let settings = settings("no-such-program");
         let voice = SpeechOfDemo::of(&settings, &models(true));
