@@ -101,8 +101,8 @@ fuzz-short: setup-fuzz ## Fuzzes every target for 20 s
 fixtures: ## Makes the tiny models again (needs 6 GB of Python packages; their output is committed)
 	models/fixtures/make.sh
 
-demo-model: ## Trains the demo's translation model again (PAIRS=fra-eng.zip of manythings.org/anki; an hour and more)
-	models/demo/make.sh "$(abspath $(PAIRS))"
+demo-model: ## Trains the demo's translation model again (PAIRS=fra-eng.zip of manythings.org/anki; most of an hour)
+	models/demo/make.sh "$(PAIRS)"
 
 export-setup: ## Installs what models/export needs to read original checkpoints (6 GB of Python packages)
 	@models/export/environment.sh

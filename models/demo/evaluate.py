@@ -1,6 +1,6 @@
 """Scores the demo's translation model: chrF and BLEU of the sentences held out, as a daemon translates them.
 
-  MODELS_PATH=models-store translator serve &
+  MODELS_PATH=models/demo translator serve &
   python evaluate.py fra-eng.zip --url http://127.0.0.1:8000
 
 Each translation is compared with all those that Tatoeba has. It needs sacrebleu (requirements.txt)."""
@@ -15,6 +15,7 @@ import pairs
 import sacrebleu
 
 BATCH = 10  # texts that /translate/batch takes
+PATIENCE = 120  # seconds for the answer to a batch
 
 
 def main():
@@ -49,7 +50,7 @@ def translated(sentences, level, url):
                 for text in sentences[at : at + BATCH]]  # fmt: skip
         request = urllib.request.Request(f"{url}/translate/batch", json.dumps(body).encode(),
                                          {"content-type": "application/json"})  # fmt: skip
-        with urllib.request.urlopen(request) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             answers += json.load(answer)
     refused = sum("error" in answer for answer in answers)
     print(f"{level}: {refused} refused")

@@ -1,12 +1,12 @@
 """Trains the demo's translation model, English to French, on sentence pairs of Tatoeba.
 
-  python train.py fra-eng.zip --out tiny-en-fr --bf16                # half an hour of processor time
+  python train.py fra-eng.zip --out tiny-en-fr --bf16
   python train.py fra-eng.zip --out tiny-en-fr --bf16 --steps 12000  # goes on where it was
-  cd ../export && python -m export marian tiny-en-fr --out models-store --precisions int8r --licence CC-BY-2.0
 
-It runs in the Python environment of models/export (`make export-setup`). OUT becomes a MarianMT checkpoint in
-transformers' layout. Its state is saved on the way, and the same command goes on from there; the rate falls over the
-last part of `--steps`, which may be changed as long as that has not begun."""
+It runs in the Python environment of models/export (`make export-setup`); make.sh exports what it makes. OUT becomes a
+MarianMT checkpoint in transformers' layout, of the averaged weights. Its state is saved on the way, and the same command
+goes on from there; the rate falls over the last part of `--steps`, which may be changed as long as that has not begun.
+"""
 
 import argparse
 import io
@@ -39,8 +39,9 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     sentences = pairs.read(args.pairs)
     print(f"{len(sentences.training)} pairs to learn, {len(sentences.held_out)} sentences held out")
-    tokenizer = Tokenizer(args.out, sentences.training)
-    Training(tokenizer, sentences, args).run()
+    state = saved(args, sentences)
+    tokenizer = Tokenizer(args.out, sentences.training, goes_on=state is not None)
+    Training(tokenizer, sentences, args, state).run()
 
 
 def parser():
@@ -56,16 +57,31 @@ def parser():
     return top
 
 
+def saved(args, sentences):
+    """Returns the state that an earlier run has left, or nothing; one of other sentences or another seed is refused."""
+    file = args.out / STATE
+    if not file.is_file():
+        return None
+    state = torch.load(file)
+    if (state.get("archive"), state.get("seed")) != (sentences.archive, args.seed):
+        sys.exit(f"error: {file} is of another archive or seed: remove it, or name another folder with --out")
+    return state
+
+
 class Tokenizer:
     """Two SentencePiece models and the one vocabulary that numbers their pieces."""
 
-    def __init__(self, folder, training):
+    def __init__(self, folder, training, goes_on):
         # Varied, so that the names are learnt too: each is but a piece or two.
         generator = random.Random(0)
         english, french = zip(*(pairs.varied(pair, generator) for pair in training))
         signs = pairs.SAME_SIGNS
-        self.source = pieces(folder / "source.spm", english, SOURCE_PIECES, signs | pairs.ENGLISH_CAPITALS)
-        self.target = pieces(folder / "target.spm", french, TARGET_PIECES, signs)
+        source, target = folder / "source.spm", folder / "target.spm"
+        if not goes_on:
+            train_pieces(source, english, SOURCE_PIECES, signs | pairs.ENGLISH_CAPITALS)
+            train_pieces(target, french, TARGET_PIECES, signs)
+        self.source, self.target = (sentencepiece.SentencePieceProcessor(model_file=str(file))
+                                    for file in (source, target))  # fmt: skip
         names = [model.id_to_piece(i) for model in (self.source, self.target) for i in range(3, model.get_piece_size())]
         names = ["</s>", "<unk>", *dict.fromkeys(names), "<pad>"]
         self.ids = {piece: index for index, piece in enumerate(names)}
@@ -82,25 +98,20 @@ class Tokenizer:
         return list(zip(*sides))
 
 
-def pieces(file, lines, count, signs):
-    """Returns a SentencePiece unigram model, trained unless it is there.
-
-    It writes `signs` as one. The table that is usual for this would add 240 KB.
-    """
-    if not file.is_file():
-        with tempfile.NamedTemporaryFile("w", suffix=".tsv") as table:
-            for several, one in signs.items():
-                for sign in several:
-                    table.write(f"{ord(sign):X}\t{' '.join(f'{ord(letter):X}' for letter in one)}\n")
-            table.flush()
-            model = io.BytesIO()
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(lines), model_writer=model, vocab_size=count, model_type="unigram",
-                character_coverage=1.0, split_digits=True, normalization_rule_tsv=table.name, num_threads=1,
-                minloglevel=2,
-            )  # fmt: skip
-        file.write_bytes(model.getvalue())
-    return sentencepiece.SentencePieceProcessor(model_file=str(file))
+def train_pieces(file, lines, count, signs):
+    """Writes a SentencePiece unigram model that makes one of `signs`; the usual table would add 240 KB."""
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv") as table:
+        for several, one in signs.items():
+            for sign in several:
+                table.write(f"{ord(sign):X}\t{' '.join(f'{ord(letter):X}' for letter in one)}\n")
+        table.flush()
+        model = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines), model_writer=model, vocab_size=count, model_type="unigram",
+            character_coverage=1.0, split_digits=True, normalization_rule_tsv=table.name, num_threads=1,
+            minloglevel=2,
+        )  # fmt: skip
+    file.write_bytes(model.getvalue())
 
 
 def new_model(tokenizer):
@@ -121,8 +132,9 @@ def new_model(tokenizer):
 
 
 class Training:
-    def __init__(self, tokenizer, sentences, args):
+    def __init__(self, tokenizer, sentences, args, state):
         self.tokenizer, self.args, self.training = tokenizer, args, sentences.training
+        self.archive = sentences.archive
         self.held_out = tokenizer.encode([(english, french[0]) for english, french in sentences.held_out.items()])
         torch.manual_seed(args.seed)
         self.model = new_model(tokenizer)
@@ -130,9 +142,8 @@ class Training:
         self.averaged.load_state_dict(self.model.state_dict())
         self.optimizer = torch.optim.Adam(self.model.parameters(), betas=(0.9, 0.98), eps=1e-9)
         self.step = 0
-        state = args.out / STATE
-        if state.is_file():
-            self.restore(torch.load(state))
+        if state is not None:
+            self.restore(state)
 
     def run(self):
         count = sum(parameter.numel() for parameter in self.model.parameters())
@@ -197,8 +208,9 @@ class Training:
             held_out = sum(self.loss(self.averaged, part).item() for part in parts) / len(parts)
         print(f"step {self.step}: loss of the sentences held out {held_out:.3f}", flush=True)
         new = self.args.out / f"{STATE}.new"
-        torch.save({"step": self.step, "model": self.model.state_dict(), "averaged": self.averaged.state_dict(),
-                    "optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state()}, new)  # fmt: skip
+        torch.save({"archive": self.archive, "seed": self.args.seed, "step": self.step, "model": self.model.state_dict(),
+                    "averaged": self.averaged.state_dict(), "optimizer": self.optimizer.state_dict(),
+                    "random": torch.get_rng_state()}, new)  # fmt: skip
         new.rename(self.args.out / STATE)
         self.averaged.save_pretrained(self.args.out)
 
