@@ -33,6 +33,7 @@ mod console;
 mod contract;
 mod conversations;
 mod decode_workers;
+mod demo;
 mod durability;
 mod http_audio;
 mod http_bodies;

@@ -1,5 +1,7 @@
 //! `demo`: a daemon as it comes, and a voice message and a text through its sockets.
 
+mod models;
+
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -20,19 +22,19 @@ use crate::app;
 use crate::config::{Settings, process_environment};
 use crate::domain::Language;
 use crate::error::error_chain;
-use crate::registry::{Manifest, Registry};
-
-/// The tiny models that come with the project, and the one that translates English into French.
-const BUNDLED_MODELS: [&str; 2] = ["models/fixtures", "models/demo"];
+use models::{Kind, Models};
 
 /// The voice message that is sent.
 const SAMPLE: &str = "models/fixtures/audio/voice_message.ogg";
 
-/// Languages that it is translated into.
-const TARGETS: [&str; 2] = ["fr", "es"];
+/// Languages that it is translated into. The tiny models know its few words in these by heart; French
+/// is for the text, since the model for it knows sentences and no greetings.
+const TARGETS: [&str; 2] = ["es", "de"];
 
-/// The English text that is translated into French, if no other is given.
-const TEXT: &str = "I am hungry. Where is the station? See you tomorrow.";
+/// The English text that is translated into French, if no other is given. Nobody has taught the model
+/// one of its sentences.
+const TEXT: &str = "I am at the station and I am waiting for you. I forgot my phone at home. \
+    Do you want to eat with us tonight?";
 
 /// Time for loading models; real ones are read and checked byte by byte the first time.
 const START_PATIENCE: Duration = Duration::from_secs(300);
@@ -63,11 +65,11 @@ const RULE: &str =
 const EXAMPLES: &str = "\
 Examples:
   translator demo
-  translator demo --text \"Can you help me?\"
+  translator demo --text \"My brother lives in Paris.\"
   MODELS_PATH=/models translator demo --output speech
 
-Run it in the project's folder. The models of the settings are used where they are real ones, else
-the tiny ones in models/fixtures and models/demo.";
+Run it in the project's folder. Where the settings name no models, it takes the tiny ones in
+models/fixtures and models/demo.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -76,8 +78,15 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "DIR", default_value = "outputs/demo")]
     output: PathBuf,
     /// English text to translate into French, in simple sentences
-    #[arg(long, default_value = TEXT)]
+    #[arg(long, default_value = TEXT, value_parser = parse_text)]
     text: String,
+}
+
+fn parse_text(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("there is nothing to translate".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 pub(super) fn run(settings: &Settings, args: &DemoArgs) -> Result<ExitCode, CommandError> {
@@ -89,32 +98,25 @@ pub(super) fn run(settings: &Settings, args: &DemoArgs) -> Result<ExitCode, Comm
         .map_err(|source| CommandError::path(&args.output, source))?;
     let scratch =
         tempfile::tempdir().map_err(|source| CommandError::io("the temporary folder", source))?;
-    let models = models(settings, &scratch.path().join("models"))?;
+    let models = Models::choose(settings, &scratch.path().join("models"))?;
     let voice = SpeechOfDemo::of(settings, &models);
-    if models.are_bundled {
-        say(banner(&voice));
-        say(format_args!("models: {}", BUNDLED_MODELS.join(" and ")));
-    } else {
-        say(format_args!("models: {}", models.directory.display()));
+    if !models.are_real() {
+        say(banner(models.kind, &voice));
     }
+    say(format_args!("models: {}", models.origin));
     block_on(async {
         let mut daemon = Daemon::start(settings, &models, &voice, &args.output, scratch.path())?;
         let result = tokio::select! {
-            result = carry(&mut daemon, settings, sample, args) => result,
+            result = carry(&mut daemon, settings, &models, args) => result,
             _ = tokio::signal::ctrl_c() => Err(CommandError::Interrupted),
         };
         let stopped = daemon.stop().await;
-        let answer = result?;
+        result?;
         stopped?;
         say(format_args!(
-            "\nThe daemon has stopped; its log is {}. You can listen to:",
+            "\nThe daemon has stopped; its log is {}.",
             daemon.log.display()
         ));
-        for translated in answer.translated().values() {
-            if let Some(speech) = &translated.speech {
-                say(format_args!("  {}", speech.file.display()));
-            }
-        }
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -132,7 +134,7 @@ enum SpeechOfDemo {
 
 impl SpeechOfDemo {
     fn of(settings: &Settings, models: &Models) -> Self {
-        if !models.are_bundled {
+        if models.are_real() {
             return Self::Settings;
         }
         match app::espeak(settings) {
@@ -155,7 +157,13 @@ impl SpeechOfDemo {
 }
 
 /// What is to be expected of the tiny models.
-fn banner(voice: &SpeechOfDemo) -> String {
+fn banner(models: Kind, voice: &SpeechOfDemo) -> String {
+    let translations = match models {
+        Kind::Bundled => {
+            "Simple English\n  sentences become French; the other languages are for tests, word by word."
+        }
+        Kind::Fixtures | Kind::Real => "They\n  translate word by word, and know fifty words.",
+    };
     let speech = match voice {
         SpeechOfDemo::Espeak(version) => {
             format!("  espeak-ng {version} reads the translations aloud, in a voice of its own.")
@@ -168,8 +176,7 @@ fn banner(voice: &SpeechOfDemo) -> String {
     format!(
         "\
 {RULE}
-  These are tiny models: whatever is said, they hear the same words. Simple
-  English sentences become French; the other languages are for tests, word by word.
+  Tiny models: whatever is said, they hear the same words. {translations}
 {speech}
   To hear the sender's voice, put real models into models/ or set MODELS_PATH:
   README, \"Models and licences\". `translator models list` shows what is there.
@@ -177,89 +184,57 @@ fn banner(voice: &SpeechOfDemo) -> String {
     )
 }
 
-struct Models {
-    directory: PathBuf,
-    are_bundled: bool,
-}
-
-/// The models of the settings where they are real ones, else the bundled ones, in the folder `together`.
-fn models(settings: &Settings, together: &Path) -> Result<Models, CommandError> {
-    let models = &settings.models;
-    match Registry::open(&models.path, &models.accept_licenses) {
-        Ok(registry) if !registry.manifest().fixture => Ok(Models {
-            directory: models.path.clone(),
-            are_bundled: false,
-        }),
-        _ => {
-            put_together(&BUNDLED_MODELS.map(Path::new), together)?;
-            Ok(Models {
-                directory: together.to_owned(),
-                are_bundled: true,
-            })
-        }
-    }
-}
-
-/// Copies the models of several folders into one: a daemon has one, and takes in it what its manifest lists.
-fn put_together(folders: &[&Path], together: &Path) -> Result<(), CommandError> {
-    let mut all = Manifest {
-        fixture: true,
-        note: None,
-        models: Vec::new(),
-    };
-    for folder in folders {
-        for model in Manifest::read(folder)?.models {
-            for file in &model.files {
-                copy(&folder.join(&file.path), &together.join(&file.path))?;
-            }
-            all.put(model);
-        }
-    }
-    Ok(all.write(together)?)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<(), CommandError> {
-    if let Some(folder) = to.parent() {
-        std::fs::create_dir_all(folder).map_err(|source| CommandError::path(folder, source))?;
-    }
-    match std::fs::copy(from, to) {
-        Ok(_) => Ok(()),
-        Err(source) => Err(CommandError::path(from, source)),
-    }
-}
-
-/// Waits for the daemon and carries the sample and the text through it.
+/// Waits for the daemon, and carries the sample and then the text through it.
 async fn carry(
     daemon: &mut Daemon,
     settings: &Settings,
-    sample: &Path,
+    models: &Models,
     args: &DemoArgs,
-) -> Result<Answer, CommandError> {
+) -> Result<(), CommandError> {
     daemon.wait_until_ready().await?;
+    carry_sample(daemon, settings, args).await?;
+    if !models.translate(Language::ENGLISH, Language::FRENCH) {
+        say("\nno text is sent: none of these models translates English into French");
+        return Ok(());
+    }
+    carry_text(daemon, args).await
+}
+
+async fn carry_sample(
+    daemon: &Daemon,
+    settings: &Settings,
+    args: &DemoArgs,
+) -> Result<(), CommandError> {
+    let sample = Path::new(SAMPLE);
     let recording = Recording::read(sample, settings.zmq.max_message_bytes)?;
     let targets: Vec<Language> = TARGETS.into_iter().filter_map(Language::parse).collect();
     say(format_args!(
-        "sending {} to be heard in {}",
-        sample.display(),
+        "sending {SAMPLE} to be heard in {}",
         TARGETS.join(" and ")
     ));
     let outgoing = request::audio_process(&recording, &targets, None, "demo", true);
     let answer = Answer::to(&outgoing.message_id, &targets, &args.output, &stem(sample));
-    let spoken = submit(&daemon.address, outgoing, answer, ANSWER_PATIENCE).await?;
+    let answer = submit(&daemon.address, outgoing, answer, ANSWER_PATIENCE).await?;
+    say("\nYou can listen to:");
+    for translated in answer.translated().values() {
+        if let Some(speech) = &translated.speech {
+            say(format_args!("  {}", speech.file.display()));
+        }
+    }
+    Ok(())
+}
+
+async fn carry_text(daemon: &Daemon, args: &DemoArgs) -> Result<(), CommandError> {
+    let targets = [Language::FRENCH];
     say(format_args!(
         "\nsending “{}” to be read in {}",
         printable(&args.text),
         Language::FRENCH
     ));
-    let outgoing = request::translation(&args.text, Some(Language::ENGLISH), &[Language::FRENCH]);
-    let answer = Answer::to(
-        &outgoing.message_id,
-        &[Language::FRENCH],
-        &args.output,
-        "text",
-    );
+    let outgoing = request::translation(&args.text, Some(Language::ENGLISH), &targets);
+    let answer = Answer::to(&outgoing.message_id, &targets, &args.output, "text");
     submit(&daemon.address, outgoing, answer, ANSWER_PATIENCE).await?;
-    Ok(spoken)
+    Ok(())
 }
 
 /// A daemon in a process of its own, on free ports and with nothing of an earlier run.
@@ -421,19 +396,24 @@ mod tests {
                 .unwrap()
                 .0
         };
-        let models = |are_bundled| Models {
+        let models = |kind| Models {
             directory: PathBuf::new(),
-            are_bundled,
+            kind,
+            origin: String::new(),
         };
         let settings = settings("no-such-program");
-        let voice = SpeechOfDemo::of(&settings, &models(true));
+        let voice = SpeechOfDemo::of(&settings, &models(Kind::Bundled));
         assert!(matches!(&voice, SpeechOfDemo::Noise(why) if why.contains("no-such-program")));
-        assert!(banner(&voice).contains("noise"));
-        let real = SpeechOfDemo::of(&settings, &models(false));
+        assert!(banner(Kind::Bundled, &voice).contains("noise"));
+        let real = SpeechOfDemo::of(&settings, &models(Kind::Real));
         assert_eq!(real, SpeechOfDemo::Settings);
         assert!(real.environment().is_empty());
         let espeak = SpeechOfDemo::Espeak("1.51".to_owned());
-        assert!(banner(&espeak).contains("espeak-ng 1.51 reads the translations"));
+        let shown = banner(Kind::Bundled, &espeak);
+        assert!(shown.contains("espeak-ng 1.51 reads the translations"));
+        assert!(shown.contains("become French"));
+        let shown = banner(Kind::Fixtures, &espeak);
+        assert!(shown.contains("word by word") && !shown.contains("become French"));
     }
 
     #[test]
