@@ -13,7 +13,7 @@ Turns original checkpoints into the model folder that the translator runs.
 
   python -m export marian Helsinki-NLP/opus-mt-fr-en --out models-store
   python -m export openvoice myshell-ai/OpenVoiceV2 --out models-store
-  python -m export xtts coqui/XTTS-v2 --out models-store --default-voice voice.wav
+  python -m export xtts coqui/XTTS-v2 --out models-store --default-voice voice.ogg
 
 SOURCE is a folder or a repository on the hub (HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE are respected).
 Every graph is compared with the original on the way; a model that differs is not written. The
