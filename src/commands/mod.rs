@@ -106,7 +106,7 @@ enum Command {
     CheckConfig(check_config::CheckConfigArgs),
     /// Ask a running daemon whether it is alive
     Healthcheck(healthcheck::HealthcheckArgs),
-    /// Start a daemon, send it a sample voice message, keep the speech
+    /// Start a daemon, send it a sample voice message and a text, keep the speech
     Demo(demo::DemoArgs),
     /// Measure how long messages take on this machine, and what they cost
     Bench(bench::BenchArgs),
