@@ -27,12 +27,13 @@ NOTES = """
 - *16 messages at once* is a ratio of times, not of processor time: programs that take a part of the cores
   lower it, so it is left out where there are others. 16 messages keep both cores busy until the last of them are decoded; two
   fifths of the work hear the recordings, a third decodes speech, six rows to a step. One message alone decodes one row in each.
-- *Marian beside CTranslate2*: nearly half of the decoder's time are products of 8-bit integers, for which both have the same
-  instructions; the rest are small nodes and the choice among the whole vocabulary.
+- *Marian beside CTranslate2*: three fifths of the decoder's time are products of 8-bit integers, for which both have the same
+  instructions; what is around them runs in [kernels of our own](adr/0027-kernels-for-rows.md).
 - *OpenVoice*: two thirds of our time are its convolutions. The reference takes 17 or 34 ms, from one process to the next;
   beside the smaller figure the ratio is 0.4.
-- *With the fp32 vocoder* it takes more than a third of the whole. Where there is one in 8 bits
-  (`--int8-vocoder`), that is taken.
+- *With the fp32 vocoder* it takes more than a third of the whole. Its convolutions run at the peak of the processor's vectors, and ours
+  takes the same time in every process; the reference takes 1.6 to 2.3 s, from one process to the next. Where there is a vocoder
+  in 8 bits (`--int8-vocoder`), that is taken.
 - Seconds on several cores are left out there too: threads that wait for each other suffer most from it, which would
   flatter us.
 """
