@@ -11,7 +11,7 @@ use crate::stages::embed::EmbedRequest;
 use crate::stages::synthesize::ConditioningRequest;
 
 /// A voice with what it was made from.
-pub(super) struct Heard {
+pub(super) struct HeardVoice {
     pub(super) profile: VoiceProfile,
     pub(super) audio_count: u32,
     pub(super) total_duration_ms: u64,
@@ -45,7 +45,7 @@ impl Voices {
         recordings: &[Recording],
         speaker: Option<&SpeakerEmbedding>,
         deadline: &Deadline,
-    ) -> Result<Heard, VoiceError> {
+    ) -> Result<HeardVoice, VoiceError> {
         let mut references = Vec::new();
         let mut embeddings = Vec::new();
         let mut sha256 = Vec::new();
@@ -86,7 +86,7 @@ impl Voices {
             }
             None => Conditioning::none(),
         };
-        Ok(Heard {
+        Ok(HeardVoice {
             audio_count: u32::try_from(embeddings.len()).unwrap_or(u32::MAX),
             total_duration_ms: embeddings.iter().map(|(duration_ms, _)| duration_ms).sum(),
             profile: VoiceProfile {

@@ -99,7 +99,7 @@ impl Voices {
         &self,
         user_id: &str,
         task_id: &str,
-        heard: &super::hear::Heard,
+        heard: &super::hear::HeardVoice,
     ) -> StoredVoice {
         let now = timestamp::now();
         StoredVoice {
@@ -125,7 +125,7 @@ impl Voices {
         &self,
         task_id: &str,
         before: VoiceMetadata,
-        heard: &super::hear::Heard,
+        heard: &super::hear::HeardVoice,
     ) -> StoredVoice {
         let created = self.created(&before.user_id, task_id, heard);
         StoredVoice {
@@ -143,7 +143,7 @@ impl Voices {
         &self,
         task_id: &str,
         stored: StoredVoice,
-        heard: &super::hear::Heard,
+        heard: &super::hear::HeardVoice,
     ) -> StoredVoice {
         let now = timestamp::now();
         let before = stored.metadata;

@@ -8,7 +8,7 @@ use super::guards::Evidence;
 use super::recognizer::{Recognition, Recognizer};
 use super::words::{Utterance, Word};
 use super::{
-    Heard, Recording, SAMPLE_RATE_HZ, SileroVad, TranscribeError, TranscribeRequest, energy,
+    Recording, SAMPLE_RATE_HZ, SileroVad, TranscribeError, TranscribeRequest, Transcribed, energy,
     guards, phrases, words,
 };
 use crate::domain::{Deadline, Language, Pcm, Segment, Transcript, TranscriptSource};
@@ -36,11 +36,11 @@ impl Listener {
 
     /// Transcribes recordings, as one of several threads does. A panic fails its recording only: nothing of one is
     /// kept for the next, and others may be heard beside it.
-    pub(super) fn into_worker(mut self) -> impl FnMut(Recording) -> Heard {
+    pub(super) fn into_worker(mut self) -> impl FnMut(Recording) -> Transcribed {
         move |recording| {
             let work = || self.transcribe(&recording.request, recording.threads);
             let transcript = catch_unwind(AssertUnwindSafe(work));
-            Heard {
+            Transcribed {
                 ticket: recording.ticket,
                 transcript: transcript.unwrap_or(Err(TranscribeError::Panicked)),
                 threads: recording.threads,

@@ -113,7 +113,7 @@ pub struct TranscribeRequest {
 /// they compute; so recordings that wait share the threads, at least one each, while one that comes alone has
 /// them all.
 pub struct WhisperEngine {
-    listeners: Workers<Recording, Heard>,
+    listeners: Workers<Recording, Transcribed>,
     /// Threads for one that comes alone.
     threads: usize,
     /// Recordings that are heard at once.
@@ -132,7 +132,7 @@ struct Recording {
 }
 
 /// What became of it.
-struct Heard {
+struct Transcribed {
     ticket: Ticket,
     transcript: Result<Transcript, TranscribeError>,
     threads: usize,

@@ -33,7 +33,7 @@ pub(super) struct Recognition {
 
 /// What it took to transcribe a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Heard {
+struct Effort {
     /// Windows that the run which gave the result has encoded.
     encoder_passes: u32,
     /// Why a part of the window was not enough.
@@ -133,7 +133,7 @@ impl Recognizer {
         samples: &[f32],
         spoken: SpokenLanguage,
         deadline: &Deadline,
-    ) -> Result<Heard, TranscribeError> {
+    ) -> Result<Effort, TranscribeError> {
         let mut doubt = None;
         if let Some(positions) = self.trimmed_positions(samples) {
             let mut params = self.params(spoken);
@@ -147,7 +147,7 @@ impl Recognizer {
                     tracing::info!(?doubt, "a recording is heard again in a full window")
                 }
                 None => {
-                    return Ok(Heard {
+                    return Ok(Effort {
                         encoder_passes,
                         doubt,
                     });
@@ -155,7 +155,7 @@ impl Recognizer {
             }
         }
         let encoder_passes = run(state, self.params(spoken), samples, deadline)?;
-        Ok(Heard {
+        Ok(Effort {
             encoder_passes,
             doubt,
         })
@@ -380,7 +380,7 @@ mod tests {
     use super::*;
 
     /// Transcribes two seconds of sound with a model that says `words` from 0 to `end_ms`.
-    fn heard(words: &[&str], end_ms: usize, full_window: bool) -> (Heard, String) {
+    fn heard(words: &[&str], end_ms: usize, full_window: bool) -> (Effort, String) {
         let model = scripted_model(words, end_ms, None);
         let parameters = WhisperContextParameters::new();
         let context = Arc::new(WhisperContext::new_with_params(model.path(), parameters).unwrap());
@@ -402,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_part_of_the_window_is_enough_where_the_result_is_sound() {
-        let expected = Heard {
+        let expected = Effort {
             encoder_passes: 1,
             doubt: None,
         };
