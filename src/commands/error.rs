@@ -169,6 +169,14 @@ pub enum CommandError {
         /// Its log.
         log: PathBuf,
     },
+    /// The daemon of the demo has ended before it was told to.
+    #[error("the daemon ended in the middle: {reason}; its log is {}", .log.display())]
+    Ended {
+        /// How.
+        reason: String,
+        /// Its log.
+        log: PathBuf,
+    },
     /// The sample of the demo is missing.
     #[error("{} is missing; run the demo in the project's folder", .0.display())]
     NoSample(PathBuf),

@@ -28,7 +28,10 @@ pub fn init(level: &str, format: LogFormat) {
         .with_writer(std::io::stderr)
         // Colours are for people: files and log collectors would keep the escape codes.
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
+        .with_target(false)
+        // A line that cannot be written is lost. Said on the same standard error, that would be a panic, whose line cannot
+        // be written either: the end of the process.
+        .log_internal_errors(false);
     let started = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

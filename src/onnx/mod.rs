@@ -87,8 +87,8 @@ pub enum OnnxError {
         /// Name of the input or output.
         name: String,
     },
-    /// A call that needs no model failed.
-    #[error("ONNX Runtime refused a setting")]
+    /// A call failed that loads no model.
+    #[error("ONNX Runtime failed")]
     Runtime(#[from] ort::Error),
 }
 
@@ -138,6 +138,7 @@ impl Onnx {
         let environment = ort::init_from(library)
             .map_err(|e| library_error(Box::new(e)))?
             .with_name("translator")
+            .with_telemetry(false)
             .build()
             .map_err(|e| library_error(Box::new(e)))?;
         *loaded = Some(environment.clone());

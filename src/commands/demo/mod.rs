@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use super::answer::{Answer, printable};
@@ -96,19 +97,21 @@ pub(super) fn run(settings: &Settings, args: &DemoArgs) -> Result<ExitCode, Comm
     }
     std::fs::create_dir_all(&args.output)
         .map_err(|source| CommandError::path(&args.output, source))?;
-    let scratch =
-        tempfile::tempdir().map_err(|source| CommandError::io("the temporary folder", source))?;
-    let models = Models::choose(settings, &scratch.path().join("models"))?;
-    let voice = SpeechOfDemo::of(settings, &models);
-    if !models.are_real() {
-        say(banner(models.kind, &voice));
-    }
-    say(format_args!("models: {}", models.origin));
     block_on(async {
+        // Neither daemon nor temporary folder may be left behind.
+        let interrupted = interrupted()?;
+        let scratch = tempfile::tempdir()
+            .map_err(|source| CommandError::io("the temporary folder", source))?;
+        let models = Models::choose(settings, &scratch.path().join("models"))?;
+        let voice = SpeechOfDemo::of(settings, &models);
+        if !models.are_real() {
+            say(banner(models.kind, &voice));
+        }
+        say(format_args!("models: {}", models.origin));
         let mut daemon = Daemon::start(settings, &models, &voice, &args.output, scratch.path())?;
         let result = tokio::select! {
-            result = carry(&mut daemon, settings, &models, args) => result,
-            _ = tokio::signal::ctrl_c() => Err(CommandError::Interrupted),
+            result = accompanied(&mut daemon, settings, &models, args) => result,
+            () = interrupted => Err(CommandError::Interrupted),
         };
         let stopped = daemon.stop().await;
         result?;
@@ -184,14 +187,45 @@ fn banner(models: Kind, voice: &SpeechOfDemo) -> String {
     )
 }
 
-/// Waits for the daemon, and carries the sample and then the text through it.
-async fn carry(
+/// Completes when the process is told to end.
+fn interrupted() -> Result<impl Future<Output = ()>, CommandError> {
+    let listen = |kind| signal(kind).map_err(|source| CommandError::io("signals", source));
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
+}
+
+/// Waits for the daemon and carries all through it, as long as it lives.
+async fn accompanied(
     daemon: &mut Daemon,
     settings: &Settings,
     models: &Models,
     args: &DemoArgs,
 ) -> Result<(), CommandError> {
     daemon.wait_until_ready().await?;
+    tokio::select! {
+        result = carry(&daemon.address, settings, models, args) => result,
+        status = daemon.process.wait() => Err(CommandError::Ended {
+            reason: status.map_or_else(|error| error.to_string(), |status| status.to_string()),
+            log: daemon.log.clone(),
+        }),
+    }
+}
+
+/// Carries the sample and then the text through a daemon.
+async fn carry(
+    daemon: &Address,
+    settings: &Settings,
+    models: &Models,
+    args: &DemoArgs,
+) -> Result<(), CommandError> {
     carry_sample(daemon, settings, args).await?;
     if !models.translate(Language::ENGLISH, Language::FRENCH) {
         say("\nno text is sent: none of these models translates English into French");
@@ -201,7 +235,7 @@ async fn carry(
 }
 
 async fn carry_sample(
-    daemon: &Daemon,
+    daemon: &Address,
     settings: &Settings,
     args: &DemoArgs,
 ) -> Result<(), CommandError> {
@@ -214,7 +248,7 @@ async fn carry_sample(
     ));
     let outgoing = request::audio_process(&recording, &targets, None, "demo", true);
     let answer = Answer::to(&outgoing.message_id, &targets, &args.output, &stem(sample));
-    let answer = submit(&daemon.address, outgoing, answer, ANSWER_PATIENCE).await?;
+    let answer = submit(daemon, outgoing, answer, ANSWER_PATIENCE).await?;
     say("\nYou can listen to:");
     for translated in answer.translated().values() {
         if let Some(speech) = &translated.speech {
@@ -224,7 +258,7 @@ async fn carry_sample(
     Ok(())
 }
 
-async fn carry_text(daemon: &Daemon, args: &DemoArgs) -> Result<(), CommandError> {
+async fn carry_text(daemon: &Address, args: &DemoArgs) -> Result<(), CommandError> {
     let targets = [Language::FRENCH];
     say(format_args!(
         "\nsending “{}” to be read in {}",
@@ -233,7 +267,7 @@ async fn carry_text(daemon: &Daemon, args: &DemoArgs) -> Result<(), CommandError
     ));
     let outgoing = request::translation(&args.text, Some(Language::ENGLISH), &targets);
     let answer = Answer::to(&outgoing.message_id, &targets, &args.output, "text");
-    submit(&daemon.address, outgoing, answer, ANSWER_PATIENCE).await?;
+    submit(daemon, outgoing, answer, ANSWER_PATIENCE).await?;
     Ok(())
 }
 
