@@ -487,3 +487,15 @@ fn workloads_that_cannot_be_measured_are_named() {
     let error = commands.fail(1, &["bench", "nowhere.toml"]);
     assert!(error.contains("nowhere.toml"), "{error}");
 }
+
+#[test]
+fn no_library_keeps_accounts_of_its_own() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().to_str().unwrap();
+    let commands = CommandLine::new()
+        .with("HOME", folder)
+        .with("TMPDIR", folder);
+    commands.succeed(&["process", "message.ogg", "--to", "fr"]);
+    let kept: Vec<_> = std::fs::read_dir(home.path()).unwrap().collect();
+    assert!(kept.is_empty(), "{kept:?}");
+}

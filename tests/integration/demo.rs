@@ -2,12 +2,15 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::command_line::CommandLine;
 use crate::support::daemon::fixture_models;
 use crate::support::models::{copied_models, replace};
+use crate::support::wait_for;
 
 /// The project's folder as the demo sees it, without models of one's own and without espeak-ng.
 fn project() -> CommandLine {
@@ -98,4 +101,36 @@ fn a_demo_that_cannot_be_says_why_before_anything_starts() {
     let elsewhere = CommandLine::new();
     let error = elsewhere.fail(1, &["demo"]);
     assert!(error.contains("in the project's folder"), "{error}");
+}
+
+#[test]
+fn a_demo_that_is_told_to_end_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    let commands = project().with("TMPDIR", temporary.path().to_str().unwrap());
+    let mut demo = commands
+        .command(&["demo"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let log = commands.path().join("outputs/demo/daemon.log");
+    let logged = || std::fs::read_to_string(&log).unwrap_or_default();
+    wait_for("the daemon's log", || {
+        logged().contains("INFO").then_some(())
+    });
+    assert!(
+        std::fs::read_dir(temporary.path())
+            .unwrap()
+            .next()
+            .is_some()
+    );
+    let demo_process = Pid::from_raw(demo.id() as i32).unwrap();
+    kill_process(demo_process, Signal::TERM).unwrap();
+    assert_eq!(demo.wait().unwrap().code(), Some(1));
+    assert!(logged().contains("INFO stopped"), "{}", logged());
+    assert!(
+        std::fs::read_dir(temporary.path())
+            .unwrap()
+            .next()
+            .is_none()
+    );
 }

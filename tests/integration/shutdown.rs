@@ -2,7 +2,10 @@
 
 use std::process::Command;
 
-use crate::support::daemon::Daemon;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::command_line::CommandLine;
+use crate::support::daemon::{Daemon, Ports};
 use crate::support::gateway::{Event, Gateway};
 use crate::support::voice_message::VoiceMessage;
 use crate::support::wait_for;
@@ -133,4 +136,24 @@ fn a_misspelt_setting_is_named_and_stops_the_start() {
     assert!(said.contains("unknown key `zmq.pull_prot`"), "{said}");
     assert!(said.contains("did you mean `zmq.pull_port`?"), "{said}");
     assert!(said.contains("translator.toml"), "{said}");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let ports = Ports::free();
+    let commands = CommandLine::new().at(ports);
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let mut daemon = commands.command(&["serve"]).stderr(full).spawn().unwrap();
+    wait_for("a daemon that is alive", || {
+        let probe = commands.run(&["healthcheck"]);
+        probe.status.success().then_some(())
+    });
+    let shown = commands.succeed(&["submit", "message.ogg", "--to", "fr"]);
+    assert!(shown.contains("bonjour mon ami"), "{shown}");
+    let process = Pid::from_raw(daemon.id() as i32).unwrap();
+    kill_process(process, Signal::TERM).unwrap();
+    assert_eq!(daemon.wait().unwrap().code(), Some(0));
 }
