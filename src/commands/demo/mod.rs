@@ -182,7 +182,7 @@ fn banner(models: Kind, voice: &SpeechOfDemo) -> String {
   Tiny models: whatever is said, they hear the same words. {translations}
 {speech}
   To hear the sender's voice, put real models into models/ or set MODELS_PATH:
-  README, \"Models and licences\". `translator models list` shows what is there.
+  README, \"Models and licences\".
 {RULE}"
     )
 }

@@ -22,8 +22,8 @@ Layout of the folder:
   piper/<voice>/                  <voice>.onnx, <voice>.onnx.json; optional
   vad/silero_vad.onnx             optional
 
-Licences are those under which the usual weights are published, unless --licence says otherwise:
-check them. Weights whose licence limits use (XTTS v2: cpml) are used only when accept_licenses
+Licences are those under which the usual weights are published, unless --licence or the manifest
+that is replaced says otherwise: check them. Weights whose licence limits use (XTTS v2: cpml) are used only when accept_licenses
 under [models] names it. Piper voices have licences of their own, which their MODEL_CARD tells:
 --licence piper=MIT says it, else it is \"unknown\" and has to be accepted.";
 
@@ -76,7 +76,7 @@ pub(super) fn run(default: &Path, args: &LockArgs) -> Result<ExitCode, CommandEr
         note: None,
         models: models(directory, &args.licence)?,
     };
-    keep_pulled(&mut manifest, directory, &args.licence);
+    keep_known(&mut manifest, directory, &args.licence);
     if manifest.models.is_empty() {
         return Err(CommandError::NoModels(directory.to_owned()));
     }
@@ -96,8 +96,9 @@ pub(super) fn run(default: &Path, args: &LockArgs) -> Result<ExitCode, CommandEr
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the manifest that is replaced knows about pulled models stays, as long as their files do.
-fn keep_pulled(manifest: &mut Manifest, directory: &Path, licences: &[(Engine, String)]) {
+/// What the manifest that is replaced knows about models stays, as long as their files do: all of those that were pulled, the
+/// licence of others.
+fn keep_known(manifest: &mut Manifest, directory: &Path, licences: &[(Engine, String)]) {
     let Ok(replaced) = Manifest::read(directory) else {
         return;
     };
@@ -111,8 +112,14 @@ fn keep_pulled(manifest: &mut Manifest, directory: &Path, licences: &[(Engine, S
         let is_told_otherwise = licences.iter().any(|(engine, _)| *engine == model.engine);
         let mut files = model.files.iter();
         let is_there = files.all(|file| found.get(&file.path) == Some(&file.sha256));
-        if model.origin.is_some() && is_there && !is_told_otherwise {
+        if !is_there || is_told_otherwise {
+            continue;
+        }
+        if model.origin.is_some() {
             manifest.put(model);
+        } else if let Some(found) = manifest.models.iter_mut().find(|m| m.id == model.id) {
+            found.licence = model.licence;
+            found.requires_acceptance = model.requires_acceptance;
         }
     }
 }
@@ -371,6 +378,35 @@ mod tests {
         fs::write(folder.path().join("whisper/ggml-base.bin"), "abd").unwrap();
         let own = whisper(lock_plainly());
         assert_eq!((own.id.as_str(), own.origin), ("whisper-ggml-base", None));
+    }
+
+    #[test]
+    fn a_licence_stays_while_the_weights_do() {
+        let folder = folder();
+        let lock = |licence: &[&str]| {
+            let licence = licence.iter().map(|text| parse_licence(text).unwrap());
+            let args = LockArgs {
+                directory: None,
+                licence: licence.collect(),
+                force: true,
+            };
+            run(folder.path(), &args).unwrap();
+            let manifest = Manifest::read(folder.path()).unwrap();
+            [Engine::Marian, Engine::Xtts].map(|engine| {
+                let mut models = manifest.models.iter();
+                let model = models.find(|model| model.engine == engine).unwrap();
+                (model.licence.clone(), model.requires_acceptance)
+            })
+        };
+        let own = ("mine".to_owned(), false);
+        let first = lock(&["xtts=mine"]);
+        assert_eq!(first, [("CC-BY-4.0".to_owned(), false), own.clone()]);
+        // Files that join change no licence.
+        fs::write(folder.path().join("xtts/new.json"), "{}").unwrap();
+        assert_eq!(lock(&["marian=MIT"]), [("MIT".to_owned(), false), own]);
+        // Other content may be of others.
+        fs::write(folder.path().join("xtts/new.json"), "other").unwrap();
+        assert_eq!(lock(&[])[1], ("cpml".to_owned(), true));
     }
 
     #[test]
