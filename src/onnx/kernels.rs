@@ -35,7 +35,7 @@ pub(super) fn domain() -> ort::Result<OperatorDomain> {
         .add(DequantizeRows { adds: true })
 }
 
-/// x f32 [rows…, n] to values u8 [rows…, n] around [`ZERO`], and scale f32 [rows…, 1].
+/// `x` f32 `[rows…, n]` to `values` u8 `[rows…, n]` around [`ZERO`], and `scale` f32 `[rows…, 1]`.
 struct QuantizeRows;
 
 impl Operator for QuantizeRows {
@@ -84,7 +84,7 @@ impl Kernel for QuantizeRows {
     }
 }
 
-/// values f32 [rows…, n] · scale f32 [rows…, 1] + bias f32 [n], and + residual f32 [rows…, n] where it `adds`.
+/// `values` f32 `[rows…, n]` · `scale` f32 `[rows…, 1]` + `bias` f32 `[n]`, and + `residual` f32 `[rows…, n]` where it `adds`.
 struct DequantizeRows {
     adds: bool,
 }
