@@ -1,7 +1,7 @@
 """Functions over rows of 8 bits, each row with a scale of its own.
 
-Their bodies are in the files, so that every ONNX Runtime runs them; the translator has kernels that go over a row once
-(src/onnx/kernels.rs) and give the same bits.
+Their bodies are in the files, so that every ONNX Runtime runs them; the translator has kernels for them (src/onnx/kernels.rs),
+which give the same bits.
 """
 
 import numpy as np
