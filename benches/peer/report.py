@@ -27,6 +27,8 @@ NOTES = """
 - *16 messages at once* is a ratio of times, not of processor time: programs that take a part of the cores
   lower it, so it is left out where there are others. 16 messages keep both cores busy until the last of them are decoded; two
   fifths of the work hear the recordings, a third decodes speech, six rows to a step. One message alone decodes one row in each.
+  Since it was measured before, one message alone has become faster by a tenth (1,230 an hour then), 16 at once have not (3,330): the
+  ratio, 2.7 then, fell below what was wanted, while as many messages are done.
 - *Marian beside CTranslate2*: three fifths of the decoder's time are products of 8-bit integers, for which both have the same
   instructions; what is around them runs in [kernels of our own](adr/0027-kernels-for-rows.md).
 - *OpenVoice*: two thirds of our time are its convolutions. The reference takes 17 or 34 ms, from one process to the next;
