@@ -200,6 +200,39 @@ fn a_damaged_model_stops_its_engine_only_until_it_is_repaired() {
 }
 
 #[test]
+fn weights_beside_a_graph_that_are_not_its_own_stop_its_engine_only() {
+    const WEIGHTS: &str = "xtts/gpt_batched.int8r.onnx.data";
+    let damaged: fn(&Path) = |models| damage(&models.join(WEIGHTS));
+    let missing: fn(&Path) = |models| std::fs::remove_file(models.join(WEIGHTS)).unwrap();
+    // The manifest knows them, but the graph points behind their end.
+    let cut: fn(&Path) = |models| {
+        let weights = std::fs::read(models.join(WEIGHTS)).unwrap();
+        replace(models, WEIGHTS, &weights[..weights.len() / 2]);
+    };
+    for (spoil, file, problem) in [
+        (damaged, WEIGHTS, "SHA-256"),
+        (missing, WEIGHTS, "cannot be read"),
+        (cut, "xtts/gpt_batched.int8r.onnx", "could not be loaded"),
+    ] {
+        let models = copied_models();
+        spoil(models.path());
+        let daemon = Daemon::launch(&[("MODELS_PATH", models.path().to_str().unwrap())]);
+        daemon.wait_loaded();
+        let found = engines(&daemon);
+        let status = found["synthesize"].as_str().unwrap();
+        assert!(status.starts_with("failed: "), "{status}");
+        assert!(
+            status.contains(file) && status.contains(problem),
+            "{status}"
+        );
+        assert_eq!(found["translate"], "ready");
+        let mut gateway = Gateway::connect_subscribed(daemon.ports);
+        gateway.send(&translation("t", "Hello my friend.", "en", &["fr"]), &[]);
+        gateway.next("translation_completed");
+    }
+}
+
+#[test]
 fn a_damaged_or_foreign_voice_activity_detector_stops_transcription_only() {
     const DETECTOR: &str = "vad/silero_vad.onnx";
     let damaged: fn(&Path) = |models| damage(&models.join(DETECTOR));

@@ -23,9 +23,10 @@ Layout of the folder:
   vad/silero_vad.onnx             optional
 
 Licences are those under which the usual weights are published, unless --licence or the manifest
-that is replaced says otherwise: check them. Weights whose licence limits use (XTTS v2: cpml) are used only when accept_licenses
-under [models] names it. Piper voices have licences of their own, which their MODEL_CARD tells:
---licence piper=MIT says it, else it is \"unknown\" and has to be accepted.";
+that is replaced says otherwise: check them. Weights whose licence limits use (XTTS v2: cpml) are
+used only when accept_licenses under [models] names it. Piper voices have licences of their own,
+which their MODEL_CARD tells: --licence piper=MIT says it, else it is \"unknown\" and has to be
+accepted.";
 
 #[derive(Debug, Args)]
 #[command(after_help = LAYOUT)]
