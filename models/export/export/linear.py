@@ -18,7 +18,7 @@ class Float32Linear:
     def __init__(self, g):
         self.g = g
 
-    def __call__(self, x, weight, bias=None, residual=None):
+    def __call__(self, x, weight, bias, residual=None):
         return added(self.g, self.g.op("MatMul", x, self.g.const(weight)), bias, residual)
 
     def rows(self, table, ids):
@@ -43,16 +43,15 @@ class Int8RowLinear:
         self.g = g
         self.quantized = {}  # by input: layers that read the same share its bytes
 
-    def __call__(self, x, weight, bias=None, residual=None):
+    def __call__(self, x, weight, bias, residual=None):
         g = self.g
         values, scale = int8_columns(array(weight), 64)
         bytes_, row = self.quantize(x)
         zero = g.const(np.array(128, np.uint8))
         y = g.op("MatMulIntegerToFloat", bytes_, g.const(values), g.scalar(1), g.const(scale), zero, domain=MICROSOFT)
-        bias = g.const(np.zeros(len(scale), np.float32) if bias is None else bias)
         if residual is None:
-            return g.call(rows.DEQUANTIZE, y, row, bias)
-        return g.call(rows.DEQUANTIZE_ADD, y, row, bias, residual)
+            return g.call(rows.DEQUANTIZE, y, row, g.const(bias))
+        return g.call(rows.DEQUANTIZE_ADD, y, row, g.const(bias), residual)
 
     def quantize(self, x):
         if x not in self.quantized:
@@ -75,7 +74,7 @@ class Int4BlockLinear:
     def __init__(self, g):
         self.g = g
 
-    def __call__(self, x, weight, bias=None, residual=None):
+    def __call__(self, x, weight, bias, residual=None):
         g, weight = self.g, array(weight)
         inputs, outputs = weight.shape
         if inputs % BLOCK:
@@ -87,9 +86,8 @@ class Int4BlockLinear:
 
 
 def added(g, y, bias, residual):
-    """y + bias + residual, either of which may be None."""
-    if bias is not None:
-        y = g.op("Add", y, g.const(bias))
+    """y + bias + residual, which may be None."""
+    y = g.op("Add", y, g.const(bias))
     return y if residual is None else g.op("Add", residual, y)
 
 

@@ -7,8 +7,7 @@ which give the same bits.
 import numpy as np
 from onnx import helper, numpy_helper
 
-from .graph import MEESHY
-
+DOMAIN = "meeshy"  # by which the translator knows them
 OPSETS = [helper.make_opsetid("", 18)]
 
 
@@ -18,7 +17,7 @@ def constant(name, value):
 
 # x [..., n] as values [..., n] around 128, of which a row's largest is 1 or 255, and scale [..., 1].
 QUANTIZE = helper.make_function(
-    MEESHY, "QuantizeRows", ["x"], ["values", "scale"],
+    DOMAIN, "QuantizeRows", ["x"], ["values", "scale"],
     [
         constant("last", np.array([-1], np.int64)), constant("least", np.array(1e-20, np.float32)),
         constant("most", np.array(127, np.float32)), constant("one", np.array(1, np.float32)),
@@ -35,7 +34,7 @@ QUANTIZE = helper.make_function(
 
 # values [..., n] · scale [..., 1] + bias [n]
 DEQUANTIZE = helper.make_function(
-    MEESHY, "DequantizeRows", ["values", "scale", "bias"], ["y"],
+    DOMAIN, "DequantizeRows", ["values", "scale", "bias"], ["y"],
     [
         helper.make_node("Mul", ["values", "scale"], ["scaled"]),
         helper.make_node("Add", ["scaled", "bias"], ["y"]),
@@ -45,7 +44,7 @@ DEQUANTIZE = helper.make_function(
 
 # The same + residual [..., n]
 DEQUANTIZE_ADD = helper.make_function(
-    MEESHY, "DequantizeRowsAdd", ["values", "scale", "bias", "residual"], ["y"],
+    DOMAIN, "DequantizeRowsAdd", ["values", "scale", "bias", "residual"], ["y"],
     [
         helper.make_node("Mul", ["values", "scale"], ["scaled"]),
         helper.make_node("Add", ["scaled", "bias"], ["biased"]),
