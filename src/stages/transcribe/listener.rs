@@ -69,6 +69,7 @@ impl Listener {
             return Ok(self.transcript(language, 0.0, Vec::new(), pcm));
         }
         let mut recognition = self.recognizer.recognize(&cut.samples, request, threads)?;
+        tracing::debug!(recognition.encoder_passes, "a recording was heard");
         for utterance in &mut recognition.utterances {
             let times = cut.restore(utterance.start_ms, utterance.end_ms);
             (utterance.start_ms, utterance.end_ms) = times;

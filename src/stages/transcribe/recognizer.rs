@@ -14,11 +14,13 @@ use super::error::TranscribeError;
 use super::language::{Detection, SpokenLanguage, hint_suffices, overrules};
 use super::window::{self, Doubt, Token};
 use super::words::{Utterance, assemble};
-use super::{TranscribeRequest, WhisperOptions};
+use super::{SAMPLE_RATE_HZ, TranscribeRequest, WhisperOptions};
 use crate::domain::{Deadline, Stop};
 
 /// Samples that Whisper wants at least: it answers nothing below 100 ms, and little below a second.
 const MIN_SAMPLES: usize = 16_000;
+/// Samples of the window that Whisper hears at a time: 30 s.
+const WINDOW_SAMPLES: usize = 30 * SAMPLE_RATE_HZ as usize;
 /// Step between the temperatures 0, 0.4 and 0.8 at which a window is tried again after a failure.
 /// Whisper's own step of 0.2 costs up to six passes over noise.
 const TEMPERATURE_STEP: f32 = 0.4;
@@ -29,12 +31,14 @@ pub(super) struct Recognition {
     /// Probability of the language, 0..1; 1 where the sender's word or the model decides it.
     pub(super) language_probability: f32,
     pub(super) utterances: Vec<Utterance>,
+    /// Windows that were encoded for it, at most 30 s of audio each.
+    pub(super) encoder_passes: u32,
 }
 
-/// What it took to transcribe a recording.
+/// What one transcription gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Effort {
-    /// Windows that the run which gave the result has encoded.
+struct Attempt {
+    /// Windows that it has encoded.
     encoder_passes: u32,
     /// Why a part of the window was not enough.
     doubt: Option<Doubt>,
@@ -46,6 +50,10 @@ pub(super) struct Recognizer {
     options: WhisperOptions,
     /// For the recording that is heard.
     threads: usize,
+    /// Windows that were encoded for it.
+    encoder_passes: u32,
+    /// The language of the last recording of which nobody said it.
+    last_detected: Option<SpokenLanguage>,
     /// By Whisper's language code, kept because whisper-rs leaks a copy of the code at each
     /// `set_language`.
     params: HashMap<&'static str, FullParams<'static, 'static>>,
@@ -57,15 +65,13 @@ impl Recognizer {
             context,
             options,
             threads: 1,
+            encoder_passes: 0,
+            last_detected: None,
             params: HashMap::new(),
         }
     }
 
     /// Finds the language and writes down what is said in it, with `threads` threads.
-    ///
-    /// The sender's language, if given, is tried first: it is nearly always right, and the encoder
-    /// output of that attempt then tells the language without another pass over the encoder, which is
-    /// most of the work.
     pub(super) fn recognize(
         &mut self,
         samples: &[f32],
@@ -73,48 +79,28 @@ impl Recognizer {
         threads: usize,
     ) -> Result<Recognition, TranscribeError> {
         self.threads = threads;
+        self.encoder_passes = 0;
         let samples = prepared(samples);
-        // A state for each recording: whisper.cpp's random numbers and text context live in it, and
-        // a result must not depend on what was transcribed before.
-        let mut state = self
-            .context
-            .create_state()
-            .map_err(TranscribeError::State)?;
+        let mut state = self.state()?;
         let deadline = &request.deadline;
 
         let hint = request
             .language_hint
             .and_then(SpokenLanguage::from_language);
-        let (spoken, language_probability) = match hint {
-            _ if !self.context.is_multilingual() => {
-                self.transcribe(&mut state, &samples, SpokenLanguage::ENGLISH, deadline)?;
-                (SpokenLanguage::ENGLISH, 1.0)
-            }
-            Some(hint) => {
-                let heard = self.transcribe(&mut state, &samples, hint, deadline)?;
-                let detection = if hint_suffices(request.declared_duration_ms) {
-                    None
-                } else {
-                    let first_window_is_encoded = heard.encoder_passes == 1;
-                    self.detect(&mut state, first_window_is_encoded, deadline)?
-                };
-                match detection.filter(|detection| overrules(detection, hint)) {
-                    Some(detection) => {
-                        self.transcribe(&mut state, &samples, detection.spoken, deadline)?;
-                        (detection.spoken, detection.probability)
-                    }
-                    None => (hint, 1.0),
-                }
+        let known = match hint {
+            _ if !self.context.is_multilingual() => Some(SpokenLanguage::ENGLISH),
+            Some(hint) if hint_suffices(request.declared_duration_ms) => Some(hint),
+            _ => None,
+        };
+        let (spoken, language_probability) = match known {
+            Some(spoken) => {
+                self.transcribe(&mut state, &samples, spoken, deadline)?;
+                (spoken, 1.0)
             }
             None => {
-                self.prepare_detection(&mut state, &samples)?;
-                let detection = self.detect(&mut state, false, deadline)?;
                 let fallback = SpokenLanguage::from_language(request.default_language)
                     .unwrap_or(SpokenLanguage::ENGLISH);
-                let (spoken, probability) =
-                    detection.map_or((fallback, 0.0), |found| (found.spoken, found.probability));
-                self.transcribe(&mut state, &samples, spoken, deadline)?;
-                (spoken, probability)
+                self.detect_and_transcribe(&mut state, &samples, hint, fallback, deadline)?
             }
         };
         Ok(Recognition {
@@ -122,7 +108,55 @@ impl Recognizer {
             language_probability,
             utterances: utterances(&state, self.context.token_eot())
                 .map_err(TranscribeError::Inference)?,
+            encoder_passes: self.encoder_passes,
         })
+    }
+
+    /// A state for each recording and guess: whisper.cpp's random numbers and text context live in it, and
+    /// a result must not depend on what was transcribed before.
+    fn state(&self) -> Result<WhisperState, TranscribeError> {
+        self.context.create_state().map_err(TranscribeError::State)
+    }
+
+    /// Transcribes into `state` in the language that the sender or the model says, and returns that with its
+    /// probability.
+    ///
+    /// The encoder is most of the work and hears the same in any language, but whisper.cpp runs it anew for each
+    /// transcription. So the likely language is tried first, and what the encoder made of that attempt tells the
+    /// language: the sender's, or that of the last recording of which nobody said it. A wrong guess costs the decoder's
+    /// part once more and changes nothing in the result.
+    fn detect_and_transcribe(
+        &mut self,
+        state: &mut WhisperState,
+        samples: &[f32],
+        hint: Option<SpokenLanguage>,
+        fallback: SpokenLanguage,
+        deadline: &Deadline,
+    ) -> Result<(SpokenLanguage, f32), TranscribeError> {
+        if hint.is_none() && samples.len() > WINDOW_SAMPLES {
+            // Only one window of several tells the language; all of them in a wrong one would cost too much.
+            state
+                .pcm_to_mel(samples, self.threads)
+                .map_err(TranscribeError::Inference)?;
+            let detection = self.detect(state, false, deadline)?;
+            let (spoken, probability) = chosen(detection, hint, fallback);
+            self.transcribe(state, samples, spoken, deadline)?;
+            return Ok((spoken, probability));
+        }
+        let guess = hint.or(self.last_detected).unwrap_or(fallback);
+        let attempt = self.attempt(state, samples, guess, deadline)?;
+        let detection = self.detect(state, attempt.encoder_passes == 1, deadline)?;
+        let (spoken, probability) = chosen(detection, hint, fallback);
+        if hint.is_none() {
+            self.last_detected = Some(spoken);
+        }
+        if spoken.whisper_code != guess.whisper_code {
+            *state = self.state()?;
+            self.transcribe(state, samples, spoken, deadline)?;
+        } else {
+            self.settle(state, samples, spoken, attempt, deadline)?;
+        }
+        Ok((spoken, probability))
     }
 
     /// Transcribes into `state`: a recording that fits into a part of a window with that part, unless the
@@ -133,32 +167,61 @@ impl Recognizer {
         samples: &[f32],
         spoken: SpokenLanguage,
         deadline: &Deadline,
-    ) -> Result<Effort, TranscribeError> {
-        let mut doubt = None;
-        if let Some(positions) = self.trimmed_positions(samples) {
-            let mut params = self.params(spoken);
+    ) -> Result<(), TranscribeError> {
+        let attempt = self.attempt(state, samples, spoken, deadline)?;
+        self.settle(state, samples, spoken, attempt, deadline)
+    }
+
+    /// Transcribes into `state` once: a recording that fits into a part of a window with that part.
+    fn attempt(
+        &mut self,
+        state: &mut WhisperState,
+        samples: &[f32],
+        spoken: SpokenLanguage,
+        deadline: &Deadline,
+    ) -> Result<Attempt, TranscribeError> {
+        let positions = self.trimmed_positions(samples);
+        let mut params = self.params(spoken);
+        if let Some(positions) = positions {
             params.set_audio_ctx(positions as i32);
             // What fails here is tried again with the whole window, not with more chance.
             params.set_temperature_inc(0.0);
-            let encoder_passes = run(state, params, samples, deadline)?;
-            doubt = self.doubt(state, positions);
-            match doubt {
-                Some(doubt) => {
-                    tracing::info!(?doubt, "a recording is heard again in a full window")
-                }
-                None => {
-                    return Ok(Effort {
-                        encoder_passes,
-                        doubt,
-                    });
-                }
-            }
         }
-        let encoder_passes = run(state, self.params(spoken), samples, deadline)?;
-        Ok(Effort {
+        let encoder_passes = self.run(state, params, samples, deadline)?;
+        let doubt = positions.and_then(|positions| self.doubt(state, positions));
+        Ok(Attempt {
             encoder_passes,
             doubt,
         })
+    }
+
+    /// Replaces a doubtful result in `state` by that of the whole window.
+    fn settle(
+        &mut self,
+        state: &mut WhisperState,
+        samples: &[f32],
+        spoken: SpokenLanguage,
+        attempt: Attempt,
+        deadline: &Deadline,
+    ) -> Result<(), TranscribeError> {
+        let Some(doubt) = attempt.doubt else {
+            return Ok(());
+        };
+        tracing::info!(?doubt, "a recording is heard again in a full window");
+        let params = self.params(spoken);
+        self.run(state, params, samples, deadline).map(drop)
+    }
+
+    fn run(
+        &mut self,
+        state: &mut WhisperState,
+        params: FullParams<'_, '_>,
+        samples: &[f32],
+        deadline: &Deadline,
+    ) -> Result<u32, TranscribeError> {
+        let encoder_passes = run(state, params, samples, deadline)?;
+        self.encoder_passes += encoder_passes;
+        Ok(encoder_passes)
     }
 
     fn params(&mut self, spoken: SpokenLanguage) -> FullParams<'static, 'static> {
@@ -195,34 +258,12 @@ impl Recognizer {
         window::doubt(&tokens, positions, end_of_text, first_timestamp)
     }
 
-    /// Computes the spectrogram of a recording, and lets the encoder see as little of it as
-    /// [`transcribe`](Self::transcribe) does.
-    fn prepare_detection(
-        &mut self,
-        state: &mut WhisperState,
-        samples: &[f32],
-    ) -> Result<(), TranscribeError> {
-        let Some(positions) = self.trimmed_positions(samples) else {
-            return state
-                .pcm_to_mel(samples, self.threads)
-                .map_err(TranscribeError::Inference);
-        };
-        // Only a transcription sets the positions for later calls of the encoder. One of 100 ms computes
-        // the spectrogram of the whole, and ends before it encodes anything.
-        let mut params = self.params(SpokenLanguage::ENGLISH);
-        params.set_audio_ctx(positions as i32);
-        params.set_duration_ms(100);
-        state
-            .full(params, samples)
-            .map_err(TranscribeError::Inference)
-    }
-
     /// Asks the model for the language of the recording whose spectrogram `state` holds.
     ///
     /// Takes a decoder pass of one token, after an encoder pass if need be; these two cannot be
     /// interrupted, so the deadline is looked at between them.
     fn detect(
-        &self,
+        &mut self,
         state: &mut WhisperState,
         first_window_is_encoded: bool,
         deadline: &Deadline,
@@ -233,6 +274,7 @@ impl Recognizer {
             state
                 .encode(0, threads)
                 .map_err(TranscribeError::Inference)?;
+            self.encoder_passes += 1;
         }
         deadline.check()?;
         state
@@ -240,6 +282,22 @@ impl Recognizer {
             .map_err(TranscribeError::Inference)?;
         let logits = state.get_logits().map_err(TranscribeError::Inference)?;
         Ok(Detection::from_logits(logits, self.context.token_lang(0)))
+    }
+}
+
+/// The language to write, and its probability: the model's where nobody said it, or where it is sure of another.
+fn chosen(
+    detection: Option<Detection>,
+    hint: Option<SpokenLanguage>,
+    fallback: SpokenLanguage,
+) -> (SpokenLanguage, f32) {
+    match (hint, detection) {
+        (Some(hint), Some(detection)) if overrules(&detection, hint) => {
+            (detection.spoken, detection.probability)
+        }
+        (Some(hint), _) => (hint, 1.0),
+        (None, Some(detection)) => (detection.spoken, detection.probability),
+        (None, None) => (fallback, 0.0),
     }
 }
 
@@ -377,32 +435,47 @@ mod tests {
     use whisper_rs::WhisperContextParameters;
 
     use super::super::scripted::scripted_model;
+    use super::super::words::join;
     use super::*;
+    use crate::domain::{Language, Pcm};
+
+    fn recognizer(model: &std::path::Path, options: WhisperOptions) -> Recognizer {
+        let parameters = WhisperContextParameters::new();
+        let context = WhisperContext::new_with_params(model, parameters).unwrap();
+        Recognizer::new(Arc::new(context), options)
+    }
+
+    fn sound(seconds: usize) -> Vec<f32> {
+        let samples = 0..seconds * SAMPLE_RATE_HZ as usize;
+        samples.map(|i| (i as f32 * 0.4).sin()).collect()
+    }
 
     /// Transcribes two seconds of sound with a model that says `words` from 0 to `end_ms`.
-    fn heard(words: &[&str], end_ms: usize, full_window: bool) -> (Effort, String) {
+    fn heard(words: &[&str], end_ms: usize, full_window: bool) -> (Attempt, String) {
         let model = scripted_model(words, end_ms, None);
-        let parameters = WhisperContextParameters::new();
-        let context = Arc::new(WhisperContext::new_with_params(model.path(), parameters).unwrap());
         let options = WhisperOptions {
             full_window,
             ..WhisperOptions::default()
         };
-        let mut recognizer = Recognizer::new(context, options);
-        let mut state = recognizer.context.create_state().unwrap();
-        let samples: Vec<f32> = (0..32_000).map(|i| (i as f32 * 0.4).sin()).collect();
-        let deadline = Deadline::none();
-        let heard = recognizer
-            .transcribe(&mut state, &samples, SpokenLanguage::ENGLISH, &deadline)
+        let mut recognizer = recognizer(model.path(), options);
+        let (mut state, samples) = (recognizer.state().unwrap(), sound(2));
+        let (spoken, deadline) = (SpokenLanguage::ENGLISH, Deadline::none());
+        let attempt = recognizer
+            .attempt(&mut state, &samples, spoken, &deadline)
+            .unwrap();
+        recognizer
+            .settle(&mut state, &samples, spoken, attempt, &deadline)
             .unwrap();
         let said = utterances(&state, recognizer.context.token_eot()).unwrap();
-        let words = said.iter().flat_map(|utterance| &utterance.words);
-        (heard, super::super::words::join(words))
+        (
+            attempt,
+            join(said.iter().flat_map(|utterance| &utterance.words)),
+        )
     }
 
     #[test]
     fn a_part_of_the_window_is_enough_where_the_result_is_sound() {
-        let expected = Effort {
+        let expected = Attempt {
             encoder_passes: 1,
             doubt: None,
         };
@@ -414,7 +487,7 @@ mod tests {
 
     #[test]
     fn a_doubtful_result_is_replaced_by_that_of_the_full_window() {
-        // Two seconds have 228 positions, and second 8 is position 400.
+        // Two seconds have 240 positions, and second 8 is position 400.
         let (outside, text) = heard(&[" hello"], 8000, false);
         assert_eq!(outside.doubt, Some(Doubt::TimeOutside));
         assert_eq!(text, "hello");
@@ -423,5 +496,42 @@ mod tests {
         assert_eq!(silent.doubt, Some(Doubt::NoText));
         assert_eq!(text, heard(&[], 1000, true).1);
         assert_eq!(heard(&[" hello"], 8000, true).0.doubt, None);
+    }
+
+    #[test]
+    fn a_language_heard_before_is_tried_first_and_changes_nothing_else() {
+        let model = scripted_model(&[" hola", "."], 1000, Some(3));
+        for beam_size in [1, 3] {
+            let options = WhisperOptions {
+                beam_size,
+                ..WhisperOptions::default()
+            };
+            let mut recognizer = recognizer(model.path(), options);
+            let mut heard = |seconds, hint| {
+                let request = TranscribeRequest {
+                    pcm: Pcm::new(Vec::new(), SAMPLE_RATE_HZ),
+                    language_hint: hint,
+                    declared_duration_ms: None,
+                    default_language: Language::FRENCH,
+                    deadline: Deadline::none(),
+                };
+                let heard = recognizer.recognize(&sound(seconds), &request, 1).unwrap();
+                let words = heard.utterances.iter().flat_map(|said| &said.words);
+                let result = (heard.spoken, heard.language_probability, join(words));
+                (heard.encoder_passes, result)
+            };
+            let (passes, spanish) = heard(8, None);
+            assert_eq!(passes, 2, "French, the default, then Spanish");
+            assert_eq!(
+                (spanish.0.whisper_code, spanish.2.as_str()),
+                ("es", "hola.")
+            );
+            assert_eq!(heard(8, None), (1, spanish.clone()));
+            assert_eq!(heard(8, Language::parse("es")).0, 1);
+            assert_eq!(heard(8, Some(Language::FRENCH)), (2, spanish.clone()));
+            assert_eq!(heard(8, None), (1, spanish), "hints are not guesses");
+            // Two windows: the first once more, for the language.
+            assert_eq!(heard(40, None).0, 3);
+        }
     }
 }

@@ -13,11 +13,15 @@ use super::SAMPLE_RATE_HZ;
 const POSITION_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 50;
 /// Positions of silence behind a recording: 2.56 s. With none at all words get lost at the end.
 const MARGIN_POSITIONS: usize = 128;
+/// Numbers of positions are multiples of this: the encoder's attention sums over them, and whisper.cpp's products
+/// in blocks take whole vectors, of 16 numbers at most.
+const POSITIONS_STEP: usize = 16;
 
 /// Positions that a recording of `samples` samples needs, of a window of `window`; `None` when that is all
 /// of them, or when it has several windows.
 pub(super) fn positions(samples: usize, window: usize) -> Option<usize> {
-    let positions = samples.div_ceil(POSITION_SAMPLES) + MARGIN_POSITIONS;
+    let needed = samples.div_ceil(POSITION_SAMPLES) + MARGIN_POSITIONS;
+    let positions = needed.next_multiple_of(POSITIONS_STEP);
     (positions < window).then_some(positions)
 }
 
@@ -108,12 +112,12 @@ mod tests {
     #[test]
     fn short_recordings_need_a_part_of_the_window() {
         let seconds = |seconds: usize| positions(seconds * 16_000, 1500);
-        assert_eq!(seconds(5), Some(378));
-        assert_eq!(seconds(10), Some(628));
-        assert_eq!(seconds(27), Some(1478));
+        assert_eq!(seconds(5), Some(384));
+        assert_eq!(seconds(10), Some(640));
+        assert_eq!(seconds(27), Some(1488));
         assert_eq!(seconds(28), None);
         assert_eq!(seconds(300), None);
-        assert_eq!(positions(1, 1500), Some(129));
+        assert_eq!(positions(1, 1500), Some(144));
     }
 
     #[test]
