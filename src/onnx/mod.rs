@@ -142,11 +142,15 @@ impl Onnx {
             .build()
             .map_err(|e| library_error(Box::new(e)))?;
         *loaded = Some(environment.clone());
-        Ok(Self {
+        let onnx = Self {
             environment,
-            device,
+            device: Device::Cpu,
             library: library.into(),
-        })
+        };
+        // The first session of a process makes the domain of our kernels known, in a table without a lock: no other
+        // session may begin beside it.
+        onnx.identity()?;
+        Ok(onnx.on(device))
     }
 
     /// The device that sessions run on.
