@@ -1,14 +1,21 @@
 """HiFi-GAN inside a graph. Convolutions are 2-D of height 1: ONNX Runtime then uses its blocked layout."""
 
+import math
+
 from .graph import array
 
+CROPPED = 1  # the stage before which context is cut off: what comes after is four fifths of the work
 
-def upsample(g, x, generator, conditions=None):
+
+def upsample(g, x, generator, conditions=None, emit=None):
     """[batch, channels, 1, frames] to the waveform [batch, samples].
 
-    `conditions` holds what is added after each upsampling, if anything is.
+    `conditions` holds what is added after each upsampling, if anything is. With `emit`, the name of
+    [first frame, last frame + 1], only their samples are given out: the others are context.
     """
     for index, up in enumerate(generator.ups):
+        if emit and index == CROPPED:
+            x, skipped = crop(g, x, generator, emit)
         x = g.op("LeakyRelu", x, alpha=0.1)
         weight = array(up.weight)[:, :, None, :]
         x = g.op("ConvTranspose", x, g.const(weight), g.const(up.bias), strides=[1, up.stride[0]],
@@ -23,7 +30,50 @@ def upsample(g, x, generator, conditions=None):
         if kernels > 1:
             x = g.op("Div", x, g.scalar(kernels))
     x = flat_conv(g, g.op("LeakyRelu", x, alpha=0.01), generator.conv_post)
-    return g.op("Squeeze", g.op("Tanh", x), g.ints(1, 2))
+    wav = g.op("Squeeze", g.op("Tanh", x), g.ints(1, 2))
+    if emit:
+        first, end = halves(g, emit)
+        samples = g.op("Mul", g.op("Sub", end, first), g.ints(positions(generator, len(generator.ups))))
+        wav = g.op("Slice", wav, skipped, g.op("Add", skipped, samples), g.ints(1))
+    return wav
+
+
+def crop(g, x, generator, emit):
+    """Cuts off what the stages from CROPPED on do not need for the frames of `emit`.
+
+    Returns the rest, and how many of its samples come before theirs.
+    """
+    steps, reach = positions(generator, CROPPED), context(generator, CROPPED)
+    first, end = (g.op("Mul", frame, g.ints(steps)) for frame in halves(g, emit))
+    # Where the unit itself begins or ends there is less to cut off, or nothing: Slice stops at the end.
+    start = g.op("Max", g.op("Sub", first, g.ints(reach)), g.ints(0))
+    rest = g.op("Slice", x, start, g.op("Add", end, g.ints(reach)), g.ints(3))
+    samples = positions(generator, len(generator.ups)) // steps
+    return rest, g.op("Mul", g.op("Sub", first, start), g.ints(samples))
+
+
+def halves(g, pair):
+    return g.op("Split", pair, outputs=2, num_outputs=2)
+
+
+def positions(generator, stage):
+    """Positions of a frame before a stage; after the last one they are samples."""
+    return math.prod(up.stride[0] for up in generator.ups[:stage])
+
+
+def context(generator, stage=0):
+    """Positions before a stage, on each side, that a sample there depends on: from kernels and dilations."""
+    reach = generator.conv_post.padding[0]
+    kernels = generator.num_kernels
+    for index in reversed(range(stage, len(generator.ups))):
+        blocks = generator.resblocks[index * kernels : (index + 1) * kernels]
+        reach += max(sum(conv.padding[0] for conv in [*block.convs1, *block.convs2]) for block in blocks)
+        up = generator.ups[index]
+        kernel, stride, padding = up.kernel_size[0], up.stride[0], up.padding[0]
+        left = (reach - padding + kernel - 1) // stride
+        right = (reach + padding - 1) // stride + 1
+        reach = max(left, right)
+    return reach
 
 
 def flat_conv(g, x, module):

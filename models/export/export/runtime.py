@@ -122,14 +122,27 @@ def resize(rows, count, scale):
     return rows[low] * (1 - part) + rows[high] * part
 
 
+def vocode(vocoder, frames, speaker, emit=None):
+    """Samples of the frames [first, last + 1] of [width, frames], or of all."""
+    return vocoder.run(None, vocoder_feeds(frames, speaker, emit))[0][0]
+
+
+def vocoder_feeds(frames, speaker, emit=None):
+    emit = np.array(emit or [0, frames.shape[1]], np.int64)
+    return {"frames": frames[None], "speaker_embedding": speaker, "emit": emit}
+
+
 def check_windows(vocoder, metadata, frames, speaker):
-    """Returns how far a window with the stated context is off the samples of the whole run."""
-    hop, context = metadata["frame_samples"], metadata["vocoder_context_frames"]
-    run = lambda part: vocoder.run(None, {"frames": part[None], "speaker_embedding": speaker})[0][0]
-    whole, start, stop = run(frames), 40, 70
-    window = run(np.ascontiguousarray(frames[:, start - context : stop + context]))
-    inner = window[context * hop : -context * hop]
-    return float(np.abs(inner - whole[start * hop : stop * hop]).max())
+    """Returns how far windows with the stated context are off the samples of the whole run."""
+    hop, context, count = metadata["frame_samples"], metadata["vocoder_context_frames"], frames.shape[1]
+    whole, worst = vocode(vocoder, frames, speaker), 0.0
+    # At the beginning, in the middle, at the end; the shortest; beside less context than there could be.
+    for first, end in ((0, 30), (40, 70), (count - 30, count), (40, 41), (context - 1, count - context + 1)):
+        start = max(first - context, 0)
+        part = np.ascontiguousarray(frames[:, start : end + context])
+        window = vocode(vocoder, part, speaker, [first - start, end - start])
+        worst = max(worst, float(np.abs(window - whole[first * hop : end * hop]).max()))
+    return worst
 
 
 class MarianGraphs:

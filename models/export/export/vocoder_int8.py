@@ -8,7 +8,7 @@ import numpy as np
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from . import weights
-from .runtime import session
+from .runtime import session, vocode, vocoder_feeds
 
 FILE = "vocoder_frames.int8.onnx"
 MAX_SPECTRAL_DISTANCE_DB = 2.0  # RMS over time and frequency; above it the difference is easily heard
@@ -18,7 +18,7 @@ FLOOR_DB = -50.0  # under the loudest: where the noise of recordings is
 
 class Frames(CalibrationDataReader):
     def __init__(self, frames, speaker):
-        self.feeds = iter([{"frames": part[None], "speaker_embedding": speaker} for part in frames])
+        self.feeds = iter([vocoder_feeds(part, speaker) for part in frames])
 
     def get_next(self):
         return next(self.feeds, None)
@@ -40,7 +40,7 @@ def export(path, frames, speaker):
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
             op_types_to_quantize=["Conv", "LeakyRelu", "Add"],
         )  # fmt: skip
-        run = lambda file: session(file).run(None, {"frames": unknown[None], "speaker_embedding": speaker})[0][0]
+        run = lambda file: vocode(session(file), unknown, speaker)
         found, wanted = run(made), run(path)
         distance = spectral_distance_db(found, wanted)
         written = distance <= MAX_SPECTRAL_DISTANCE_DB

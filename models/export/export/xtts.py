@@ -13,7 +13,7 @@ from TTS.tts.models.xtts import Xtts, _legacy_safe_globals, wav_to_mel_cloning
 
 from . import ExportError, install, vocoder_int8, xtts_graphs
 from .linear import KINDS, graph_file
-from .runtime import check_windows, frames_from_latents, greedy, relative_error, session, sung_vowel
+from .runtime import check_windows, frames_from_latents, greedy, relative_error, session, sung_vowel, vocode
 from .source import fetch, required, sha256
 
 PATTERNS = ["config.json", "model.pth", "vocab.json"]
@@ -21,8 +21,6 @@ PRECISIONS = ["fp32", "int8r"]
 
 # What coqui-tts' get_gpt_cond_latents has in its code.
 CONDITIONING_FFT, CONDITIONING_WINDOW, MIN_CHUNK_S = 2048, 1024, 0.33
-# Half of what a frame of the vocoder sees, from its kernels and dilations.
-VOCODER_CONTEXT_FRAMES = 13
 PLACEHOLDER_CODE = 1  # fills the reference's prefix, so that its repetition penalty sees it
 
 # Characters that one piece of text may have (coqui-tts' tokenizer).
@@ -133,7 +131,7 @@ def metadata(checkpoint, precisions):
         "speaker_dim": decoder.waveform_decoder.cond_layer.in_channels, "vocoder_channels": gpt.model_dim,
         "code_samples": gpt.code_stride_len, "frame_samples": decoder.output_hop_length,
         "latent_upsample": gpt.code_stride_len // decoder.output_hop_length,
-        "frame_resample": ratio, "vocoder_context_frames": VOCODER_CONTEXT_FRAMES,
+        "frame_resample": ratio, "vocoder_context_frames": xtts_graphs.vocoder_context(decoder.waveform_decoder),
         "sampling": {
             "temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p,
             "repetition_penalty": float(config.repetition_penalty), "do_sample": True,
@@ -196,7 +194,7 @@ def check_float(rows, references, facts, vocoder, speaker):
         size = np.abs(latents).max()
         latent_error = max(latent_error, within(LATENT_TOLERANCE * size, np.array(row["latents"]), latents, "latents"))
         frames = frames_from_latents(np.array(row["latents"]), facts)
-        found = vocoder.run(None, {"frames": frames[None], "speaker_embedding": speaker})[0][0]
+        found = vocode(vocoder, frames, speaker)
         wav_error = max(wav_error, within(TOLERANCE, found, wav, "waveform"))
     return {"latent_error": latent_error, "waveform_error": wav_error}
 

@@ -77,6 +77,7 @@ def test_figures_of_the_comparison_are_kept(exported):
     for engine in ("marian/fr-en", "openvoice", "xtts"):
         assert facts(models, engine)["parity"]
     assert facts(models, "xtts")["parity"]["codes_compared"] > 20
+    assert facts(models, "xtts")["vocoder_context_frames"] == 13
     vocoder = facts(models, "xtts")["parity"]["int8_vocoder"]
     assert vocoder["signal_to_error_db"] > 20
     assert vocoder["written"] == (models / "xtts/vocoder_frames.int8.onnx").exists()

@@ -143,7 +143,7 @@ impl XttsEngine {
         });
         let vocoder = vocoder.map_err(|error| match error {
             WorkersError::Thread(error) => SynthesizeError::Thread(error),
-            WorkersError::Load(error) => SynthesizeError::Load(error),
+            WorkersError::Load(error) => error,
         })?;
         tracing::info!(
             slots,

@@ -18,6 +18,12 @@ pub enum SynthesizeError {
     /// The operating system refuses a thread for the vocoder.
     #[error("the vocoder has no thread to run on")]
     Thread(#[source] std::io::Error),
+    /// The vocoder is of an earlier export.
+    #[error("{path} gives out all frames, context included; export the checkpoint again")]
+    OldVocoder {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file of the model could not be read.
     #[error("{path} could not be read")]
     Read {
@@ -112,6 +118,7 @@ impl StageError for SynthesizeError {
     fn reason(&self) -> Reason {
         match self {
             Self::Load(_)
+            | Self::OldVocoder { .. }
             | Self::Read { .. }
             | Self::Metadata { .. }
             | Self::Inconsistent { .. } => Reason::ModelUnavailable,

@@ -21,13 +21,16 @@ use ort::value::TensorRef;
 use super::SynthesizeError;
 use super::metadata::XttsMetadata;
 use crate::domain::voice::Conditioning;
-use crate::onnx::{Onnx, OnnxError};
+use crate::onnx::Onnx;
 use crate::stages::Ticket;
 use interpolation::Interpolation;
 
 /// Frames that one run emits: 40 latents of XTTS v2, 1.9 s of speech. Longer windows waste less on
 /// context, shorter ones leave less to do when the last code is chosen.
 const WINDOW_FRAMES: usize = 174;
+/// The graph's input that names the frames to give out, [first, last + 1]. It cuts the others off as soon as the stages
+/// that are left do not need them.
+const EMIT: &str = "emit";
 
 /// The graph.
 pub(super) struct Vocoder {
@@ -94,9 +97,15 @@ impl Vocoder {
         path: &Path,
         metadata: &XttsMetadata,
         threads: usize,
-    ) -> Result<Self, OnnxError> {
+    ) -> Result<Self, SynthesizeError> {
+        let session = onnx.session(path, threads).map_err(SynthesizeError::Load)?;
+        if !session.inputs().iter().any(|input| input.name() == EMIT) {
+            return Err(SynthesizeError::OldVocoder {
+                path: path.to_owned(),
+            });
+        }
         Ok(Self {
-            session: onnx.session(path, threads)?,
+            session,
             windowing: Windowing::of(metadata),
         })
     }
@@ -134,22 +143,23 @@ impl Vocoder {
             width,
             run.clone(),
         );
+        let emitted = emit.start - run.start..emit.end - run.start;
+        let bounds = [emitted.start as i64, emitted.end as i64];
         let outputs = self.session.run(ort::inputs![
             "frames" => TensorRef::from_array_view(([1, width, run.len()], input.as_slice()))?,
             "speaker_embedding" =>
                 TensorRef::from_array_view(([1, speaker_embedding.len(), 1], speaker_embedding))?,
+            EMIT => TensorRef::from_array_view(([2], bounds.as_slice()))?,
         ])?;
         let wav = outputs.get("wav").ok_or(SynthesizeError::BadOutput(
             "the vocoder has no output `wav`",
         ))?;
         let (_, samples) = wav.try_extract_tensor::<f32>()?;
-        if samples.len() != run.len() * frame_samples {
+        if samples.len() != emitted.len() * frame_samples {
             return Err(SynthesizeError::BadOutput(
                 "the waveform has another length than its frames",
             ));
         }
-        let kept = (emit.start - run.start) * frame_samples..(emit.end - run.start) * frame_samples;
-        let samples = &samples[kept];
         if samples.iter().any(|sample| !sample.is_finite()) {
             return Err(SynthesizeError::BadOutput("the waveform is not finite"));
         }

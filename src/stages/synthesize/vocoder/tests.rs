@@ -172,3 +172,12 @@ fn an_empty_unit_has_an_empty_waveform() {
     let (mut vocoder, metadata) = vocoder();
     assert!(vocode(&mut vocoder, &[], &wave(metadata.speaker_dim, 0.7)).is_empty());
 }
+
+#[test]
+fn a_graph_that_gives_out_all_frames_is_refused() {
+    let directory = fixture("xtts");
+    let metadata = XttsMetadata::read(&directory).unwrap();
+    let other = directory.join("speaker_encoder.onnx");
+    let error = Vocoder::load(&onnx(), &other, &metadata, 1).err().unwrap();
+    assert!(matches!(error, SynthesizeError::OldVocoder { path } if path == other));
+}
