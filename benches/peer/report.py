@@ -25,16 +25,14 @@ NOTES = """
   Whether words are lost by that has to be measured with trained weights; `transcribe.full_window` turns it off.
 - *Ours* as the peer: one workload of ours over another, in the same process.
 - *16 messages at once* is a ratio of times, not of processor time: programs that take a part of the cores
-  lower it, so it is left out where there are others. 16 messages keep both cores busy until the last of them are decoded; two
-  fifths of the work hear the recordings, a third decodes speech, six rows to a step. One message alone decodes one row in each.
-  Since it was measured before, one message alone has become faster by a tenth (1,230 an hour then), 16 at once have not (3,330): the
-  ratio, 2.7 then, fell below what was wanted, while as many messages are done.
+  lower it, so it is left out where there are others. Of 16 messages' work two fifths decode speech, seven rows to a step, a third are
+  the vocoder's, a fifth hears the recordings. One message alone decodes one row in each step.
 - *Marian beside CTranslate2*: three fifths of the decoder's time are products of 8-bit integers, for which both have the same
   instructions; what is around them runs in [kernels of our own](adr/0027-kernels-for-rows.md).
 - *OpenVoice*: two thirds of our time are its convolutions. The reference takes 17 or 34 ms, from one process to the next;
   beside the smaller figure the ratio is 0.4.
-- *With the fp32 vocoder* it takes more than a third of the whole. Its convolutions run at the peak of the processor's vectors, and ours
-  takes the same time in every process; the reference takes 1.6 to 2.3 s, from one process to the next. Where there is a vocoder
+- *With the fp32 vocoder* it takes two fifths of the whole. Nine tenths of that are convolutions, at the peak of the processor's vectors:
+  ours takes the same time in every process, the reference 1.6 to 2.3 s, from one process to the next. Where there is a vocoder
   in 8 bits (`--int8-vocoder`), that is taken.
 - Seconds on several cores are left out there too: threads that wait for each other suffer most from it, which would
   flatter us.

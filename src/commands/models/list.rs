@@ -42,7 +42,8 @@ struct Entry {
     id: String,
     languages: String,
     size_bytes: u64,
-    /// About how much memory it takes, in units of 10^6 bytes, where the catalogue knows.
+    /// About how much memory it takes, in units of 10^6 bytes, where the catalogue knows: it does not know the
+    /// models for tests, some of which have the names of real ones.
     memory_mb: Option<u64>,
     licence: String,
     /// Where it was pulled from.
@@ -69,7 +70,10 @@ pub(super) fn run(registry: &Registry, args: &ListArgs) -> Result<ExitCode, Comm
         id: model.id.clone(),
         languages: languages(model, registry.directory()),
         size_bytes: model.size_bytes(),
-        memory_mb: catalogue.model(&model.id).map(|known| known.memory_mb),
+        memory_mb: catalogue
+            .model(&model.id)
+            .filter(|_| !manifest.fixture)
+            .map(|known| known.memory_mb),
         licence: model.licence.clone(),
         origin: model.origin.clone(),
         usable: registry.may_use(model),
@@ -138,12 +142,12 @@ fn print(listing: &Listing) {
         width(|model| model.licence.len()),
     );
     say(format_args!(
-        "\n{:<10} {:<id_width$} {:>11} {:>9}  {:<licence_width$}  LANGUAGES",
+        "\n{:<10} {:<id_width$} {:>11} {:>11}  {:<licence_width$}  LANGUAGES",
         "ENGINE", "ID", "SIZE", "MEMORY", "LICENCE"
     ));
     for model in &listing.models {
         say(format_args!(
-            "{:<10} {:<id_width$} {:>11} {:>9}  {:<licence_width$}  {}{}",
+            "{:<10} {:<id_width$} {:>11} {:>11}  {:<licence_width$}  {}{}",
             model.engine,
             model.id,
             human_bytes(model.size_bytes).to_string(),
