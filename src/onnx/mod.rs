@@ -119,38 +119,40 @@ impl Onnx {
     /// Loads the library once per process; later calls reuse it.
     ///
     /// # Errors
-    /// The library is missing or older than 1.24.
+    /// The library is missing or older than 1.24, or cannot build a session.
     pub fn load(library: &Path, device: Device) -> Result<Self, OnnxError> {
         // ort refuses a second environment in a process, even after an engine is built again.
-        static LOADED: Mutex<Option<Environment>> = Mutex::new(None);
+        static LOADED: Mutex<(Option<Environment>, bool)> = Mutex::new((None, false));
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(environment) = &*loaded {
-            return Ok(Self {
-                environment: environment.clone(),
-                device,
-                library: library.into(),
-            });
-        }
-        let library_error = |source: Box<dyn std::error::Error + Send + Sync>| OnnxError::Library {
-            path: library.to_owned(),
-            source,
-        };
-        let environment = ort::init_from(library)
-            .map_err(|e| library_error(Box::new(e)))?
-            .with_name("translator")
-            .with_telemetry(false)
-            .build()
-            .map_err(|e| library_error(Box::new(e)))?;
-        *loaded = Some(environment.clone());
+        let (environment, knows_kernels) = &mut *loaded;
         let onnx = Self {
-            environment,
+            environment: match environment {
+                Some(environment) => environment.clone(),
+                None => environment.insert(Self::environment(library)?).clone(),
+            },
             device: Device::Cpu,
             library: library.into(),
         };
         // The first session of a process makes the domain of our kernels known, in a table without a lock: no other
         // session may begin beside it.
-        onnx.identity()?;
+        if !*knows_kernels {
+            onnx.identity()?;
+            *knows_kernels = true;
+        }
         Ok(onnx.on(device))
+    }
+
+    fn environment(library: &Path) -> Result<Environment, OnnxError> {
+        let library_error = |source: Box<dyn std::error::Error + Send + Sync>| OnnxError::Library {
+            path: library.to_owned(),
+            source,
+        };
+        ort::init_from(library)
+            .map_err(|e| library_error(Box::new(e)))?
+            .with_name("translator")
+            .with_telemetry(false)
+            .build()
+            .map_err(|e| library_error(Box::new(e)))
     }
 
     /// The device that sessions run on.

@@ -2,19 +2,22 @@
 
 import math
 
+from . import ExportError
 from .graph import array
 
-CROPPED = 1  # the stage before which context is cut off: what comes after is four fifths of the work
+CROP_STAGE = 1  # the upsampling before which context is cut off: what comes after is four fifths of the work
 
 
 def upsample(g, x, generator, conditions=None, emit=None):
     """[batch, channels, 1, frames] to the waveform [batch, samples].
 
-    `conditions` holds what is added after each upsampling, if anything is. With `emit`, the name of
-    [first frame, last frame + 1], only their samples are given out: the others are context.
+    `conditions` holds what is added after each upsampling, if anything is. With `emit`, the names of [first frame]
+    and [last frame + 1], only their samples are given out: the others are context.
     """
+    if emit and len(generator.ups) <= CROP_STAGE:
+        raise ExportError(f"a vocoder of {len(generator.ups)} upsamplings; {CROP_STAGE + 1} at least are supported")
     for index, up in enumerate(generator.ups):
-        if emit and index == CROPPED:
+        if emit and index == CROP_STAGE:
             x, skipped = crop(g, x, generator, emit)
         x = g.op("LeakyRelu", x, alpha=0.1)
         weight = array(up.weight)[:, :, None, :]
@@ -32,28 +35,24 @@ def upsample(g, x, generator, conditions=None, emit=None):
     x = flat_conv(g, g.op("LeakyRelu", x, alpha=0.01), generator.conv_post)
     wav = g.op("Squeeze", g.op("Tanh", x), g.ints(1, 2))
     if emit:
-        first, end = halves(g, emit)
+        first, end = emit
         samples = g.op("Mul", g.op("Sub", end, first), g.ints(positions(generator, len(generator.ups))))
         wav = g.op("Slice", wav, skipped, g.op("Add", skipped, samples), g.ints(1))
     return wav
 
 
 def crop(g, x, generator, emit):
-    """Cuts off what the stages from CROPPED on do not need for the frames of `emit`.
+    """Cuts off what the stages from CROP_STAGE on do not need for the frames of `emit`.
 
     Returns the rest, and how many of its samples come before theirs.
     """
-    steps, reach = positions(generator, CROPPED), context(generator, CROPPED)
-    first, end = (g.op("Mul", frame, g.ints(steps)) for frame in halves(g, emit))
+    steps, reach = positions(generator, CROP_STAGE), context(generator, CROP_STAGE)
+    first, end = (g.op("Mul", frame, g.ints(steps)) for frame in emit)
     # Where the unit itself begins or ends there is less to cut off, or nothing: Slice stops at the end.
     start = g.op("Max", g.op("Sub", first, g.ints(reach)), g.ints(0))
     rest = g.op("Slice", x, start, g.op("Add", end, g.ints(reach)), g.ints(3))
     samples = positions(generator, len(generator.ups)) // steps
     return rest, g.op("Mul", g.op("Sub", first, start), g.ints(samples))
-
-
-def halves(g, pair):
-    return g.op("Split", pair, outputs=2, num_outputs=2)
 
 
 def positions(generator, stage):

@@ -136,7 +136,7 @@ def check_windows(vocoder, metadata, frames, speaker):
     """Returns how far windows with the stated context are off the samples of the whole run."""
     hop, context, count = metadata["frame_samples"], metadata["vocoder_context_frames"], frames.shape[1]
     whole, worst = vocode(vocoder, frames, speaker), 0.0
-    # At the beginning, in the middle, at the end; the shortest; beside less context than there could be.
+    # At the beginning, in the middle, at the end; the shortest; with context that begins and ends with the whole.
     for first, end in ((0, 30), (40, 70), (count - 30, count), (40, 41), (context - 1, count - context + 1)):
         start = max(first - context, 0)
         part = np.ascontiguousarray(frames[:, start : end + context])

@@ -18,9 +18,9 @@ pub enum SynthesizeError {
     /// The operating system refuses a thread for the vocoder.
     #[error("the vocoder has no thread to run on")]
     Thread(#[source] std::io::Error),
-    /// The vocoder is of an earlier export.
-    #[error("{path} gives out all frames, context included; export the checkpoint again")]
-    OldVocoder {
+    /// The graph is no vocoder, or one of an earlier export, which gives out all frames, context included.
+    #[error("{path} has no input `emit` of two 64-bit integers; export the checkpoint again")]
+    NoVocoder {
         /// The file.
         path: PathBuf,
     },
@@ -118,7 +118,7 @@ impl StageError for SynthesizeError {
     fn reason(&self) -> Reason {
         match self {
             Self::Load(_)
-            | Self::OldVocoder { .. }
+            | Self::NoVocoder { .. }
             | Self::Read { .. }
             | Self::Metadata { .. }
             | Self::Inconsistent { .. } => Reason::ModelUnavailable,

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ort::session::Session;
-use ort::value::TensorRef;
+use ort::value::{TensorElementType, TensorRef};
 
 use super::SynthesizeError;
 use super::metadata::XttsMetadata;
@@ -99,8 +99,13 @@ impl Vocoder {
         threads: usize,
     ) -> Result<Self, SynthesizeError> {
         let session = onnx.session(path, threads).map_err(SynthesizeError::Load)?;
-        if !session.inputs().iter().any(|input| input.name() == EMIT) {
-            return Err(SynthesizeError::OldVocoder {
+        let takes_bounds = session.inputs().iter().any(|input| {
+            let (kind, shape) = (input.dtype().tensor_type(), input.dtype().tensor_shape());
+            let is_pair = shape.is_some_and(|shape| **shape == [2]);
+            input.name() == EMIT && kind == Some(TensorElementType::Int64) && is_pair
+        });
+        if !takes_bounds {
+            return Err(SynthesizeError::NoVocoder {
                 path: path.to_owned(),
             });
         }

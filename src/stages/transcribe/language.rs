@@ -2,6 +2,7 @@
 
 use whisper_rs::{WhisperTokenId, get_lang_max_id, get_lang_str};
 
+use super::TranscribeRequest;
 use crate::domain::Language;
 
 /// Below this declared length the sender's language counts more than Whisper's guess
@@ -98,15 +99,64 @@ impl Detection {
     }
 }
 
+/// Who decides the language (contract/rules.md, section 2).
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rule {
+    /// It is decided: by the model, which knows no other, or by the sender of a short recording.
+    Known(SpokenLanguage),
+    /// The sender, unless the model is sure of another.
+    Declared(SpokenLanguage),
+    /// The model; the default where it cannot tell.
+    Open { default: SpokenLanguage },
+}
+
+impl Rule {
+    /// For a model of many languages.
+    pub(super) fn of(request: &TranscribeRequest) -> Self {
+        let declared = request
+            .language_hint
+            .and_then(SpokenLanguage::from_language);
+        match declared {
+            Some(declared) if is_short(request.declared_duration_ms) => Self::Known(declared),
+            Some(declared) => Self::Declared(declared),
+            None => Self::Open {
+                default: SpokenLanguage::from_language(request.default_language)
+                    .unwrap_or(SpokenLanguage::ENGLISH),
+            },
+        }
+    }
+
+    /// The language to begin with, where nobody said it that of `last`, a recording of which nobody said it too.
+    pub(super) fn guess(self, last: Option<SpokenLanguage>) -> SpokenLanguage {
+        match self {
+            Self::Known(spoken) | Self::Declared(spoken) => spoken,
+            Self::Open { default } => last.unwrap_or(default),
+        }
+    }
+
+    /// The language to write and its probability, where the model is asked.
+    pub(super) fn choose(self, detection: Option<Detection>) -> Option<(SpokenLanguage, f32)> {
+        match (self, detection) {
+            (Self::Known(_), _) => None,
+            (Self::Declared(declared), Some(found)) if overrules(&found, declared) => {
+                Some((found.spoken, found.probability))
+            }
+            (Self::Declared(declared), _) => Some((declared, 1.0)),
+            (Self::Open { .. }, Some(found)) => Some((found.spoken, found.probability)),
+            (Self::Open { default }, None) => Some((default, 0.0)),
+        }
+    }
+}
+
 /// True when the sender's language is taken without asking Whisper.
-pub(super) fn hint_suffices(declared_duration_ms: Option<u64>) -> bool {
+fn is_short(declared_duration_ms: Option<u64>) -> bool {
     declared_duration_ms.is_some_and(|duration_ms| duration_ms < SHORT_AUDIO_MS)
 }
 
 /// True when Whisper's guess beats the sender's language.
-pub(super) fn overrules(detection: &Detection, hint: SpokenLanguage) -> bool {
+fn overrules(detection: &Detection, declared: SpokenLanguage) -> bool {
     detection.probability >= RELIABLE_DETECTION
-        && detection.spoken.whisper_code != hint.whisper_code
+        && detection.spoken.whisper_code != declared.whisper_code
 }
 
 #[cfg(test)]
@@ -155,9 +205,9 @@ mod tests {
 
     #[test]
     fn the_senders_language_wins_when_short_or_unsure() {
-        assert!(hint_suffices(Some(5999)));
-        assert!(!hint_suffices(Some(6000)));
-        assert!(!hint_suffices(None));
+        assert!(is_short(Some(5999)));
+        assert!(!is_short(Some(6000)));
+        assert!(!is_short(None));
         let detected = |probability| Detection {
             spoken: SpokenLanguage::ENGLISH,
             probability,

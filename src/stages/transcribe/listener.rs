@@ -34,8 +34,8 @@ impl Listener {
         }
     }
 
-    /// Transcribes recordings, as one of several threads does. A panic fails its recording only: nothing of one is
-    /// kept for the next, and others may be heard beside it.
+    /// Transcribes recordings, as one of several threads does. A panic fails its recording only: nothing of one shows
+    /// in the next, and others may be heard beside it.
     pub(super) fn into_worker(mut self) -> impl FnMut(Recording) -> Transcribed {
         move |recording| {
             let work = || self.transcribe(&recording.request, recording.threads);

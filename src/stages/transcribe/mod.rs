@@ -1,8 +1,8 @@
 //! Speech to text: whisper.cpp.
 //!
 //! A [`listener`] cuts a recording to what somebody says in it ([`activity`], found by [`vad`] or, without that
-//! model, [`energy`]); it passes the model ([`recognizer`], with the language rules of [`language`] and as
-//! much of the encoder's window as [`window`] says) and filters for invented text ([`guards`]), and is
+//! model, [`energy`]); it passes the model ([`recognizer`], with the language rules of [`language`], as
+//! much of the encoder's window as [`window`] says, and [`watch`] asking for the language) and filters for invented text ([`guards`]), and is
 //! cut into timed segments ([`words`], [`phrases`]).
 
 mod activity;
@@ -12,13 +12,14 @@ mod ggml;
 mod guards;
 mod language;
 mod listener;
+#[cfg(test)]
+mod made_models;
 mod phrases;
 mod recognizer;
 #[cfg(test)]
-mod scripted;
-#[cfg(test)]
 mod tests;
 mod vad;
+mod watch;
 mod window;
 mod words;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tempfile::NamedTempFile;
 
-use super::scripted::scripted_model;
+use super::made_models::scripted_model;
 use super::*;
 use crate::error::Reason;
 use crate::stages::StageError;

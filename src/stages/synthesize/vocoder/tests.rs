@@ -174,10 +174,10 @@ fn an_empty_unit_has_an_empty_waveform() {
 }
 
 #[test]
-fn a_graph_that_gives_out_all_frames_is_refused() {
+fn a_graph_that_is_not_told_what_to_give_out_is_refused() {
     let directory = fixture("xtts");
     let metadata = XttsMetadata::read(&directory).unwrap();
     let other = directory.join("speaker_encoder.onnx");
     let error = Vocoder::load(&onnx(), &other, &metadata, 1).err().unwrap();
-    assert!(matches!(error, SynthesizeError::OldVocoder { path } if path == other));
+    assert!(matches!(error, SynthesizeError::NoVocoder { path } if path == other));
 }
