@@ -34,8 +34,8 @@ NOTES = """
 - *With the fp32 vocoder* it takes two fifths of the whole. Nine tenths of that are convolutions, at the peak of the processor's vectors:
   ours takes the same time in every process, the reference 1.6 to 2.3 s, from one process to the next. Where there is a vocoder
   in 8 bits (`--int8-vocoder`), that is taken.
-- Seconds on several cores are left out there too: threads that wait for each other suffer most from it, which would
-  flatter us.
+- *Seconds on several cores* and *recordings/h* are left out where other programs run, too: threads that wait for each other suffer
+  most from them, which would flatter us.
 """
 
 
