@@ -248,6 +248,8 @@ mod tests {
         assert!(parse(&["submit", "a.ogg", "--text", "hello", "--to", "fr"]).is_err());
         assert!(parse(&["submit", "--text", "hello", "--to", "fr"]).is_ok());
         assert!(parse(&["submit", "a.ogg"]).is_err(), "no language");
+        assert!(parse(&["submit", "--from", "en", "--to", "fr"]).is_err());
+        assert!(parse(&["submit", "a.ogg", "--from", "en", "--to", "fr"]).is_err());
         assert!(
             parse(&[
                 "submit",

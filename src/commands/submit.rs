@@ -40,10 +40,11 @@ pub(super) struct SubmitArgs {
     #[arg(long, value_name = "LANGUAGES", required = true, value_delimiter = ',', value_parser = parse_language)]
     pub(super) to: Vec<Language>,
     /// Translate this text instead of a recording
-    #[arg(long, conflicts_with = "mobile_text")]
+    #[arg(long, conflicts_with_all = ["mobile_text", "mobile_language"])]
     text: Option<String>,
     /// Language of the text; detected otherwise, where the text is long enough
-    #[arg(long, value_name = "LANGUAGE", requires = "text", value_parser = parse_language)]
+    // Clap requires nothing of an argument that conflicts with what is there, so both have to be said.
+    #[arg(long, value_name = "LANGUAGE", requires = "text", conflicts_with = "file", value_parser = parse_language)]
     from: Option<Language>,
     #[command(flatten)]
     message: MessageArgs,
