@@ -159,10 +159,10 @@ fn print(available: &Available) {
         .map(|model| model.id.len())
         .max()
         .unwrap_or(0);
-    say(format_args!("{:<width$}  {:>9}  WHAT FOR", "SET", "SIZE"));
+    say(format_args!("{:<width$}  {:>10}  WHAT FOR", "SET", "SIZE"));
     for set in &available.sets {
         say(format_args!(
-            "{:<width$}  {:>9}  {}; {} models, {} pairs directly and {} through English",
+            "{:<width$}  {:>10}  {}; {} models, {} pairs directly and {} through English",
             set.id,
             megabytes(set.download_mb),
             set.about,
@@ -172,7 +172,7 @@ fn print(available: &Available) {
         ));
     }
     say(format_args!(
-        "\n{:<width$}  {:>9}  {:>9}  {:<9}  LANGUAGES",
+        "\n{:<width$}  {:>10}  {:>10}  {:<9}  LANGUAGES",
         "MODEL", "SIZE", "MEMORY", "LICENCE"
     ));
     for model in &available.models {
@@ -187,7 +187,7 @@ fn print(available: &Available) {
             remarks.push_str("  (its licence limits use)");
         }
         say(format_args!(
-            "{:<width$}  {:>9}  {:>9}  {:<9}  {}{remarks}",
+            "{:<width$}  {:>10}  {:>10}  {:<9}  {}{remarks}",
             model.id,
             megabytes(model.download_mb),
             megabytes(model.memory_mb),
