@@ -49,11 +49,13 @@ struct Entry {
 
 pub(super) fn run(settings: &ModelSettings, args: &ListArgs) -> Result<ExitCode, CommandError> {
     let catalogue = Catalogue::load(args.catalogue.as_deref())?;
-    // Nothing needs to be installed to see what could be.
-    let installed = Manifest::read(&settings.path).map_or_else(
-        |_| BTreeSet::new(),
-        |manifest| manifest.models.into_iter().map(|model| model.id).collect(),
-    );
+    // Nothing needs to be installed to see what could be, and models for tests have but the names of some.
+    let installed: BTreeSet<String> = match Manifest::read(&settings.path) {
+        Ok(manifest) if !manifest.fixture => {
+            manifest.models.into_iter().map(|model| model.id).collect()
+        }
+        _ => BTreeSet::new(),
+    };
     let sets = catalogue
         .sets
         .iter()

@@ -140,7 +140,9 @@ impl Hearing<'_> {
     /// one that was tried.
     fn run(&mut self, positions: Option<usize>) -> Result<(), TranscribeError> {
         let tried = self.spoken;
-        let Some(chosen) = self.run_in_one_language(positions, self.rule)? else {
+        let chosen = self.run_in_one_language(positions, self.rule)?;
+        // Where nothing was encoded, nothing was asked.
+        let Some(chosen) = chosen.or_else(|| self.rule.choose(None)) else {
             return Ok(());
         };
         (self.spoken, self.language_probability) = chosen;
