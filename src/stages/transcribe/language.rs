@@ -82,6 +82,9 @@ impl Detection {
         let logits = logits.get(first..first + count)?;
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let total: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+        if !total.is_finite() {
+            return None;
+        }
         let candidates = (0..).zip(logits).filter_map(|(id, logit)| {
             Some(Self {
                 spoken: SpokenLanguage::from_whisper_id(id)?,
@@ -201,6 +204,8 @@ mod tests {
             Detection::from_logits(&logits[..50_300], first as i32),
             None
         );
+        logits[first + 6] = f32::NAN;
+        assert_eq!(Detection::from_logits(&logits, first as i32), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ const FIRST_LANGUAGE: usize = 50_259;
 const FIRST_TIMESTAMP: usize = 50_364;
 
 /// Writes a model that hears `words` from 0 to `end_ms` in every window, in the language with the
-/// given id, or in any language alike.
+/// given id (or with another mark by its distance from the first language), or in any language alike.
 ///
 /// One encoder and one decoder layer, all weights zero but three: the positional embedding of the
 /// k-th answer is the unit vector k, as is the embedding of the k-th wanted token, and the last

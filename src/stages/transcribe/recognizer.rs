@@ -115,16 +115,14 @@ struct Hearing<'a> {
 
 impl Hearing<'_> {
     /// Transcribes a recording that fits into a part of a window with that part, unless the result looks wrong.
-    /// Gives back what was wrong.
-    fn transcribe(&mut self) -> Result<Option<Doubt>, TranscribeError> {
+    fn transcribe(&mut self) -> Result<(), TranscribeError> {
         let positions = self.trimmed_positions();
         self.run(positions)?;
-        let doubt = positions.and_then(|positions| self.doubt(positions));
-        if doubt.is_some() {
+        if let Some(doubt) = positions.and_then(|positions| self.doubt(positions)) {
             tracing::info!(?doubt, "a recording is heard again in a full window");
             self.run(None)?;
         }
-        Ok(doubt)
+        Ok(())
     }
 
     /// The encoder positions that are enough for the recording, when they are not all.

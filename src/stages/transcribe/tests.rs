@@ -150,6 +150,29 @@ fn a_sure_detection_overrules_the_hint_of_a_long_recording() {
 }
 
 #[test]
+fn a_stock_phrase_where_the_model_hears_nobody_speak_is_dropped_in_any_language() {
+    let said = [" thanks", " for", " watching", "."];
+    // "No speech" is 103 tokens behind the first language, and follows the start token like one.
+    for (nobody_speaks, text) in [(Some(103), ""), (None, "thanks for watching.")] {
+        let model = scripted_model(&said, 1000, nobody_speaks);
+        let mut engine = load(model.path(), WhisperOptions::default()).unwrap();
+        for (hint, declared_duration_ms) in [
+            (None, None),
+            (Some(Language::ENGLISH), Some(3000)),
+            (Some(Language::ENGLISH), Some(9000)),
+        ] {
+            let request = TranscribeRequest {
+                language_hint: hint,
+                declared_duration_ms,
+                ..request(noise(3000))
+            };
+            let transcript = run(&mut engine, request).unwrap();
+            assert_eq!(transcript.text, text, "{hint:?} {declared_duration_ms:?}");
+        }
+    }
+}
+
+#[test]
 fn long_sentences_become_phrases() {
     let said = [
         " one", " two", " three", " four", " five", " six", " seven", " eight", " nine",

@@ -3,8 +3,10 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 
-use tracing::subscriber::{DefaultGuard, NoSubscriber, set_default};
-use whisper_rs::{FullParams, WhisperState, WhisperSysContext, WhisperSysState, whisper_rs_sys};
+use tracing::dispatcher::{DefaultGuard, Dispatch, set_default};
+use whisper_rs::{
+    FullParams, WhisperError, WhisperState, WhisperSysContext, WhisperSysState, whisper_rs_sys,
+};
 
 use super::error::TranscribeError;
 use super::language::{Detection, Rule, SpokenLanguage};
@@ -30,7 +32,9 @@ pub(super) struct Watch<'a> {
     encoder_passes: Cell<u32>,
     /// The model and the state of the run.
     model: Cell<Option<(*mut WhisperSysContext, *mut WhisperSysState)>>,
-    is_asked: Cell<bool>,
+    /// Windows of which the model was asked.
+    asked_windows: Cell<u32>,
+    has_failed: Cell<bool>,
     /// What the rule chooses by what the model said.
     chosen: Cell<Option<(SpokenLanguage, f32)>>,
     /// whisper.cpp logs an error where it is told to stop: nothing is heard of it from then on.
@@ -52,7 +56,8 @@ impl<'a> Watch<'a> {
             stopped: Cell::new(None),
             encoder_passes: Cell::new(0),
             model: Cell::new(None),
-            is_asked: Cell::new(false),
+            asked_windows: Cell::new(0),
+            has_failed: Cell::new(false),
             chosen: Cell::new(None),
             silence: Cell::new(None),
         }
@@ -74,7 +79,7 @@ impl<'a> Watch<'a> {
     ) -> Result<Run, TranscribeError> {
         let data: *mut c_void = std::ptr::from_ref(&self).cast_mut().cast();
         // SAFETY: `self` outlives `full`, which takes the parameters and is the only one to call back,
-        // on this thread; the callbacks only read through the pointer, and they cannot panic.
+        // on this thread; the callbacks share `self`, and they cannot panic.
         unsafe {
             params.set_abort_callback(Some(should_stop));
             params.set_abort_callback_user_data(data);
@@ -85,49 +90,56 @@ impl<'a> Watch<'a> {
         if let Some(stop) = self.stopped.get() {
             return Err(stop.into());
         }
-        let chosen = self.chosen.get();
-        match result {
-            Err(error) if !chosen.is_some_and(|(spoken, _)| self.is_other(spoken)) => {
-                Err(TranscribeError::Inference(error))
-            }
-            _ => Ok(Run {
-                encoder_passes: self.encoder_passes.get(),
-                chosen,
-            }),
+        if self.has_failed.get() {
+            return Err(TranscribeError::Inference(WhisperError::FailedToDecode));
         }
+        if !self.has_another_language() {
+            result.map_err(TranscribeError::Inference)?;
+        }
+        Ok(Run {
+            encoder_passes: self.encoder_passes.get(),
+            chosen: self.chosen.get(),
+        })
     }
 
-    fn is_other(&self, spoken: SpokenLanguage) -> bool {
-        spoken.whisper_code != self.written.whisper_code
+    /// True when the rule has chosen another language than is written.
+    fn has_another_language(&self) -> bool {
+        let chosen = self.chosen.get();
+        chosen.is_some_and(|(spoken, _)| spoken.whisper_code != self.written.whisper_code)
     }
 
-    /// True when the time is over, and after the first window when its language is another one.
+    /// True when the time is over, when the model fails, and after the first window when its language is another one.
     fn should_stop(&self) -> bool {
         self.stopped.set(self.deadline.check().err());
         if self.stopped.get().is_some() {
             return true;
         }
-        if self.is_asked.replace(true) || matches!(self.rule, Rule::Known(_)) {
+        let window = self.encoder_passes.get();
+        if self.asked_windows.replace(window) == window {
             return false;
         }
-        let Ok(detection) = self.detect() else {
+        let Some(detection) = self.begin_to_decode() else {
+            self.has_failed.set(true);
             return true;
         };
-        self.chosen.set(self.rule.choose(detection));
-        self.chosen
-            .get()
-            .is_some_and(|(spoken, _)| self.is_other(spoken))
+        if window == 1 {
+            self.chosen.set(self.rule.choose(detection));
+        }
+        self.has_another_language()
     }
 
-    /// Asks the model for the language of the window that it has just encoded, with a decoder pass of one token.
+    /// Lets the model decode the start token of the window that it has just encoded, and gives back what it says of the
+    /// language; `None` where whisper.cpp fails.
     ///
-    /// # Errors
-    /// whisper.cpp cannot decode.
+    /// It is done for each window: whisper.cpp takes the probability that nobody speaks from the first of the logits that
+    /// are there when it has decoded its prompt of several tokens, but computes those of the last token only. So it finds
+    /// these, which are the right ones (the reference implementation takes them there too).
     #[expect(unsafe_code, reason = "whisper-rs has the state borrowed for the run")]
-    fn detect(&self) -> Result<Option<Detection>, ()> {
-        let (context, state) = self.model.get().ok_or(())?;
-        // SAFETY: whisper.cpp has passed both pointers in this run, and does nothing with them until its callback returns.
-        // It decodes from an empty cache next, and reads no logits from before. They are those of one token.
+    fn begin_to_decode(&self) -> Option<Option<Detection>> {
+        let (context, state) = self.model.get()?;
+        // SAFETY: whisper.cpp has passed both pointers in this run. It asks on the thread of the run, after a whole graph was
+        // computed, and touches neither until the answer. Then it empties the decoder's cache and makes its batch anew. The
+        // logits are those of one token.
         unsafe {
             let start = whisper_rs_sys::whisper_token_sot(context);
             let past = 0;
@@ -142,11 +154,11 @@ impl<'a> Watch<'a> {
             let logits = whisper_rs_sys::whisper_get_logits_from_state(state);
             let vocabulary = whisper_rs_sys::whisper_n_vocab(context);
             if failed != 0 || logits.is_null() {
-                return Err(());
+                return None;
             }
             let logits = std::slice::from_raw_parts(logits, vocabulary as usize);
             let first_language = whisper_rs_sys::whisper_token_lang(context, 0);
-            Ok(Detection::from_logits(logits, first_language))
+            Some(Detection::from_logits(logits, first_language))
         }
     }
 }
@@ -157,9 +169,9 @@ unsafe extern "C" fn should_stop(data: *mut c_void) -> bool {
     let watch = unsafe { &*data.cast::<Watch<'_>>() };
     let stops = watch.should_stop();
     if stops {
-        watch
-            .silence
-            .set(Some(set_default(NoSubscriber::default())));
+        // An earlier guard has to go first, or it would give back the wrong log.
+        drop(watch.silence.take());
+        watch.silence.set(Some(set_default(&Dispatch::none())));
     }
     stops
 }
