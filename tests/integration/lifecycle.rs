@@ -200,7 +200,7 @@ fn a_damaged_model_stops_its_engine_only_until_it_is_repaired() {
 }
 
 #[test]
-fn weights_beside_a_graph_that_are_not_its_own_stop_its_engine_only() {
+fn files_that_do_not_belong_to_a_model_stop_its_engine_only() {
     const WEIGHTS: &str = "xtts/gpt_batched.int8r.onnx.data";
     let damaged: fn(&Path) = |models| damage(&models.join(WEIGHTS));
     let missing: fn(&Path) = |models| std::fs::remove_file(models.join(WEIGHTS)).unwrap();
@@ -209,10 +209,20 @@ fn weights_beside_a_graph_that_are_not_its_own_stop_its_engine_only() {
         let weights = std::fs::read(models.join(WEIGHTS)).unwrap();
         replace(models, WEIGHTS, &weights[..weights.len() / 2]);
     };
+    // As before the vocoder was told which frames to give out.
+    let old: fn(&Path) = |models| {
+        let other = std::fs::read(models.join("xtts/speaker_encoder.onnx")).unwrap();
+        replace(models, "xtts/vocoder_frames.onnx", &other);
+    };
     for (spoil, file, problem) in [
         (damaged, WEIGHTS, "SHA-256"),
         (missing, WEIGHTS, "cannot be read"),
         (cut, "xtts/gpt_batched.int8r.onnx", "could not be loaded"),
+        (
+            old,
+            "xtts/vocoder_frames.onnx",
+            "export the checkpoint again",
+        ),
     ] {
         let models = copied_models();
         spoil(models.path());

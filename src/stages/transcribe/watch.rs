@@ -30,10 +30,8 @@ pub(super) struct Watch<'a> {
     threads: i32,
     stopped: Cell<Option<Stop>>,
     encoder_passes: Cell<u32>,
-    /// The model and the state of the run.
+    /// The model and the state of the run, from the beginning of a window until the model was asked about it.
     model: Cell<Option<(*mut WhisperSysContext, *mut WhisperSysState)>>,
-    /// Windows of which the model was asked.
-    asked_windows: Cell<u32>,
     has_failed: Cell<bool>,
     /// What the rule chooses by what the model said.
     chosen: Cell<Option<(SpokenLanguage, f32)>>,
@@ -56,7 +54,6 @@ impl<'a> Watch<'a> {
             stopped: Cell::new(None),
             encoder_passes: Cell::new(0),
             model: Cell::new(None),
-            asked_windows: Cell::new(0),
             has_failed: Cell::new(false),
             chosen: Cell::new(None),
             silence: Cell::new(None),
@@ -114,15 +111,14 @@ impl<'a> Watch<'a> {
         if self.stopped.get().is_some() {
             return true;
         }
-        let window = self.encoder_passes.get();
-        if self.asked_windows.replace(window) == window {
+        let Some((context, state)) = self.model.take() else {
             return false;
-        }
-        let Some(detection) = self.begin_to_decode() else {
+        };
+        let Some(detection) = self.begin_to_decode(context, state) else {
             self.has_failed.set(true);
             return true;
         };
-        if window == 1 {
+        if self.encoder_passes.get() == 1 {
             self.chosen.set(self.rule.choose(detection));
         }
         self.has_another_language()
@@ -135,8 +131,11 @@ impl<'a> Watch<'a> {
     /// are there when it has decoded its prompt of several tokens, but computes those of the last token only. So it finds
     /// these, which are the right ones (the reference implementation takes them there too).
     #[expect(unsafe_code, reason = "whisper-rs has the state borrowed for the run")]
-    fn begin_to_decode(&self) -> Option<Option<Detection>> {
-        let (context, state) = self.model.get()?;
+    fn begin_to_decode(
+        &self,
+        context: *mut WhisperSysContext,
+        state: *mut WhisperSysState,
+    ) -> Option<Option<Detection>> {
         // SAFETY: whisper.cpp has passed both pointers in this run. It asks on the thread of the run, after a whole graph was
         // computed, and touches neither until the answer. Then it empties the decoder's cache and makes its batch anew. The
         // logits are those of one token.
